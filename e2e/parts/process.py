@@ -1,0 +1,93 @@
+"""A child process with a log file, a ready check and a certain end."""
+
+import json
+import os
+import pathlib
+import select
+import signal
+import socket
+import subprocess
+import time
+
+ROOT = pathlib.Path(__file__).resolve().parents[2]
+REAL = ROOT / ".real"
+PYTHON = REAL / "venv/bin/python"
+NODE = REAL / "bin/node"
+
+
+class PartFailed(Exception):
+    """A part did not start, with the end of its log."""
+
+
+def free_port() -> int:
+    """A port that was free a moment ago."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return probe.getsockname()[1]
+
+
+class Process:
+    """Runs a command; standard error, and what follows the first line of standard output, go to a file."""
+
+    def __init__(self, name: str, command: list, log: pathlib.Path, env: dict | None = None):
+        self.name = name
+        self.log = log
+        self.command = [str(word) for word in command]
+        self.env = env
+        self.child: subprocess.Popen | None = None
+
+    def start(self, stdout=None) -> None:
+        log = self.log.open("ab")
+        self.child = subprocess.Popen(
+            self.command,
+            stdin=subprocess.DEVNULL,
+            stdout=stdout or log,
+            stderr=log,
+            env={**os.environ, **(self.env or {})},
+            start_new_session=True,  # Ctrl-C in a terminal is for us alone; we end our children in order.
+        )
+        log.close()
+
+    def start_and_read_ready_line(self, seconds: float = 60) -> dict:
+        """For parts whose first line of output is JSON that says where they listen."""
+        self.start(stdout=subprocess.PIPE)
+        deadline = time.monotonic() + seconds
+        while True:
+            readable, _, _ = select.select([self.child.stdout], [], [], max(0, deadline - time.monotonic()))
+            line = self.child.stdout.readline() if readable else b""
+            if not line:
+                raise PartFailed(f"{self.name} did not start; its log ends:\n{self.tail()}")
+            if line.startswith(b'{"ready"'):
+                return json.loads(line)
+
+    @property
+    def running(self) -> bool:
+        return self.child is not None and self.child.poll() is None
+
+    def signal(self, number: signal.Signals) -> None:
+        self.child.send_signal(number)
+
+    def stop(self, seconds: float = 15) -> int | None:
+        """Asks it to end, then makes it; returns its exit status."""
+        if self.child is None:
+            return None
+        if self.running:
+            self.child.terminate()
+            try:
+                self.child.wait(seconds)
+            except subprocess.TimeoutExpired:
+                self.kill()
+        if self.child.stdout:
+            self.child.stdout.close()
+        return self.child.returncode
+
+    def kill(self) -> None:
+        """As a crash would end it."""
+        self.child.kill()
+        self.child.wait()
+
+    def tail(self, lines: int = 25) -> str:
+        return "\n".join(self.log_text().splitlines()[-lines:])
+
+    def log_text(self) -> str:
+        return self.log.read_text(errors="replace") if self.log.exists() else ""

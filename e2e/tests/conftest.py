@@ -1,0 +1,120 @@
+"""Starts the real parts once, and gateways in front of them."""
+
+import pathlib
+import secrets
+import string
+import sys
+
+import pytest
+
+sys.path.insert(0, str(pathlib.Path(__file__).resolve().parents[1]))
+
+from parts.gateway import Gateway  # noqa: E402
+from parts.identity import IdentityProvider  # noqa: E402
+from parts.model import ModelServer, says  # noqa: E402
+from parts.process import free_port  # noqa: E402
+from parts.upstreams import FakeUpstream  # noqa: E402
+
+TEMPLATE = string.Template((pathlib.Path(__file__).parent / "gatewayd.toml").read_text())
+
+# Shaped like an AWS access key id, and nobody's.
+FAKE_AWS_KEY = "AKIA" + "Z7QF3MXW5T2LKCVB"
+
+
+class World:
+    """What stands around every gateway of a test run."""
+
+    def __init__(self, folder: pathlib.Path, idp: IdentityProvider, fake: FakeUpstream):
+        self.folder = folder
+        self.idp = idp
+        self.fake = fake
+        self.keys = {name: f"{name}-upstream-key-{secrets.token_urlsafe(24)}" for name in ("tiny", "leaky", "fake")}
+        self.tiny = ModelServer(folder, self.keys["tiny"])
+        self.leaky = ModelServer(folder, self.keys["leaky"], alias="leaky", grammar=says(f"ok {self.keys['leaky']} ok"))
+        self.gateways: list[Gateway] = []
+        self._tokens: dict[str, str] = {}
+
+    def token(self, name: str) -> str:
+        """Signed in once a run; the tokens hold for the run."""
+        if name not in self._tokens:
+            self._tokens[name] = self.idp.token(name)
+        return self._tokens[name]
+
+    def gateway(self, name: str, change=lambda text: text) -> Gateway:
+        """A gateway of one's own; `change` edits its configuration."""
+        gateway = Gateway(self.folder / f"gateway-{name}")
+        self.gateways.append(gateway)
+        gateway.secrets = gateway.folder / "secrets"
+        gateway.secrets.mkdir()
+        for key, value in self.keys.items():
+            file = gateway.secrets / key
+            file.touch(mode=0o600)
+            file.write_text(value + "\n")
+        gateway.write_config(change(self.config(gateway)))
+        return gateway.start()
+
+    def config(self, gateway: Gateway) -> str:
+        return TEMPLATE.substitute(
+            data=gateway.data,
+            port=gateway.port,
+            admin_port=gateway.admin_port,
+            issuer=self.idp.issuer,
+            secrets=gateway.secrets,
+            tiny=self.tiny.url,
+            leaky=self.leaky.url,
+            fake=self.fake.url,
+            closed_port=free_port(),
+        )
+
+
+@pytest.fixture(scope="session")
+def world(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("world")
+    idp = IdentityProvider(folder, lab=True)
+    with FakeUpstream() as fake:
+        world = World(folder, idp, fake)
+        parts = [idp, world.tiny, world.leaky]
+        try:
+            for part in parts:
+                part.start()
+            yield world
+        finally:
+            for part in [*world.gateways, *parts]:
+                part.stop()
+
+
+@pytest.fixture(scope="session")
+def gateway(world):
+    """The gateway that most tests share. What must hold of it at the very end is checked when it stops."""
+    gateway = world.gateway("shared")
+    yield gateway
+    status = gateway.stop()
+    log = gateway.process.log_text()
+    assert "panicked" not in log, "a panic in the gateway's log"
+    assert status == 0, f"gatewayd did not end cleanly: {status}\n{gateway.process.tail()}"
+    assert_nowhere(gateway, FAKE_AWS_KEY, *world.keys.values(), *world._tokens.values())
+
+
+@pytest.fixture
+def own_gateway(world, request):
+    """Starts gateways for one test: `own_gateway(change)`."""
+    started = []
+
+    def start(change=lambda text: text) -> Gateway:
+        gateway = world.gateway(f"{request.node.name}-{len(started)}".replace("/", "_"), change)
+        started.append(gateway)
+        return gateway
+
+    yield start
+    for gateway in started:
+        gateway.stop()
+        assert "panicked" not in gateway.process.log_text(), "a panic in the gateway's log"
+
+
+def assert_nowhere(gateway: Gateway, *needles: str) -> None:
+    """None of these is in the gateway's log, its evidence, or any other file that it wrote."""
+    for file in [gateway.process.log, *gateway.data.rglob("*")]:
+        if file.is_file():
+            held = file.read_bytes()
+            for needle in needles:
+                assert needle.encode() not in held, f"{needle[:6]}... is in {file.name}"
