@@ -1,1 +1,2 @@
 //! gatewayd: masker.
+pub mod rule;

@@ -1,0 +1,161 @@
+//! Rules as data: what a secret looks like, and what only looks like one.
+
+use serde::Deserialize;
+
+/// One kind of secret.
+///
+/// A rule is plain data. The scanner starts looking where one of `anchors` appears, runs `context` (if
+/// any) from there, and where the context ends runs `pattern`, which matches the secret itself. Patterns are
+/// regular expressions over bytes; Unicode classes are off.
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Rule {
+    /// The name of the rule, in kebab-case; it is what the placeholder says.
+    pub id: String,
+    /// The group of rules it belongs to.
+    pub family: String,
+    /// One sentence for people.
+    pub description: String,
+    /// Which tier turns the rule on.
+    #[serde(default)]
+    pub tier: Tier,
+    /// Literals that start a match: each match of `context` (or of `pattern`, where there is no context)
+    /// begins with one of them, or holds one exactly `anchor_offset` bytes in.
+    pub anchors: Vec<String>,
+    /// How many bytes of the context stand before the anchor. Zero without a context.
+    #[serde(default)]
+    pub anchor_offset: usize,
+    /// Anchors, context and pattern ignore ASCII case.
+    #[serde(default)]
+    pub ignore_case: bool,
+    /// What must stand directly before the secret. It is neither masked nor held back.
+    #[serde(default)]
+    pub context: Option<String>,
+    /// The secret itself. The longest match counts.
+    pub pattern: String,
+    /// What must stand directly after the secret and is not masked; every match has the same length.
+    #[serde(default)]
+    pub after: Option<String>,
+    /// The longest match, in bytes. A match that grows beyond it is masked as far as it goes.
+    #[serde(default)]
+    pub max: Option<usize>,
+    /// A beginning of the secret after which there is no doubt: the placeholder goes out, and what
+    /// follows is swallowed while `pattern` can go on, or up to and with `until`.
+    #[serde(default)]
+    pub commit: Option<String>,
+    /// Where a committed match ends.
+    #[serde(default)]
+    pub until: Option<String>,
+    /// The most bytes a committed match swallows.
+    #[serde(default)]
+    pub cap: Option<usize>,
+    /// What the byte before the match (before the context, where there is one) must be.
+    #[serde(default)]
+    pub left: Boundary,
+    /// What the byte after the match must be.
+    #[serde(default)]
+    pub right: Boundary,
+    /// Checks on the matched text, by name.
+    #[serde(default)]
+    pub validators: Vec<String>,
+    /// Values that are never masked by this rule.
+    #[serde(default)]
+    pub allow: Allow,
+    /// Texts in which the rule finds something.
+    #[serde(default)]
+    pub positive: Vec<String>,
+    /// Texts in which it finds nothing.
+    #[serde(default)]
+    pub negative: Vec<String>,
+}
+
+/// How sure a rule is.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, PartialOrd, Ord, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Tier {
+    /// High confidence, on by default.
+    #[default]
+    Default,
+    /// Assignments such as `password = ...`: lower confidence, off by default.
+    Assignments,
+}
+
+/// What stands beside a match.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Boundary {
+    /// Anything.
+    #[default]
+    None,
+    /// Not a letter, digit or underscore.
+    Word,
+}
+
+/// Values a rule leaves alone.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Allow {
+    /// Exact values.
+    pub values: Vec<String>,
+    /// Regular expressions that match the whole value.
+    pub patterns: Vec<String>,
+    /// HMAC-SHA-256 of values under the deployment's fingerprint key, in hex.
+    pub hmacs: Vec<String>,
+}
+
+/// Decides about the text of a finished match: validators and allowlists, made ready to run.
+#[derive(Debug, Default)]
+pub(crate) struct Judge {}
+
+impl Judge {
+    /// Makes the checks of a rule ready; `key` is the deployment's fingerprint key, for `allow.hmacs`.
+    pub(crate) fn new(_rule: &Rule, _key: Option<&[u8]>) -> Result<Self, RuleError> {
+        Ok(Self {})
+    }
+
+    /// Whether the matched text is to be masked.
+    pub(crate) fn masks(&self, _value: &[u8]) -> bool {
+        true
+    }
+
+    /// Nothing to check: every match is masked.
+    pub(crate) fn is_trivial(&self) -> bool {
+        true
+    }
+}
+
+/// Why a rule, or a file of rules, cannot be used.
+#[derive(Debug, thiserror::Error)]
+#[error("rule `{rule}`, {field}: {problem}")]
+pub struct RuleError {
+    /// The id of the rule, or the name of the file.
+    pub rule: String,
+    /// The field at fault.
+    pub field: &'static str,
+    /// What is wrong and what to do about it.
+    pub problem: String,
+}
+
+/// The rules that come with the crate, of every tier.
+///
+/// # Panics
+/// Never: a test parses them.
+pub fn builtin() -> Vec<Rule> {
+    parse(include_str!("../../rules/sample.toml")).expect("the embedded rules parse: a test reads them")
+}
+
+/// Reads rules from TOML: a file is a list of `[[rule]]` tables.
+///
+/// # Errors
+/// Says which rule and field is at fault.
+pub fn parse(toml: &str) -> Result<Vec<Rule>, RuleError> {
+    #[derive(Deserialize)]
+    #[serde(deny_unknown_fields)]
+    struct File {
+        #[serde(default)]
+        rule: Vec<Rule>,
+    }
+    toml::from_str::<File>(toml)
+        .map(|file| file.rule)
+        .map_err(|error| RuleError { rule: "file".into(), field: "toml", problem: error.to_string() })
+}
