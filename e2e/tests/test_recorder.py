@@ -1,0 +1,173 @@
+"""What happened: every session can be listed, shown, played back and proven, also after a crash."""
+
+import concurrent.futures
+import json
+import shutil
+import time
+
+import httpx
+import pytest
+
+from calls import CHAT, HELLO, ask, bearer, recorded
+from parts.model import says
+from parts.process import PartFailed
+
+pool = concurrent.futures.ThreadPoolExecutor(16)
+
+
+def test_list_show_and_replay(own_gateway, world):
+    gateway = own_gateway()
+    text = "recorded, word for word"
+    good = ask(gateway, world.token("alice"), stream=True, max_tokens=60, grammar=says(text))
+    bad = ask(gateway, world.token("mallory"))
+    listed = {session["id"]: json.dumps(session) for session in gateway.sessions()}
+    assert set(listed) == {good.headers["x-request-id"], bad.headers["x-request-id"]}
+    assert "alice" in listed[good.headers["x-request-id"]] and "mallory" in listed[bad.headers["x-request-id"]]
+    assert [s["id"] for s in gateway.sessions("--subject", "alice")] == [good.headers["x-request-id"]]
+    assert [s["id"] for s in gateway.sessions("--status", "403")] == [bad.headers["x-request-id"]]
+    assert [s["id"] for s in gateway.sessions("--rule", "engineers-may-infer")] == [good.headers["x-request-id"]]
+
+    shown = gateway.cli("sessions", "show", good.headers["x-request-id"]).stdout
+    for fact in ("alice", "ml-eng", "infer", "tiny", "engineers-may-infer", "tiny-key", "complete", "200"):
+        assert fact in shown, f"{fact} is missing:\n{shown}"
+    assert "refused" in gateway.cli("sessions", "show", bad.headers["x-request-id"]).stdout
+
+    played = gateway.cli("sessions", "replay", good.headers["x-request-id"], "--speed", "0").stdout
+    assert text in played
+    raw = gateway.cli("sessions", "replay", good.headers["x-request-id"], "--speed", "0", "--raw").stdout
+    assert good.text.strip() in raw
+
+
+def test_replay_keeps_the_time_it_took(own_gateway, world):
+    gateway = own_gateway()
+    world.fake.events, world.fake.pause = 10, 0.1
+    answer = ask(gateway, world.token("alice"), "fake-slow", stream=True)
+    world.fake.events, world.fake.pause = 50, 0.1
+
+    def play(*options) -> float:
+        started = time.monotonic()
+        gateway.cli("sessions", "replay", answer.headers["x-request-id"], *options)
+        return time.monotonic() - started
+
+    at_once, as_it_was = play("--speed", "0"), play()
+    assert 0.7 < as_it_was - at_once < 2.0
+    assert play("--speed", "4") - at_once < 0.6
+
+
+def test_sigkill_during_a_stream_leaves_it_interrupted(own_gateway, world):
+    gateway = own_gateway()
+    text = ""
+    with httpx.Client(timeout=30) as client, client.stream(
+        "POST",
+        gateway.url + CHAT,
+        json={"model": "fake-slow", "messages": HELLO, "stream": True},
+        headers=bearer(world.token("alice")),
+    ) as stream:
+        name = stream.headers["x-request-id"]
+        with pytest.raises(httpx.TransportError):
+            for piece in stream.iter_text():
+                text += piece
+                if "word5" in text and gateway.process.running:
+                    gateway.kill()
+    gateway.start()
+    assert "interrupted" in json.dumps(gateway.json("sessions", "show", name))
+    assert "interrupted" in gateway.cli("sessions", "list").stdout
+    verified(gateway)
+
+
+@pytest.mark.parametrize("round", range(3))
+def test_sigkill_under_load_loses_no_answered_request(own_gateway, world, round):
+    gateway = own_gateway()
+    answered, stop = [], []
+
+    def caller(number: int) -> None:
+        with httpx.Client(timeout=10) as client:
+            while not stop:
+                try:
+                    answer = client.post(
+                        gateway.url + CHAT,
+                        json={"model": "fake-answer", "messages": HELLO},
+                        headers=bearer(world.token("alice")),
+                    )
+                except httpx.TransportError:
+                    return
+                if answer.status_code == 200:
+                    answered.append(answer.headers["x-request-id"])
+
+    callers = [pool.submit(caller, n) for n in range(8)]
+    time.sleep(1 + 0.37 * round)
+    gateway.kill()
+    stop.append(True)
+    for done in callers:
+        done.result(20)
+    gateway.start()
+    verified(gateway)
+    known = {session["id"] for session in gateway.sessions("--limit", "100000")}
+    assert answered and set(answered) <= known, f"{len(set(answered) - known)} of {len(answered)} lost"
+
+
+def verified(gateway, status=0) -> str:
+    done = gateway.cli("sessions", "verify", evidence(gateway), status=status)
+    return done.stdout + done.stderr
+
+
+def evidence(gateway):
+    return gateway.data / "evidence"
+
+
+def test_verify_finds_a_changed_byte_in_a_copy(own_gateway, world):
+    gateway = own_gateway()
+    for _ in range(5):
+        ask(gateway, world.token("alice"), "fake-answer")
+    gateway.stop()
+    verified(gateway)
+    for file in sorted(evidence(gateway).rglob("*")):
+        if not file.is_file() or "seg" not in str(file.relative_to(evidence(gateway))):
+            continue
+        copy = gateway.folder / "copy"
+        shutil.rmtree(copy, ignore_errors=True)
+        shutil.copytree(evidence(gateway), copy)
+        target = copy / file.relative_to(evidence(gateway))
+        held = bytearray(target.read_bytes())
+        if len(held) < 64:
+            continue
+        held[len(held) // 2] ^= 1
+        target.write_bytes(held)
+        assert gateway.cli("sessions", "verify", copy, status=None).returncode != 0, f"{file.name} was changed unnoticed"
+        return
+    raise AssertionError("no segment file found in the evidence")
+
+
+def test_a_second_gateway_on_the_same_evidence_is_refused(own_gateway, world):
+    gateway = own_gateway()
+    with pytest.raises(PartFailed):
+        other = world.gateway("second", lambda text: text.replace(str(world.folder / "gateway-second/data"), str(gateway.data)))
+        other.stop()
+    assert ask(gateway, world.token("alice")).status_code == 200
+
+
+def test_a_caller_who_goes_away_is_recorded_and_the_upstream_is_told(gateway, world):
+    with httpx.Client(timeout=30) as client, client.stream(
+        "POST",
+        gateway.url + CHAT,
+        json={"model": "fake-slow", "messages": HELLO, "stream": True},
+        headers=bearer(world.token("alice")),
+    ) as stream:
+        name = stream.headers["x-request-id"]
+        next(stream.iter_bytes())
+    assert world.fake.of("fake-slow")[-1].closed.wait(3), "the upstream still works for nobody"
+    gateway.wait_until(
+        lambda: "client-gone" in json.dumps(gateway.json("sessions", "show", name)), 5, "did not record the end"
+    )
+
+
+def test_health_probes_and_reads_need_no_trust_in_luck(gateway, world):
+    """What the admin listener answers to a stranger: health, and nothing else."""
+    assert httpx.get(f"{gateway.admin_url}/healthz").status_code == 200
+    for path in ("/api/v1/sessions", "/sessions", "/api/sessions", "/approvals", "/tokens"):
+        assert httpx.get(gateway.admin_url + path).status_code in (401, 403, 404)
+
+
+def test_the_record_of_a_refusal_exists_before_the_answer(gateway, world):
+    answer = ask(gateway, world.token("mallory"))
+    assert recorded(gateway, answer)
