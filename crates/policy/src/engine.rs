@@ -1,0 +1,326 @@
+//! The decision itself.
+
+use std::collections::HashMap;
+use std::net::IpAddr;
+use std::sync::Arc;
+
+use aws_lc_rs::digest;
+use cedar_policy::{Authorizer, Decision as CedarDecision, PolicyId, PolicySet, Schema};
+use gatewayd_core::{Action, Decision, Effect, Identity, Operation, Timestamp, UpstreamName};
+
+use crate::cache::{Cache, Uses};
+use crate::cedar_file;
+use crate::compile::compile;
+use crate::error::Error;
+use crate::facts::{EntityTypes, Facts};
+use crate::rule::Rule;
+use crate::spec::{Config, RuleEffect};
+
+/// The rule's name in a decision where no rule matched.
+pub const DEFAULT_DENY: &str = "default-deny";
+
+const SCHEMA: &str = include_str!("gateway.cedarschema");
+const MAX_RULES: usize = 10_000;
+
+/// A compiled policy: rules in, decisions out. No I/O.
+///
+/// Deny by default; a deny wins over everything; an approve wins over an allow. The order of the rules
+/// only decides which of several matching rules of the winning effect is named, and so, for `approve`,
+/// which approval requirement applies: the first.
+pub struct Policy {
+    pub(crate) rules: Vec<Entry>,
+    pub(crate) types: EntityTypes,
+    pub(crate) authorizer: Authorizer,
+    all: PolicySet,
+    /// What may speak on an operation that no table knows: permits that name it, and every forbid.
+    unknown: PolicySet,
+    by_id: HashMap<PolicyId, usize>,
+    version: Arc<str>,
+    default_deny: Arc<str>,
+    cache: Cache,
+}
+
+/// One rule of the policy in force, from TOML or from a Cedar file.
+pub(crate) struct Entry {
+    pub(crate) name: Arc<str>,
+    pub(crate) effect: RuleEffect,
+    pub(crate) approval: Option<Arc<str>>,
+    pub(crate) description: Option<String>,
+    pub(crate) policy: cedar_policy::Policy,
+    /// The TOML rule; `None` for one from a Cedar file.
+    pub(crate) rule: Option<Rule>,
+    names_unknown: bool,
+}
+
+impl Entry {
+    /// The rule as Cedar text.
+    fn text(&self) -> String {
+        self.policy.to_cedar().expect("a policy that is no instance of a template has a text")
+    }
+
+    /// True if the rule is asked about an operation that no table knows.
+    pub(crate) fn speaks_on_unknown(&self) -> bool {
+        self.names_unknown || self.effect == RuleEffect::Deny
+    }
+}
+
+/// What Cedar said: the decision, and whether it came of an error.
+pub(crate) struct Judgement {
+    pub(crate) decision: Decision,
+    pub(crate) error: Option<String>,
+}
+
+impl Policy {
+    /// Checks and compiles a policy.
+    ///
+    /// # Errors
+    /// The first thing that is wrong, with the rule's name, the key, and what to write instead.
+    pub fn new(config: &Config) -> Result<Self, Error> {
+        let types = EntityTypes::new();
+        let mut rules = toml_rules(config)?;
+        rules.extend(cedar_rules(config, &types)?);
+        if rules.len() > MAX_RULES {
+            return Err(Error::TooLarge { what: "rules", found: rules.len(), limit: MAX_RULES });
+        }
+        let (mut all, mut unknown, mut by_id) = (PolicySet::new(), PolicySet::new(), HashMap::new());
+        for (index, entry) in rules.iter().enumerate() {
+            // Names are unique by now, so adding cannot fail; if it did, the rule must not get lost.
+            let duplicate = |_| duplicate_name(&entry.name);
+            all.add(entry.policy.clone()).map_err(duplicate)?;
+            if entry.speaks_on_unknown() {
+                unknown.add(entry.policy.clone()).map_err(duplicate)?;
+            }
+            by_id.insert(entry.policy.id().clone(), index);
+        }
+        let uses = Uses::of(&rules);
+        Ok(Self {
+            version: version_of(&rules).into(),
+            cache: Cache::new(uses),
+            authorizer: Authorizer::new(),
+            default_deny: DEFAULT_DENY.into(),
+            rules,
+            types,
+            all,
+            unknown,
+            by_id,
+        })
+    }
+
+    /// The schema that Cedar files are checked against, in Cedar's schema language.
+    #[must_use]
+    pub fn schema_text() -> &'static str {
+        SCHEMA
+    }
+
+    /// Digest of everything in this policy that can change a decision (SHA-256, lower-case hex, first 16).
+    #[must_use]
+    pub fn version(&self) -> &Arc<str> {
+        &self.version
+    }
+
+    /// Every rule as a Cedar policy, for people.
+    #[must_use]
+    pub fn to_cedar(&self) -> String {
+        self.rules.iter().map(Entry::text).collect::<Vec<_>>().join("\n\n")
+    }
+
+    /// May this caller do this, there, from there, now?
+    ///
+    /// Decisions are kept in a bounded cache, keyed by all inputs that the rules look at.
+    #[must_use]
+    pub fn decide(
+        &self,
+        identity: &Identity,
+        operation: &Operation,
+        upstream: &UpstreamName,
+        source: Option<IpAddr>,
+        now: Timestamp,
+    ) -> Decision {
+        let windows = self.cache.open_windows(now);
+        let key = self.cache.key(identity, operation, upstream, source, &windows);
+        if let Some(key) = key
+            && let Some(decision) = self.cache.get(key)
+        {
+            return decision;
+        }
+        let judgement = self.judge(&Facts::new(identity, operation, upstream, source, now));
+        match (key, judgement.error) {
+            (_, Some(error)) => {
+                tracing::error!(
+                    rule = &*judgement.decision.rule,
+                    error,
+                    "policy could not be evaluated: denied"
+                );
+            }
+            (Some(key), None) => self.cache.put(key, judgement.decision.clone()),
+            (None, None) => {}
+        }
+        judgement.decision
+    }
+
+    /// Asks Cedar, without the cache.
+    pub(crate) fn judge(&self, facts: &Facts<'_>) -> Judgement {
+        let open = self.rules.iter().filter_map(|entry| {
+            let window = entry.rule.as_ref()?.window.as_ref()?;
+            window.is_open(facts.now).then_some(&*entry.name)
+        });
+        let (request, entities) = match facts.question(&self.types, open) {
+            Ok(question) => question,
+            Err(error) => return self.failed(Arc::clone(&self.default_deny), error),
+        };
+        let unknown = facts.operation.action == Action::Unknown;
+        let policies = if unknown { &self.unknown } else { &self.all };
+        let response = self.authorizer.is_authorized(&request, policies, &entities);
+        if let Some(error) = response.diagnostics().errors().next() {
+            // Cedar skips a policy that fails; a skipped deny would be an allow.
+            let cedar_policy::AuthorizationError::PolicyEvaluationError(inner) = error;
+            let rule = self.by_id.get(inner.policy_id()).and_then(|index| self.rules.get(*index));
+            let name = rule.map_or(&self.default_deny, |entry| &entry.name);
+            return self.failed(Arc::clone(name), error.to_string());
+        }
+        let mut reasons: Vec<usize> =
+            response.diagnostics().reason().filter_map(|id| self.by_id.get(id).copied()).collect();
+        reasons.sort_unstable();
+        let decision = self.decision(response.decision(), &reasons);
+        Judgement { decision, error: None }
+    }
+
+    fn decision(&self, said: CedarDecision, reasons: &[usize]) -> Decision {
+        let entries = || reasons.iter().filter_map(|index| self.rules.get(*index));
+        let with = |effect, entry: Option<&Entry>, approval: Option<Arc<str>>| Decision {
+            effect,
+            rule: Arc::clone(entry.map_or(&self.default_deny, |entry| &entry.name)),
+            policy_version: Arc::clone(&self.version),
+            approval,
+        };
+        if said == CedarDecision::Deny {
+            return with(Effect::Deny, entries().next(), None);
+        }
+        if let Some(entry) = entries().find(|entry| entry.effect == RuleEffect::Approve) {
+            return with(Effect::Approve, Some(entry), entry.approval.clone());
+        }
+        match entries().next() {
+            Some(entry) => with(Effect::Allow, Some(entry), None),
+            None => with(Effect::Deny, None, None),
+        }
+    }
+
+    fn failed(&self, rule: Arc<str>, error: String) -> Judgement {
+        let policy_version = Arc::clone(&self.version);
+        let decision = Decision { effect: Effect::Deny, rule, policy_version, approval: None };
+        Judgement { decision, error: Some(error) }
+    }
+}
+
+impl std::fmt::Debug for Policy {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "Policy({} rules, version {})", self.rules.len(), self.version)
+    }
+}
+
+/// The published schema, parsed.
+pub(crate) fn schema() -> Schema {
+    let (schema, _warnings) =
+        Schema::from_cedarschema_str(SCHEMA).expect("the schema is part of this crate and tests load it");
+    schema
+}
+
+fn toml_rules(config: &Config) -> Result<Vec<Entry>, Error> {
+    let mut entries: Vec<Entry> = Vec::with_capacity(config.rules.len());
+    for (index, spec) in config.rules.iter().enumerate() {
+        let rule = Rule::check(spec, index + 1)?;
+        if entries.iter().any(|entry| *entry.name == *spec.name) {
+            return Err(duplicate_name(&spec.name));
+        }
+        if let Some(approval) = &spec.approval
+            && !config.approvals.contains(approval)
+        {
+            let problem = format!("no approval requirement is named `{}`", approval.escape_debug());
+            let remedy = known_or("name one of", &config.approvals, "add the requirement");
+            return Err(Error::rule(&spec.name, "approval", problem, remedy));
+        }
+        if let (Some(known), Some(named)) = (&config.upstreams, &spec.upstreams)
+            && let Some(missing) = named.iter().find(|name| !known.contains(name))
+        {
+            let problem = format!("no upstream is named `{}`", missing.escape_debug());
+            let remedy = known_or("name one of", known, "add the upstream");
+            return Err(Error::rule(&spec.name, "upstreams", problem, remedy));
+        }
+        entries.push(Entry {
+            name: spec.name.as_str().into(),
+            effect: spec.effect,
+            approval: spec.approval.as_deref().map(Into::into),
+            description: spec.description.clone(),
+            policy: compile(&rule)?,
+            names_unknown: rule.covers_unknown(),
+            rule: Some(rule),
+        });
+    }
+    Ok(entries)
+}
+
+fn cedar_rules(config: &Config, types: &EntityTypes) -> Result<Vec<Entry>, Error> {
+    if config.cedar.is_empty() {
+        return Ok(Vec::new());
+    }
+    let schema = schema();
+    let mut entries: Vec<Entry> = Vec::new();
+    for file in &config.cedar {
+        for written in cedar_file::read(file, &schema, types)? {
+            let place = format!("policy `{}`", written.name);
+            let taken = config.rules.iter().any(|rule| rule.name == written.name)
+                || entries.iter().any(|entry| *entry.name == *written.name);
+            if taken {
+                let problem = "another rule has the same name";
+                return Err(Error::cedar(&file.name, place, problem, "rename one of them"));
+            }
+            if let Some(approval) = &written.approval
+                && !config.approvals.contains(approval)
+            {
+                let problem = format!("no approval requirement is named `{}`", approval.escape_debug());
+                let remedy = known_or("name one of", &config.approvals, "add the requirement");
+                return Err(Error::cedar(&file.name, place, problem, remedy));
+            }
+            entries.push(Entry {
+                name: written.name.into(),
+                effect: written.effect,
+                approval: written.approval.map(Into::into),
+                description: written.description,
+                policy: written.policy,
+                names_unknown: written.names_unknown,
+                rule: None,
+            });
+        }
+    }
+    Ok(entries)
+}
+
+fn duplicate_name(name: &str) -> Error {
+    Error::rule(name, "name", "another rule has the same name", "rename one of them")
+}
+
+fn known_or(lead: &str, known: &[String], otherwise: &str) -> String {
+    if known.is_empty() {
+        return otherwise.to_owned();
+    }
+    format!("{lead} {}, or {otherwise}", known.join(", "))
+}
+
+fn version_of(rules: &[Entry]) -> String {
+    let mut hash = digest::Context::new(&digest::SHA256);
+    let mut part = |bytes: &[u8]| {
+        hash.update(&(bytes.len() as u64).to_be_bytes());
+        hash.update(bytes);
+    };
+    part(b"gatewayd policy 1");
+    part(SCHEMA.as_bytes());
+    for entry in rules {
+        part(entry.name.as_bytes());
+        part(entry.text().as_bytes());
+        let window = entry.rule.as_ref().and_then(|rule| rule.window.as_ref());
+        part(window.map(crate::window::Window::describe).unwrap_or_default().as_bytes());
+    }
+    let mut version = hex::encode(hash.finish());
+    version.truncate(16);
+    version
+}
