@@ -4,6 +4,7 @@ import json
 import os
 import pathlib
 import select
+import shutil
 import signal
 import socket
 import subprocess
@@ -33,13 +34,15 @@ class Process:
         self.name = name
         self.log = log
         self.command = [str(word) for word in command]
+        # Whatever ends us ends them too. It replaces itself, so the process id is the command's own.
+        self.guard = ["setpriv", "--pdeathsig", "TERM"] if shutil.which("setpriv") else []
         self.env = env
         self.child: subprocess.Popen | None = None
 
     def start(self, stdout=None) -> None:
         log = self.log.open("ab")
         self.child = subprocess.Popen(
-            self.command,
+            [*self.guard, *self.command],
             stdin=subprocess.DEVNULL,
             stdout=stdout or log,
             stderr=log,

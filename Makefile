@@ -1,0 +1,87 @@
+# Everything that people and machines run here. Each command installs what it needs, pinned, and says what.
+
+.DEFAULT_GOAL := help
+.PHONY: help demo test test-rust test-e2e bench audit torture fuzz setup clean
+
+PYTHON := .real/venv/bin/python
+SAY    := @printf '\n== %s\n'
+CARGO_DENY := 0.20.2
+CARGO_FUZZ := 0.13.2
+FUZZ_SECONDS ?= 60
+
+help:
+	@echo 'gatewayd: who may ask a model what, and the proof of it.'
+	@echo
+	@echo '  make demo              build, start a real provider, a real model and the gateway, and tell the story'
+	@echo '  make demo ONESHOT=1    the same, ending by itself; status 0 only if everything was shown'
+	@echo '  make test              formatting, clippy, unit, property, integration, doc and end-to-end tests'
+	@echo '  make test-rust         the same without the end-to-end tests'
+	@echo '  make test-e2e          only the end-to-end tests; ARGS="-k masking" chooses some'
+	@echo '  make bench             what the whole stack costs, measured here'
+	@echo '  make audit             licences, advisories and crate arrows with cargo-deny'
+	@echo '  make torture           the long tests: crash loops, tampering, a million random cuts'
+	@echo '  make fuzz              every fuzz target for FUZZ_SECONDS=$(FUZZ_SECONDS) each'
+	@echo '  make clean             removes everything that was built or installed here'
+	@echo
+	@echo 'A first run takes minutes: it compiles everything. A second run starts within seconds.'
+
+setup:
+	@e2e/setup.sh
+
+demo:
+	@e2e/setup.sh --with-model
+	$(SAY) 'building the gateway (minutes the first time)'
+	@cargo build --locked -p gatewayd
+	@$(PYTHON) demo/story.py $(if $(ONESHOT),--oneshot)
+
+test: setup test-rust test-e2e
+
+test-rust:
+	$(SAY) 'formatting'
+	@cargo fmt --all --check
+	$(SAY) 'clippy, warnings denied'
+	@cargo clippy --locked --workspace --all-targets -- -D warnings
+	$(SAY) 'unit, property and integration tests'
+	@if cargo nextest --version >/dev/null 2>&1; then \
+		cargo nextest run --locked --workspace --no-fail-fast --status-level slow --final-status-level fail; \
+	else \
+		cargo test --locked --workspace --lib --bins --tests --no-fail-fast; \
+	fi
+	$(SAY) 'documentation examples'
+	@cargo test --locked --workspace --doc --quiet
+
+test-e2e: setup
+	$(SAY) 'building the gateway'
+	@cargo build --locked -p gatewayd
+	$(SAY) 'end-to-end tests with the real parts'
+	@$(PYTHON) -m pytest -c e2e/pytest.ini --rootdir e2e e2e/tests $(ARGS)
+
+bench:
+	$(SAY) 'what the whole stack costs'
+	@cargo bench --locked -p gatewayd-benches $(ARGS)
+
+audit:
+	@command -v cargo-deny >/dev/null 2>&1 || { \
+		printf 'cargo-deny is missing: installing %s (some minutes, once)\n' $(CARGO_DENY); \
+		cargo install --locked cargo-deny --version $(CARGO_DENY); }
+	@cargo deny --locked check
+
+# Tests that take long are marked #[ignore = "torture: ..."] and have `torture` in their names.
+torture:
+	@cargo test --locked --release --workspace -- --ignored torture
+
+# The targets need a nightly feature of the compiler, which RUSTC_BOOTSTRAP opens on the pinned one.
+fuzz:
+	@command -v cargo-fuzz >/dev/null 2>&1 || { \
+		printf 'cargo-fuzz is missing: installing %s (a minute, once)\n' $(CARGO_FUZZ); \
+		cargo install --locked cargo-fuzz --version $(CARGO_FUZZ); }
+	@for folder in crates/*/fuzz; do \
+		for target in $$(cd $$folder/.. && RUSTC_BOOTSTRAP=1 cargo fuzz list); do \
+			printf '\n== %s %s\n' $$folder $$target; \
+			(cd $$folder/.. && RUSTC_BOOTSTRAP=1 cargo fuzz run $$target -- -max_total_time=$(FUZZ_SECONDS)) || exit 1; \
+		done; \
+	done
+
+clean:
+	cargo clean
+	rm -rf .real .demo e2e/idp/node_modules e2e/clients/node_modules
