@@ -1,0 +1,205 @@
+//! From a request to its operation, without HTTP machinery.
+
+use std::borrow::Cow;
+use std::sync::{Arc, LazyLock};
+
+use gatewayd_core::{Action, Dialect, Operation, UpstreamName};
+use http::uri::PathAndQuery;
+use http::{HeaderMap, Method, Uri};
+
+use crate::config::{Config, ConfigError, Limits};
+use crate::path::{self, PathProblem};
+use crate::peek::{self, Peeked};
+use crate::problem::Problem;
+use crate::table::{self, BodyKind, Match, Streams};
+use crate::upstreams::{Group, Upstreams};
+
+static UNKNOWN: LazyLock<Arc<str>> = LazyLock::new(|| "unknown".into());
+
+/// Says what a request asks for and where it goes. Cheap to clone.
+#[derive(Debug, Clone)]
+pub struct Dialects(Arc<Inner>);
+
+#[derive(Debug)]
+struct Inner {
+    upstreams: Upstreams,
+    limits: Limits,
+}
+
+/// One request, understood.
+#[derive(Debug, Clone, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Classified {
+    /// What is asked for.
+    pub operation: Operation,
+    /// Where it goes.
+    pub upstream: UpstreamName,
+    /// The path and query to send there, if they are not those of the request.
+    pub path: Option<PathAndQuery>,
+}
+
+/// A known route, as listed by [`Dialects::routes`].
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct KnownRoute {
+    /// Whose route it is.
+    pub dialect: Dialect,
+    /// Its method; `HEAD` is taken as `GET` unless listed itself.
+    pub method: &'static Method,
+    /// Its path, with `{name}` for one segment and `{name+}` for the rest.
+    pub template: &'static str,
+    /// What it does.
+    pub action: Action,
+}
+
+/// What the head of a request says.
+pub(crate) struct Head<'r> {
+    pub(crate) route: Option<Match<'r>>,
+    pub(crate) dialect: Dialect,
+    group: &'r Group,
+    below: &'r str,
+    uri: &'r Uri,
+    /// `model` and `stream` of the query of a request without a body.
+    query: Peeked,
+}
+
+impl Dialects {
+    /// Checks the configuration.
+    ///
+    /// # Errors
+    /// Names the upstream and says what to change.
+    pub fn new(config: &Config) -> Result<Self, ConfigError> {
+        let upstreams = Upstreams::new(&config.upstreams, config.default.as_deref())?;
+        Ok(Self(Arc::new(Inner { upstreams, limits: config.limits })))
+    }
+
+    /// What a request asks for. `body` is its JSON, if it has one; without it, neither a model named in
+    /// the body nor a wish for a stream is known.
+    ///
+    /// # Errors
+    /// If the request could be read in two ways, or no upstream serves it.
+    pub fn classify(&self, method: &Method, uri: &Uri, body: Option<&[u8]>) -> Result<Classified, Problem> {
+        let headers = HeaderMap::new();
+        let head = self.head(method, uri, &headers)?;
+        let kind = head.body_kind();
+        let peeked = match body.filter(|body| !body.is_empty()) {
+            Some(_) if kind == BodyKind::Empty => return Err(Problem::UnexpectedBody),
+            Some(body) if kind != BodyKind::Opaque => peek::peek(body, head.model_keys())?,
+            _ => Peeked::default(),
+        };
+        self.finish(head, peeked)
+    }
+
+    /// Every route of the tables.
+    pub fn routes() -> impl Iterator<Item = KnownRoute> {
+        table::all().map(|(dialect, method, template, action)| KnownRoute {
+            dialect,
+            method,
+            template,
+            action,
+        })
+    }
+
+    pub(crate) fn limits(&self) -> Limits {
+        self.0.limits
+    }
+
+    /// Finds the route. It is looked up in the path that will be sent.
+    pub(crate) fn head<'r>(
+        &'r self,
+        method: &Method,
+        uri: &'r Uri,
+        headers: &HeaderMap,
+    ) -> Result<Head<'r>, Problem> {
+        let path = uri.path();
+        path::check(path)?;
+        let group = self.0.upstreams.group(path);
+        let below = group.below(path).ok_or(PathProblem::NotNormal)?;
+        let anthropic = headers.contains_key("anthropic-version");
+        // A prefix that is sent may belong to the upstream's own routes.
+        let whole = if group.strips() { None } else { table::find(method, path, anthropic) };
+        let candidates = whole.or_else(|| table::find(method, below, anthropic));
+        let route = match candidates {
+            Some(candidates) => match candidates.chooser() {
+                Some(chooser) => {
+                    let value = path::parameter(uri.query(), chooser)?;
+                    candidates.choose(value.as_deref())
+                }
+                None => candidates.choose(None),
+            },
+            None => None,
+        };
+        let dialect =
+            route.as_ref().map_or_else(|| Dialect::guess(uri, headers), |found| found.route.dialect);
+        let mut head = Head { route, dialect, group, below, uri, query: Peeked::default() };
+        if head.route.is_some() && head.body_kind() == BodyKind::Empty {
+            head.query = peek_query(uri.query())?;
+        }
+        Ok(head)
+    }
+
+    /// Puts head and body together.
+    pub(crate) fn finish(&self, mut head: Head<'_>, peeked: Peeked) -> Result<Classified, Problem> {
+        let said = peeked.model.or_else(|| head.query.model.take());
+        let path_model = head.path_model();
+        let model = match (path_model, said) {
+            (Some(path), Some(said)) if *path != *said => return Err(Problem::ModelsDisagree),
+            (Some(path), _) => {
+                peek::check_model(&path)?;
+                Some(Arc::from(&*path))
+            }
+            (None, said) => said.map(Arc::from),
+        };
+        let asked = peeked.stream.or(head.query.stream);
+        let (action, route, streaming) = match &head.route {
+            Some(found) => {
+                let streaming = match found.route.streams {
+                    Streams::OnRequest => asked.unwrap_or(false),
+                    Streams::ByDefault => asked.unwrap_or(true),
+                    Streams::Always => true,
+                };
+                (found.route.action, Arc::clone(&found.route.template), streaming)
+            }
+            None => (Action::Unknown, Arc::clone(&UNKNOWN), asked.unwrap_or(false)),
+        };
+        let upstream = self.0.upstreams.choose(head.group, model.as_deref()).ok_or(Problem::NoUpstream)?;
+        let path = head.stripped_path()?;
+        let operation = Operation { dialect: head.dialect, action, model, streaming, route };
+        Ok(Classified { operation, upstream, path })
+    }
+}
+
+impl Head<'_> {
+    /// How the body is to be read.
+    pub(crate) fn body_kind(&self) -> BodyKind {
+        self.route.as_ref().map_or(BodyKind::Opaque, |found| found.route.body)
+    }
+
+    pub(crate) fn model_keys(&self) -> &'static [String] {
+        self.route.as_ref().map_or(&[], |found| &found.route.model_keys)
+    }
+
+    fn path_model(&self) -> Option<Cow<'_, str>> {
+        self.route.as_ref().and_then(|found| found.model).map(path::decode)
+    }
+
+    fn stripped_path(&self) -> Result<Option<PathAndQuery>, Problem> {
+        if !self.group.strips() {
+            return Ok(None);
+        }
+        let text = match self.uri.query() {
+            Some(query) => format!("{}?{query}", self.below),
+            None => self.below.to_owned(),
+        };
+        PathAndQuery::try_from(text).map(Some).map_err(|_| PathProblem::AmbiguousCharacter.into())
+    }
+}
+
+fn peek_query(query: Option<&str>) -> Result<Peeked, Problem> {
+    let model = path::parameter(query, "model")?.map(Cow::into_owned);
+    if let Some(model) = &model {
+        peek::check_model(model)?;
+    }
+    let stream = path::parameter(query, "stream")?.map(|value| value == "true");
+    Ok(Peeked { model, stream })
+}

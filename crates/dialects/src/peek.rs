@@ -1,0 +1,299 @@
+//! One pass over a JSON body that keeps only which model it names and whether it asks for a stream.
+//!
+//! The body is checked to be JSON, and its top level to name each of these members at most once: two
+//! servers may take the first or the last of two `model` members, and Go's decoder takes `MODEL` for
+//! `model`. Such a body is refused, so that the model that policy judges is the model that answers.
+
+use std::fmt;
+
+use serde::de::{DeserializeSeed, Deserializer, Error as _, IgnoredAny, MapAccess, SeqAccess, Visitor};
+
+/// Longest name of a model.
+pub(crate) const MAX_MODEL: usize = 512;
+
+/// What a body says at its top level.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub(crate) struct Peeked {
+    pub(crate) model: Option<String>,
+    pub(crate) stream: Option<bool>,
+}
+
+/// Why a JSON body is refused.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum JsonProblem {
+    /// Not JSON in UTF-8.
+    #[error("the body is not JSON (line {line}, column {column}); send one JSON value in UTF-8")]
+    Syntax {
+        /// Line, from 1; 0 if it is not UTF-8.
+        line: usize,
+        /// Column, from 1.
+        column: usize,
+    },
+    /// A member that decides is there twice.
+    #[error("`{0}` is in the body twice; send it once")]
+    Duplicate(String),
+    /// A member that decides is spelled in another case, which some servers accept.
+    #[error("the body holds a member that differs from `{0}` only in its case; rename or remove it")]
+    OtherCase(String),
+    /// Two members that both name the model do not agree.
+    #[error("`{0}` and `{1}` name different models; send only `{0}`")]
+    Disagree(String, String),
+    /// A member that decides is of another type.
+    #[error("`{0}` has the wrong type; `model` is a string, `stream` is true or false")]
+    WrongType(String),
+    /// The name of the model is too long or holds control characters.
+    #[error("the name of the model is longer than 512 bytes or holds control characters")]
+    BadModel,
+}
+
+/// Reads the body; `model_keys` are the members that name the model.
+pub(crate) fn peek(body: &[u8], model_keys: &[String]) -> Result<Peeked, JsonProblem> {
+    let text = std::str::from_utf8(body).map_err(|_| JsonProblem::Syntax { line: 0, column: 0 })?;
+    let mut reader = Reader { model_keys, models: Vec::new(), stream: None, now: None, problem: None };
+    let mut json = serde_json::Deserializer::from_str(text);
+    let read = json.deserialize_any(&mut reader).and_then(|()| json.end());
+    if let Err(error) = read {
+        let syntax = JsonProblem::Syntax { line: error.line(), column: error.column() };
+        return Err(match (reader.problem, reader.now, error.is_data()) {
+            (Some(problem), _, _) => problem,
+            (None, Some(member), true) => JsonProblem::WrongType(member),
+            _ => syntax,
+        });
+    }
+    let stream = reader.stream.flatten();
+    Ok(Peeked { model: one_model(reader.models)?, stream })
+}
+
+/// The one model that all members agree on.
+fn one_model(models: Vec<(String, Option<String>)>) -> Result<Option<String>, JsonProblem> {
+    let mut named = models.into_iter().filter_map(|(key, model)| model.map(|model| (key, model)));
+    let Some((first_key, model)) = named.next() else { return Ok(None) };
+    if let Some((key, _)) = named.find(|(_, other)| *other != model) {
+        return Err(JsonProblem::Disagree(first_key, key));
+    }
+    check_model(&model)?;
+    Ok(Some(model))
+}
+
+/// Refuses names that could not be logged as they are.
+pub(crate) fn check_model(model: &str) -> Result<(), JsonProblem> {
+    if model.len() > MAX_MODEL || model.chars().any(char::is_control) {
+        return Err(JsonProblem::BadModel);
+    }
+    Ok(())
+}
+
+/// True if Go's JSON decoder, or another that folds case, could take `key` for `wanted`.
+fn differs_in_case_only(key: &str, wanted: &str) -> bool {
+    // Folding shortens a character to no less than a third of its bytes.
+    key.len() <= wanted.len() * 3
+        && key.chars().flat_map(char::to_uppercase).flat_map(char::to_lowercase).eq(wanted.chars())
+}
+
+struct Reader<'k> {
+    model_keys: &'k [String],
+    models: Vec<(String, Option<String>)>,
+    stream: Option<Option<bool>>,
+    /// The member whose value is being read.
+    now: Option<String>,
+    problem: Option<JsonProblem>,
+}
+
+/// What a key at the top level is to us.
+enum Key<'k> {
+    Model(&'k str),
+    Stream,
+    Other,
+}
+
+impl<'de> Visitor<'de> for &mut Reader<'_> {
+    type Value = ();
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("a JSON value")
+    }
+
+    fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<(), A::Error> {
+        while let Some(key) =
+            map.next_key_seed(KeySeed { model_keys: self.model_keys, problem: &mut self.problem })?
+        {
+            match key {
+                Key::Other => {
+                    map.next_value::<IgnoredAny>()?;
+                }
+                Key::Model(key) => {
+                    if self.models.iter().any(|(seen, _)| seen == key) {
+                        self.problem = Some(JsonProblem::Duplicate(key.to_owned()));
+                        return Err(A::Error::custom("duplicate"));
+                    }
+                    self.now = Some(key.to_owned());
+                    let model = map.next_value::<Option<String>>()?;
+                    self.models.push((key.to_owned(), model));
+                    self.now = None;
+                }
+                Key::Stream => {
+                    if self.stream.is_some() {
+                        self.problem = Some(JsonProblem::Duplicate("stream".to_owned()));
+                        return Err(A::Error::custom("duplicate"));
+                    }
+                    self.now = Some("stream".to_owned());
+                    self.stream = Some(map.next_value::<Option<bool>>()?);
+                    self.now = None;
+                }
+            }
+        }
+        Ok(())
+    }
+
+    fn visit_seq<A: SeqAccess<'de>>(self, mut seq: A) -> Result<(), A::Error> {
+        while seq.next_element::<IgnoredAny>()?.is_some() {}
+        Ok(())
+    }
+
+    fn visit_str<E>(self, _: &str) -> Result<(), E> {
+        Ok(())
+    }
+
+    fn visit_unit<E>(self) -> Result<(), E> {
+        Ok(())
+    }
+
+    fn visit_bool<E>(self, _: bool) -> Result<(), E> {
+        Ok(())
+    }
+
+    fn visit_i64<E>(self, _: i64) -> Result<(), E> {
+        Ok(())
+    }
+
+    fn visit_u64<E>(self, _: u64) -> Result<(), E> {
+        Ok(())
+    }
+
+    fn visit_f64<E>(self, _: f64) -> Result<(), E> {
+        Ok(())
+    }
+}
+
+struct KeySeed<'a, 'k> {
+    model_keys: &'k [String],
+    problem: &'a mut Option<JsonProblem>,
+}
+
+impl<'de, 'k> DeserializeSeed<'de> for KeySeed<'_, 'k> {
+    type Value = Key<'k>;
+
+    fn deserialize<D: Deserializer<'de>>(self, deserializer: D) -> Result<Key<'k>, D::Error> {
+        deserializer.deserialize_str(self)
+    }
+}
+
+impl<'k> Visitor<'_> for KeySeed<'_, 'k> {
+    type Value = Key<'k>;
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("a member name")
+    }
+
+    fn visit_str<E: serde::de::Error>(self, key: &str) -> Result<Key<'k>, E> {
+        if key == "stream" {
+            return Ok(Key::Stream);
+        }
+        if let Some(known) = self.model_keys.iter().find(|known| *known == key) {
+            return Ok(Key::Model(known));
+        }
+        let watched = self.model_keys.iter().map(String::as_str).chain(["stream"]);
+        for wanted in watched {
+            if differs_in_case_only(key, wanted) {
+                *self.problem = Some(JsonProblem::OtherCase(wanted.to_owned()));
+                return Err(E::custom("other case"));
+            }
+        }
+        Ok(Key::Other)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn keys(names: &[&str]) -> Vec<String> {
+        names.iter().map(|name| (*name).to_owned()).collect()
+    }
+
+    fn peeked(body: &str) -> Result<Peeked, JsonProblem> {
+        peek(body.as_bytes(), &keys(&["model"]))
+    }
+
+    #[test]
+    fn it_finds_model_and_stream_wherever_they_stand() {
+        let found = peeked(r#"{"messages":[{"model":"inner","stream":1}],"stream":true,"model":"m"}"#);
+        assert_eq!(found, Ok(Peeked { model: Some("m".into()), stream: Some(true) }));
+        assert_eq!(peeked(r#"{"m\u006fdel":"m\u0021"}"#).map(|p| p.model), Ok(Some("m!".into())));
+        assert_eq!(peeked(r#"{"model":null,"stream":null}"#), Ok(Peeked::default()));
+        for without in
+            ["{}", "[]", r#"[{"model":"x"}]"#, "1", "-1", "1.5", "null", "true", "\"model\"", " {} \n"]
+        {
+            assert_eq!(peeked(without), Ok(Peeked::default()), "{without}");
+        }
+    }
+
+    #[test]
+    fn two_readings_are_refused() {
+        let duplicate = |name: &str| Err(JsonProblem::Duplicate(name.to_owned()));
+        assert_eq!(peeked(r#"{"model":"a","model":"b"}"#), duplicate("model"));
+        assert_eq!(peeked(r#"{"model":"a","mode\u006c":"a"}"#), duplicate("model"));
+        assert_eq!(peeked(r#"{"model":null,"model":"b"}"#), duplicate("model"));
+        assert_eq!(peeked(r#"{"stream":true,"stream":false}"#), duplicate("stream"));
+        for (body, name) in [
+            (r#"{"model":"a","MODEL":"b"}"#, "model"),
+            (r#"{"Model":"b"}"#, "model"),
+            (r#"{"Stream":true}"#, "stream"),
+            ("{\"\u{17f}tream\":true}", "stream"),
+            (r#"{"\u017Ftream":true}"#, "stream"),
+        ] {
+            assert_eq!(peeked(body), Err(JsonProblem::OtherCase(name.to_owned())), "{body}");
+        }
+        assert_eq!(peeked("{\"\u{212a}ey\":1}"), Ok(Peeked::default()));
+    }
+
+    #[test]
+    fn wrong_types_and_broken_json_are_told_apart() {
+        for (body, name) in [
+            (r#"{"model":5}"#, "model"),
+            (r#"{"model":["a"]}"#, "model"),
+            (r#"{"model":{"a":1}}"#, "model"),
+            (r#"{"stream":"true"}"#, "stream"),
+            (r#"{"stream":1}"#, "stream"),
+        ] {
+            assert_eq!(peeked(body), Err(JsonProblem::WrongType(name.to_owned())), "{body}");
+        }
+        let deep = "[".repeat(100_000);
+        for body in
+            ["", "{", "{\"model\":\"a\"", "{}{}", "{} x", "{model:1}", "\u{feff}{}", "NaN", "{'a':1}", &deep]
+        {
+            assert!(matches!(peeked(body), Err(JsonProblem::Syntax { .. })), "{body:.20}");
+        }
+        assert_eq!(peek(b"{\"a\":\"\xff\"}", &[]), Err(JsonProblem::Syntax { line: 0, column: 0 }));
+    }
+
+    #[test]
+    fn two_names_for_the_model_must_agree() {
+        let both = keys(&["model", "name"]);
+        let of = |body: &str| peek(body.as_bytes(), &both).map(|p| p.model);
+        assert_eq!(of(r#"{"name":"a"}"#), Ok(Some("a".into())));
+        assert_eq!(of(r#"{"name":"a","model":"a"}"#), Ok(Some("a".into())));
+        assert_eq!(of(r#"{"name":"a","model":null}"#), Ok(Some("a".into())));
+        for body in [r#"{"name":"a","model":"b"}"#, r#"{"name":"a","model":""}"#] {
+            assert!(matches!(of(body), Err(JsonProblem::Disagree(..))), "{body}");
+        }
+    }
+
+    #[test]
+    fn a_name_fit_for_a_log() {
+        assert_eq!(peeked(r#"{"model":"a\nb"}"#), Err(JsonProblem::BadModel));
+        let long = format!("{{\"model\":\"{}\"}}", "a".repeat(MAX_MODEL + 1));
+        assert_eq!(peeked(&long), Err(JsonProblem::BadModel));
+    }
+}
