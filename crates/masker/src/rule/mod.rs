@@ -1,18 +1,31 @@
 //! Rules as data: what a secret looks like, and what only looks like one.
 
+mod check;
+mod checksum;
+mod example;
+mod judge;
+mod sample;
+mod shape;
+mod validator;
+
 use serde::Deserialize;
+
+pub use check::check;
+pub use example::Example;
+pub(crate) use judge::Judge;
 
 /// One kind of secret.
 ///
 /// A rule is plain data. The scanner starts looking where one of `anchors` appears, runs `context` (if
 /// any) from there, and where the context ends runs `pattern`, which matches the secret itself. Patterns are
 /// regular expressions over bytes; Unicode classes are off.
-#[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Rule {
     /// The name of the rule, in kebab-case; it is what the placeholder says.
     pub id: String,
-    /// The group of rules it belongs to.
+    /// The group of rules it belongs to; where a rule names none, its file's `family`.
+    #[serde(default)]
     pub family: String,
     /// One sentence for people.
     pub description: String,
@@ -20,11 +33,11 @@ pub struct Rule {
     #[serde(default)]
     pub tier: Tier,
     /// Literals that start a match: each match of `context` (or of `pattern`, where there is no context)
-    /// begins with one of them, or holds one exactly `anchor_offset` bytes in.
+    /// begins with one of them, or holds one `anchor_offset` bytes in.
     pub anchors: Vec<String>,
-    /// How many bytes of the context stand before the anchor. Zero without a context.
+    /// How many bytes of the context stand before the anchor, at least and at most. Zero without a context.
     #[serde(default)]
-    pub anchor_offset: usize,
+    pub anchor_offset: [usize; 2],
     /// Anchors, context and pattern ignore ASCII case.
     #[serde(default)]
     pub ignore_case: bool,
@@ -103,27 +116,6 @@ pub struct Allow {
     pub hmacs: Vec<String>,
 }
 
-/// Decides about the text of a finished match: validators and allowlists, made ready to run.
-#[derive(Debug, Default)]
-pub(crate) struct Judge {}
-
-impl Judge {
-    /// Makes the checks of a rule ready; `key` is the deployment's fingerprint key, for `allow.hmacs`.
-    pub(crate) fn new(_rule: &Rule, _key: Option<&[u8]>) -> Result<Self, RuleError> {
-        Ok(Self {})
-    }
-
-    /// Whether the matched text is to be masked.
-    pub(crate) fn masks(&self, _value: &[u8]) -> bool {
-        true
-    }
-
-    /// Nothing to check: every match is masked.
-    pub(crate) fn is_trivial(&self) -> bool {
-        true
-    }
-}
-
 /// Why a rule, or a file of rules, cannot be used.
 #[derive(Debug, thiserror::Error)]
 #[error("rule `{rule}`, {field}: {problem}")]
@@ -136,26 +128,64 @@ pub struct RuleError {
     pub problem: String,
 }
 
+impl Rule {
+    fn error(&self, field: &'static str, problem: impl Into<String>) -> RuleError {
+        RuleError { rule: self.id.clone(), field, problem: problem.into() }
+    }
+}
+
+/// The syntax of patterns: over bytes, ASCII classes.
+fn syntax(ignore_case: bool) -> regex_automata::util::syntax::Config {
+    regex_automata::util::syntax::Config::new().unicode(false).utf8(false).case_insensitive(ignore_case)
+}
+
+/// The files of the rules that come with the crate.
+const FILES: &[(&str, &str)] = &[
+    ("cloud.toml", include_str!("../../rules/cloud.toml")),
+    ("code.toml", include_str!("../../rules/code.toml")),
+];
+
 /// The rules that come with the crate, of every tier.
 ///
 /// # Panics
 /// Never: a test parses them.
 pub fn builtin() -> Vec<Rule> {
-    parse(include_str!("../../rules/sample.toml")).expect("the embedded rules parse: a test reads them")
+    let mut rules = Vec::new();
+    for (name, text) in FILES {
+        rules.extend(parse_file(name, text).expect("the embedded rules parse: a test reads them"));
+    }
+    rules
 }
 
-/// Reads rules from TOML: a file is a list of `[[rule]]` tables.
+/// Reads rules from TOML: a file is a list of `[[rule]]` tables, and may name the `family` of those that do not.
 ///
 /// # Errors
 /// Says which rule and field is at fault.
 pub fn parse(toml: &str) -> Result<Vec<Rule>, RuleError> {
+    parse_file("the file of rules", toml)
+}
+
+fn parse_file(name: &str, toml: &str) -> Result<Vec<Rule>, RuleError> {
     #[derive(Deserialize)]
     #[serde(deny_unknown_fields)]
     struct File {
+        #[serde(default = "unnamed")]
+        family: String,
         #[serde(default)]
         rule: Vec<Rule>,
     }
-    toml::from_str::<File>(toml)
-        .map(|file| file.rule)
-        .map_err(|error| RuleError { rule: "file".into(), field: "toml", problem: error.to_string() })
+    fn unnamed() -> String {
+        "custom".to_owned()
+    }
+    let mut file: File = toml::from_str(toml).map_err(|error| RuleError {
+        rule: name.to_owned(),
+        field: "toml",
+        problem: error.to_string(),
+    })?;
+    for rule in &mut file.rule {
+        if rule.family.is_empty() {
+            rule.family.clone_from(&file.family);
+        }
+    }
+    Ok(file.rule)
 }

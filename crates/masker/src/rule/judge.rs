@@ -1,0 +1,180 @@
+//! The decision about a finished match: allowlists first, then the rule's validators.
+
+use hmac::{Hmac, KeyInit, Mac};
+use regex_automata::meta::Regex;
+use sha2::Sha256;
+
+use super::validator::{Validator, Verdict};
+use super::{Rule, RuleError};
+
+/// Decides about the text of a finished match: validators and allowlists, made ready to run.
+#[derive(Debug, Default)]
+pub(crate) struct Judge {
+    validators: Vec<Validator>,
+    values: Vec<Vec<u8>>,
+    patterns: Vec<Regex>,
+    digests: Option<Digests>,
+}
+
+/// Allowlisted values under the deployment's key.
+#[derive(Debug)]
+struct Digests {
+    keyed: Hmac<Sha256>,
+    known: Vec<[u8; 32]>,
+}
+
+impl Digests {
+    fn contains(&self, value: &[u8]) -> bool {
+        let digest: [u8; 32] = self.keyed.clone().chain_update(value).finalize().into_bytes().into();
+        self.known.contains(&digest)
+    }
+}
+
+impl Judge {
+    /// Makes the checks of a rule ready; `key` is the deployment's fingerprint key, for `allow.hmacs`.
+    pub(crate) fn new(rule: &Rule, key: Option<&[u8]>) -> Result<Self, RuleError> {
+        let mut validators = Vec::with_capacity(rule.validators.len());
+        for name in &rule.validators {
+            validators.push(Validator::parse(name).map_err(|problem| rule.error("validators", problem))?);
+        }
+        let mut values: Vec<Vec<u8>> =
+            rule.allow.values.iter().map(|value| value.clone().into_bytes()).collect();
+        values.sort_unstable();
+        let mut patterns = Vec::with_capacity(rule.allow.patterns.len());
+        for pattern in &rule.allow.patterns {
+            patterns.push(whole_value(pattern).map_err(|problem| rule.error("allow.patterns", problem))?);
+        }
+        Ok(Self { validators, values, patterns, digests: digests(rule, key)? })
+    }
+
+    /// Whether the matched text is to be masked.
+    pub(crate) fn masks(&self, value: &[u8]) -> bool {
+        if self.allows(value) {
+            return false;
+        }
+        for validator in &self.validators {
+            match validator.check(value) {
+                Verdict::Genuine => return true,
+                Verdict::Refuted => return false,
+                Verdict::Plausible => {}
+            }
+        }
+        true
+    }
+
+    /// Nothing to check: every match is masked.
+    pub(crate) fn is_trivial(&self) -> bool {
+        self.validators.is_empty()
+            && self.values.is_empty()
+            && self.patterns.is_empty()
+            && self.digests.is_none()
+    }
+
+    fn allows(&self, value: &[u8]) -> bool {
+        self.values.binary_search_by(|known| known.as_slice().cmp(value)).is_ok()
+            || self.patterns.iter().any(|pattern| pattern.is_match(value))
+            || self.digests.as_ref().is_some_and(|digests| digests.contains(value))
+    }
+}
+
+/// A regular expression that matches a value from end to end.
+fn whole_value(pattern: &str) -> Result<Regex, String> {
+    Regex::builder()
+        .syntax(super::syntax(false))
+        .configure(Regex::config().utf8_empty(false).nfa_size_limit(Some(1 << 20)))
+        .build(&format!(r"\A(?:{pattern})\z"))
+        .map_err(|error| {
+            format!("`{pattern}` is not a usable regular expression ({error}); write one that matches the whole value")
+        })
+}
+
+fn digests(rule: &Rule, key: Option<&[u8]>) -> Result<Option<Digests>, RuleError> {
+    if rule.allow.hmacs.is_empty() {
+        return Ok(None);
+    }
+    let refuse = |problem: &str| rule.error("allow.hmacs", problem.to_owned());
+    let key =
+        key.ok_or_else(|| refuse("a fingerprint key is needed to compare with; give the masker one"))?;
+    let keyed =
+        Hmac::<Sha256>::new_from_slice(key).map_err(|_| refuse("the fingerprint key cannot be used"))?;
+    let mut known = Vec::with_capacity(rule.allow.hmacs.len());
+    for text in &rule.allow.hmacs {
+        known.push(unhex(text).ok_or_else(|| refuse("write each as the 64 hex digits of HMAC-SHA-256"))?);
+    }
+    Ok(Some(Digests { keyed, known }))
+}
+
+fn unhex(text: &str) -> Option<[u8; 32]> {
+    let (pairs, rest) = text.as_bytes().as_chunks::<2>();
+    if pairs.len() != 32 || !rest.is_empty() {
+        return None;
+    }
+    let mut digest = [0; 32];
+    for (byte, [high, low]) in digest.iter_mut().zip(pairs) {
+        let digit = |b: u8| char::from(b).to_digit(16).and_then(|digit| u8::try_from(digit).ok());
+        *byte = digit(*high)? << 4 | digit(*low)?;
+    }
+    Some(digest)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::rule::Allow;
+
+    fn rule(validators: &[&str], allow: Allow) -> Rule {
+        Rule {
+            id: "test".into(),
+            validators: validators.iter().map(|name| (*name).to_owned()).collect(),
+            allow,
+            ..Rule::default()
+        }
+    }
+
+    #[test]
+    fn nothing_to_check_masks_all() {
+        let judge = Judge::new(&rule(&[], Allow::default()), None).expect("valid");
+        assert!(judge.is_trivial());
+        assert!(judge.masks(b"anything"));
+    }
+
+    #[test]
+    fn values_patterns_and_digests_are_left_alone_and_only_as_a_whole() {
+        let mac =
+            Hmac::<Sha256>::new_from_slice(b"key").expect("any length").chain_update("third").finalize();
+        let hex: String = mac.into_bytes().iter().map(|byte| format!("{byte:02x}")).collect();
+        let allow = Allow { values: vec!["first".into()], patterns: vec!["sec.nd".into()], hmacs: vec![hex] };
+        let judge = Judge::new(&rule(&[], allow), Some(b"key")).expect("valid");
+        for known in ["first", "second", "third"] {
+            assert!(!judge.masks(known.as_bytes()), "{known}");
+            assert!(judge.masks(format!("{known}x").as_bytes()), "{known} and more");
+            assert!(judge.masks(format!("x{known}").as_bytes()), "{known} behind something");
+        }
+    }
+
+    #[test]
+    fn an_allowlisted_value_is_left_alone_even_with_a_right_checksum() {
+        let token =
+            [b"ghp_".as_slice(), &[b'a'; 30], &super::super::checksum::crc32_digits(&[b'a'; 30])].concat();
+        let text = String::from_utf8(token.clone()).expect("ASCII");
+        let names = ["github-crc32", "entropy:3.0"];
+        assert!(Judge::new(&rule(&names, Allow::default()), None).expect("valid").masks(&token));
+        let allow = Allow { values: vec![text], ..Allow::default() };
+        assert!(!Judge::new(&rule(&names, allow), None).expect("valid").masks(&token));
+    }
+
+    #[test]
+    fn what_cannot_be_used_is_explained() {
+        let problem = |allow: Allow, key: Option<&[u8]>| {
+            Judge::new(&rule(&[], allow), key).expect_err("refused").to_string()
+        };
+        let hmacs = |text: &str| Allow { hmacs: vec![text.into()], ..Allow::default() };
+        assert!(problem(hmacs(&"0".repeat(64)), None).contains("fingerprint key"));
+        assert!(problem(hmacs("zz"), Some(b"k")).contains("64 hex"));
+        assert!(
+            problem(Allow { patterns: vec!["(".into()], ..Allow::default() }, None)
+                .contains("allow.patterns")
+        );
+        assert!(Judge::new(&rule(&["luck"], Allow::default()), None).is_err());
+    }
+}

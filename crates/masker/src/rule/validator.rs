@@ -1,0 +1,129 @@
+//! Checks on the text of a finished match, named in rules.
+
+use super::{checksum, shape};
+
+/// What a check says about a value.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Verdict {
+    /// Its checksum or structure proves it: later checks are not asked.
+    Genuine,
+    /// Nothing speaks against it.
+    Plausible,
+    /// It is not a secret.
+    Refuted,
+}
+
+/// One check, as named in a rule's `validators`.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub(super) enum Validator {
+    /// `entropy:N`: at least N bits a byte (Shannon).
+    Entropy(f32),
+    /// `digits:N`: at least N decimal digits.
+    Digits(usize),
+    /// `github-crc32`: GitHub's trailing checksum proves a token; a wrong one proves nothing.
+    GithubCrc32,
+    /// `npm-crc32`: the same for npm.
+    NpmCrc32,
+    /// `pypi-macaroon`: a macaroon whose location is an index of packages.
+    PypiMacaroon,
+    /// `jwt-header`: the first segment is a JSON object that names an algorithm.
+    JwtHeader,
+    /// `base64-structure`: decodes as base64 to text that opens a JSON object.
+    Base64Json,
+    /// `basic-credentials`: base64 of `name:password`.
+    BasicCredentials,
+    /// `not-placeholder`: not a stand-in such as `changeme`, `xxxx` or `${VALUE}`.
+    NotPlaceholder,
+    /// `not-code`: not a name, a path or an expression of a program.
+    NotCode,
+    /// `mixed`: characters of at least two kinds (lower case, upper case, digits, signs).
+    Mixed,
+}
+
+/// The names of all checks, for messages.
+const NAMES: &str = "entropy:N, digits:N, github-crc32, npm-crc32, pypi-macaroon, jwt-header, base64-structure, \
+                     basic-credentials, not-placeholder, not-code, mixed";
+
+impl Validator {
+    /// Reads a check from its name in a rule.
+    pub(super) fn parse(name: &str) -> Result<Self, String> {
+        let unknown = || format!("there is no validator `{name}`; use one of {NAMES}");
+        if let Some((kind, argument)) = name.split_once(':') {
+            return match kind {
+                "entropy" => match argument.parse::<f32>() {
+                    Ok(bits) if (0.0..=8.0).contains(&bits) => Ok(Self::Entropy(bits)),
+                    _ => Err(format!("`{name}` needs a number of bits from 0 to 8, such as entropy:3.0")),
+                },
+                "digits" => argument
+                    .parse()
+                    .map(Self::Digits)
+                    .map_err(|_| format!("`{name}` needs a whole number, such as digits:2")),
+                _ => Err(unknown()),
+            };
+        }
+        Ok(match name {
+            "github-crc32" => Self::GithubCrc32,
+            "npm-crc32" => Self::NpmCrc32,
+            "pypi-macaroon" => Self::PypiMacaroon,
+            "jwt-header" => Self::JwtHeader,
+            "base64-structure" => Self::Base64Json,
+            "basic-credentials" => Self::BasicCredentials,
+            "not-placeholder" => Self::NotPlaceholder,
+            "not-code" => Self::NotCode,
+            "mixed" => Self::Mixed,
+            _ => return Err(unknown()),
+        })
+    }
+
+    /// Looks at a value.
+    pub(super) fn check(self, value: &[u8]) -> Verdict {
+        match self {
+            Self::Entropy(bits) => plausible(shape::entropy(value) >= bits),
+            Self::Digits(least) => plausible(value.iter().filter(|b| b.is_ascii_digit()).count() >= least),
+            Self::GithubCrc32 | Self::NpmCrc32 => genuine(checksum::crc32_base62(value)),
+            Self::PypiMacaroon => genuine(checksum::pypi_macaroon(value)),
+            Self::JwtHeader => plausible(shape::jwt_header(value)),
+            Self::Base64Json => plausible(shape::base64_json(value)),
+            Self::BasicCredentials => plausible(shape::basic_credentials(value)),
+            Self::NotPlaceholder => plausible(!shape::placeholder(value)),
+            Self::NotCode => plausible(!shape::code(value)),
+            Self::Mixed => plausible(shape::kinds(value) >= 2),
+        }
+    }
+}
+
+fn plausible(holds: bool) -> Verdict {
+    if holds { Verdict::Plausible } else { Verdict::Refuted }
+}
+
+fn genuine(proven: bool) -> Verdict {
+    if proven { Verdict::Genuine } else { Verdict::Plausible }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn names_are_read_and_wrong_ones_explained() {
+        assert_eq!(Validator::parse("entropy:3.5"), Ok(Validator::Entropy(3.5)));
+        assert_eq!(Validator::parse("digits:2"), Ok(Validator::Digits(2)));
+        assert_eq!(Validator::parse("jwt-header"), Ok(Validator::JwtHeader));
+        for wrong in ["entropy", "entropy:", "entropy:9", "entropy:NaN", "digits:x", "luck:3", ""] {
+            let problem = Validator::parse(wrong).expect_err(wrong);
+            assert!(problem.contains("entropy") || problem.contains("number"), "{problem}");
+        }
+    }
+
+    #[test]
+    fn a_right_checksum_overrules_and_a_wrong_one_does_not_refute() {
+        // "a" repeated has no entropy at all, yet the checksum of GitHub makes it a token.
+        let mut token = b"ghp_".to_vec();
+        token.extend(std::iter::repeat_n(b'a', 30));
+        token.extend(checksum::crc32_digits(&[b'a'; 30]));
+        assert_eq!(Validator::GithubCrc32.check(&token), Verdict::Genuine);
+        let last = token.len() - 1;
+        token[last] ^= 1;
+        assert_eq!(Validator::GithubCrc32.check(&token), Verdict::Plausible);
+    }
+}
