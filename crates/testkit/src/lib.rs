@@ -1,1 +1,5 @@
 //! gatewayd: testkit.
+
+mod tokens;
+
+pub use tokens::{FakeIssuer, FakeIssuers, TestKey, TestKeyKind, TokenBuilder};
