@@ -23,7 +23,8 @@ apt_missing=()
 need() { command -v "$1" >/dev/null 2>&1 || apt_missing+=("$2"); }
 
 system_packages() {
-    need cc gcc
+    # A compiler that can link: the package gcc alone comes without the C library's own files.
+    echo 'int main(void) { return 0; }' | cc -x c - -o /dev/null 2>/dev/null || apt_missing+=(build-essential)
     need python3 python3
     python3 -c 'import ensurepip, venv' >/dev/null 2>&1 || apt_missing+=(python3-venv)
     [ ${#apt_missing[@]} -gt 0 ] || return 0
