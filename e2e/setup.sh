@@ -36,9 +36,9 @@ system_packages() {
         say "asking for root to install them (sudo apt-get install)"
         root=(sudo)
     fi
-    "${root[@]}" apt-get update -qq || fail "apt-get update failed: check the network, then run me again."
-    DEBIAN_FRONTEND=noninteractive "${root[@]}" apt-get install -y -qq --no-install-recommends "${apt_missing[@]}" \
-        || fail "apt-get could not install ${apt_missing[*]}: see its message above."
+    "${root[@]}" apt-get update >"$real/apt.log" 2>&1 || fail "apt-get update failed, see $real/apt.log: check the network, then run me again."
+    "${root[@]}" env DEBIAN_FRONTEND=noninteractive apt-get install -y --no-install-recommends "${apt_missing[@]}" \
+        >>"$real/apt.log" 2>&1 || fail "apt-get could not install ${apt_missing[*]}: see $real/apt.log."
 }
 
 rust() {

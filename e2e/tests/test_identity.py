@@ -39,7 +39,7 @@ def test_no_credential(gateway):
     refused(answer, 401, "missing_credentials")
     assert answer.headers["www-authenticate"].startswith("Bearer")
     with pytest.raises(openai.AuthenticationError) as raised:
-        gateway.openai("").with_options(api_key="not-a-token").chat.completions.create(model="tiny", messages=HELLO)
+        gateway.openai("not-a-token").chat.completions.create(model="tiny", messages=HELLO)
     assert raised.value.code == "invalid_token"
 
 
