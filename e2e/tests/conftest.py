@@ -19,6 +19,12 @@ TEMPLATE = string.Template((pathlib.Path(__file__).parent / "gatewayd.toml").rea
 
 # Shaped like an AWS access key id, and nobody's.
 FAKE_AWS_KEY = "AKIA" + "Z7QF3MXW5T2LKCVB"
+# What models are forced to say, and what may come out of the gateway.
+TOLD = f"the key is {FAKE_AWS_KEY}, keep it."
+MASKED = TOLD.replace(FAKE_AWS_KEY, "[REDACTED:aws-access-key-id]")
+
+
+UPSTREAMS = ("tiny", "leaky", "telling", "fake")
 
 
 class World:
@@ -28,9 +34,10 @@ class World:
         self.folder = folder
         self.idp = idp
         self.fake = fake
-        self.keys = {name: f"{name}-upstream-key-{secrets.token_urlsafe(24)}" for name in ("tiny", "leaky", "fake")}
+        self.keys = {name: f"{name}-upstream-key-{secrets.token_urlsafe(24)}" for name in UPSTREAMS}
         self.tiny = ModelServer(folder, self.keys["tiny"])
         self.leaky = ModelServer(folder, self.keys["leaky"], alias="leaky", grammar=says(f"ok {self.keys['leaky']} ok"))
+        self.telling = ModelServer(folder, self.keys["telling"], alias="telling", grammar=says(TOLD))
         self.gateways: list[Gateway] = []
         self._tokens: dict[str, str] = {}
 
@@ -62,6 +69,7 @@ class World:
             secrets=gateway.secrets,
             tiny=self.tiny.url,
             leaky=self.leaky.url,
+            telling=self.telling.url,
             fake=self.fake.url,
             closed_port=free_port(),
         )
@@ -73,7 +81,7 @@ def world(tmp_path_factory):
     idp = IdentityProvider(folder, lab=True)
     with FakeUpstream() as fake:
         world = World(folder, idp, fake)
-        parts = [idp, world.tiny, world.leaky]
+        parts = [idp, world.tiny, world.leaky, world.telling]
         try:
             for part in parts:
                 part.start()
