@@ -1,0 +1,301 @@
+//! A lane: one text, masked as it arrives.
+
+use std::sync::Arc;
+
+use crate::emit::{Emitter, Piece};
+use crate::masker::Inner;
+use crate::report::MaskEvent;
+use crate::scan::{Known, Scan, Span, Window};
+
+/// What the lanes of one body share.
+#[derive(Debug)]
+pub(crate) struct Session {
+    pub(crate) inner: Arc<Inner>,
+    known: Arc<Known>,
+    events: Vec<MaskEvent>,
+    /// Masks keep the length of what they hide.
+    stars: bool,
+    spans: Vec<Span>,
+}
+
+impl Session {
+    pub(crate) fn new(inner: Arc<Inner>) -> Self {
+        let known = inner.known.table();
+        let stars = inner.stars();
+        Self { inner, known, events: Vec::new(), stars, spans: Vec::new() }
+    }
+
+    /// As [`new`](Self::new), for framings whose lengths must not change.
+    pub(crate) fn keeping_length(inner: Arc<Inner>) -> Self {
+        Self { stars: true, ..Self::new(inner) }
+    }
+
+    /// Takes notice of known secrets that were added or withdrawn.
+    pub(crate) fn refresh(&mut self) {
+        if self.inner.known.generation() != self.known.generation {
+            self.known = self.inner.known.table();
+        }
+    }
+
+    pub(crate) fn take_events(&mut self) -> Vec<MaskEvent> {
+        std::mem::take(&mut self.events)
+    }
+
+    /// The spans of a whole text, united.
+    pub(crate) fn find(&mut self, text: &[u8]) -> Vec<Span> {
+        let mut found = Vec::new();
+        self.whole(text, &mut |piece| {
+            if let Piece::Done(span, _) = piece {
+                found.push(span);
+            }
+        });
+        found
+    }
+
+    /// Masks a whole text. `None` where there is nothing to mask.
+    pub(crate) fn mask(&mut self, text: &[u8], name: &dyn Fn() -> String) -> Option<Vec<u8>> {
+        let inner = Arc::clone(&self.inner);
+        let stars = self.stars;
+        let mut out = Vec::new();
+        let mut events = Vec::new();
+        self.whole(text, &mut |piece| match piece {
+            Piece::Plain(from, to) => out.extend_from_slice(Window { bytes: text, base: 0 }.get(from, to)),
+            Piece::Drop(from, to) => inner.drop_bytes(stars, to - from, &mut out),
+            Piece::Mark(rule, print) => inner.placeholder(stars, rule, print, &mut out),
+            Piece::Done(span, print) => events.push(inner.event(span, 0, print, name())),
+        });
+        let masked = !events.is_empty();
+        self.events.append(&mut events);
+        masked.then_some(out)
+    }
+
+    fn whole(&mut self, text: &[u8], sink: &mut impl FnMut(Piece)) {
+        let inner = Arc::clone(&self.inner);
+        let window = Window { bytes: text, base: 0 };
+        let mut scan = Scan::new(&inner.machines);
+        let mut spans = std::mem::take(&mut self.spans);
+        scan.advance(&inner.machines, &self.known, window, &mut spans);
+        scan.finish(&inner.machines, window, &mut spans);
+        let mut emitter = Emitter::at(0);
+        emitter.add(&mut spans);
+        emitter.release(window, scan.pos(), true, inner.manner(self.stars), sink);
+        self.spans = spans;
+    }
+}
+
+/// One text, masked as it arrives.
+#[derive(Debug)]
+pub(crate) struct Lane {
+    scan: Scan,
+    emitter: Emitter,
+    /// The undecided bytes, and some before them.
+    text: Vec<u8>,
+    base: u64,
+    /// Where the text itself begins: what is before it is context that was never part of it.
+    origin: u64,
+    escapes: Option<Box<Escapes>>,
+}
+
+/// How some of the held bytes were spelled in the source.
+#[derive(Debug, Default)]
+struct Escapes {
+    units: std::collections::VecDeque<Unit>,
+    /// The spellings of all units, one behind the other.
+    spelled: std::collections::VecDeque<u8>,
+    /// Bytes before this position belong to a spelling that was dropped.
+    dropped: u64,
+}
+
+#[derive(Debug, Clone, Copy)]
+struct Unit {
+    at: u64,
+    decoded: u32,
+    spelled: u32,
+}
+
+impl Lane {
+    pub(crate) fn new(session: &Session) -> Self {
+        Self {
+            scan: Scan::new(&session.inner.machines),
+            emitter: Emitter::default(),
+            text: Vec::new(),
+            base: 0,
+            origin: 0,
+            escapes: None,
+        }
+    }
+
+    /// A lane before whose text other bytes are imagined: they are context and never put out.
+    pub(crate) fn behind(session: &mut Session, context: &[&[u8]]) -> Self {
+        let mut lane = Self::new(session);
+        for bytes in context {
+            lane.text.extend_from_slice(bytes);
+        }
+        lane.origin = lane.text.len() as u64;
+        lane.emitter = Emitter::at(lane.origin);
+        let mut spans = std::mem::take(&mut session.spans);
+        lane.scan.advance(
+            &session.inner.machines,
+            &session.known,
+            Window { bytes: &lane.text, base: 0 },
+            &mut spans,
+        );
+        spans.retain(|span| span.end > lane.origin);
+        session.spans = spans;
+        lane
+    }
+
+    /// Takes bytes that are spelled as they are.
+    pub(crate) fn push(&mut self, bytes: &[u8]) {
+        self.text.extend_from_slice(bytes);
+    }
+
+    /// Takes bytes that the source spells differently; they leave together or not at all.
+    pub(crate) fn push_spelled(&mut self, decoded: &[u8], spelled: &[u8]) {
+        let at = self.base + self.text.len() as u64;
+        let escapes = self.escapes.get_or_insert_default();
+        escapes.units.push_back(Unit {
+            at,
+            decoded: u32::try_from(decoded.len()).unwrap_or(u32::MAX),
+            spelled: u32::try_from(spelled.len()).unwrap_or(u32::MAX),
+        });
+        escapes.spelled.extend(spelled);
+        self.text.extend_from_slice(decoded);
+    }
+
+    /// Scans what was pushed and puts out what may leave.
+    pub(crate) fn advance(&mut self, session: &mut Session, name: &dyn Fn() -> String, out: &mut Vec<u8>) {
+        let inner = Arc::clone(&session.inner);
+        let mut spans = std::mem::take(&mut session.spans);
+        let window = Window { bytes: &self.text, base: self.base };
+        self.scan.advance(&inner.machines, &session.known, window, &mut spans);
+        let safe = self.scan.safe(&inner.machines, &session.known, window);
+        session.spans = spans;
+        self.let_go(session, safe, false, name, out);
+        self.forget(safe, inner.lookbehind);
+    }
+
+    /// The end of the text: puts out the rest.
+    pub(crate) fn finish(&mut self, session: &mut Session, name: &dyn Fn() -> String, out: &mut Vec<u8>) {
+        let inner = Arc::clone(&session.inner);
+        let mut spans = std::mem::take(&mut session.spans);
+        let window = Window { bytes: &self.text, base: self.base };
+        self.scan.advance(&inner.machines, &session.known, window, &mut spans);
+        self.scan.finish(&inner.machines, window, &mut spans);
+        session.spans = spans;
+        let end = self.scan.pos();
+        self.let_go(session, end, true, name, out);
+        self.text.clear();
+        self.base = end;
+    }
+
+    /// Whether something waits for more text.
+    pub(crate) fn is_holding(&self) -> bool {
+        self.emitter.out() < self.scan.pos() || self.emitter.is_busy()
+    }
+
+    /// Whether forgetting this lane would forget nothing that matters.
+    pub(crate) fn is_idle(&self) -> bool {
+        !self.is_holding() && self.scan.is_idle()
+    }
+
+    /// Up to where the text is decided, and how much of it there is.
+    pub(crate) fn progress(&self) -> (u64, u64) {
+        (self.emitter.out() - self.origin, self.scan.pos() - self.origin)
+    }
+
+    /// How many bytes of memory the lane takes.
+    #[cfg(test)]
+    pub(crate) fn memory(&self) -> usize {
+        size_of::<Self>() + self.text.capacity()
+    }
+
+    fn let_go(
+        &mut self,
+        session: &mut Session,
+        safe: u64,
+        end: bool,
+        name: &dyn Fn() -> String,
+        out: &mut Vec<u8>,
+    ) {
+        self.emitter.add(&mut session.spans);
+        let safe = if end { safe } else { self.whole_units(safe) };
+        if safe <= self.emitter.out() && !self.emitter.is_busy() {
+            return;
+        }
+        let window = Window { bytes: &self.text, base: self.base };
+        let inner = &session.inner;
+        let (stars, origin, events) = (session.stars, self.origin, &mut session.events);
+        let escapes = &mut self.escapes;
+        self.emitter.release(window, safe.max(self.emitter.out()), end, inner.manner(stars), &mut |piece| {
+            match piece {
+                Piece::Plain(from, to) => match escapes {
+                    None => out.extend_from_slice(window.get(from, to)),
+                    Some(escapes) => escapes.write(window, from, to, out),
+                },
+                Piece::Drop(from, to) => {
+                    inner.drop_bytes(stars, to - from, out);
+                    if let Some(escapes) = escapes {
+                        escapes.drop_to(to);
+                    }
+                }
+                Piece::Mark(rule, print) => inner.placeholder(stars, rule, print, out),
+                Piece::Done(span, print) => events.push(inner.event(span, origin, print, name())),
+            }
+        });
+    }
+
+    /// The largest position up to `safe` that is not inside of a unit.
+    fn whole_units(&self, safe: u64) -> u64 {
+        let Some(escapes) = &self.escapes else { return safe };
+        let inside = |unit: &&Unit| unit.at < safe && unit.at + u64::from(unit.decoded) > safe;
+        escapes.units.iter().find(inside).map_or(safe, |unit| unit.at)
+    }
+
+    /// Forgets bytes that nothing can look back at.
+    fn forget(&mut self, safe: u64, lookbehind: usize) {
+        let keep = safe.min(self.emitter.out()).saturating_sub(lookbehind as u64);
+        let spare = usize::try_from(keep.saturating_sub(self.base)).unwrap_or_default();
+        // Moving bytes has a price: only when there is something to gain.
+        if spare > lookbehind.max(self.text.len() / 2) || spare > 4096 {
+            self.text.drain(..spare);
+            self.base += spare as u64;
+            if self.text.capacity() > 1 << 16 && self.text.len() < 1 << 12 {
+                self.text.shrink_to(1 << 12);
+            }
+        }
+    }
+}
+
+impl Escapes {
+    fn write(&mut self, text: Window<'_>, from: u64, to: u64, out: &mut Vec<u8>) {
+        let mut from = from.max(self.dropped);
+        while let Some(unit) = self.units.front().copied().filter(|unit| unit.at < to) {
+            out.extend_from_slice(text.get(from, unit.at.max(from)));
+            let end = unit.at + u64::from(unit.decoded);
+            let spelled = self.pop(unit);
+            if unit.at >= from && end <= to {
+                out.extend(spelled);
+            } else {
+                self.dropped = end;
+            }
+            from = end;
+        }
+        if from < to {
+            out.extend_from_slice(text.get(from, to));
+        }
+    }
+
+    fn drop_to(&mut self, to: u64) {
+        while let Some(unit) = self.units.front().copied().filter(|unit| unit.at < to) {
+            self.dropped = unit.at + u64::from(unit.decoded);
+            self.pop(unit);
+        }
+    }
+
+    fn pop(&mut self, unit: Unit) -> Vec<u8> {
+        self.units.pop_front();
+        let length = (unit.spelled as usize).min(self.spelled.len());
+        self.spelled.drain(..length).collect()
+    }
+}

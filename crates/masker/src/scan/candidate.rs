@@ -1,0 +1,186 @@
+//! A rule that has begun to match.
+
+use regex_automata::util::primitives::StateID;
+
+use super::machine::{Machine, Step};
+use super::{Span, Window};
+
+/// How far a context reaches from its anchor.
+const CONTEXT_CAP: u64 = 96;
+/// A blackout ends at a blank or quote, or after so many bytes.
+const BLACKOUT: u64 = 4096;
+
+/// A rule that has begun to match.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Candidate {
+    pub(crate) rule: u16,
+    pub(crate) phase: Phase,
+    pub(crate) state: StateID,
+    /// The state of the commit automaton, while there is one.
+    pub(crate) commit: Option<StateID>,
+    pub(crate) start: u64,
+    /// The latest start of the candidates merged into this one.
+    late: u64,
+    /// Where the longest match so far ends; zero for none. Once certain: where swallowing must stop.
+    pub(crate) mark: u64,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Phase {
+    /// What stands before the secret; not held back.
+    Context,
+    /// The secret; held back.
+    Secret,
+    /// Certain; swallowed while the pattern can go on.
+    Tail,
+    /// Certain; swallowed up to the end marker.
+    Until,
+    /// Too many candidates: swallowed up to a blank.
+    Blackout,
+}
+
+impl Phase {
+    pub(crate) fn is_certain(self) -> bool {
+        matches!(self, Self::Tail | Self::Until | Self::Blackout)
+    }
+}
+
+impl Candidate {
+    pub(crate) fn new(rule: u16, phase: Phase, state: StateID, commit: Option<StateID>, start: u64) -> Self {
+        Self { rule, phase, state, commit, start, late: start, mark: 0 }
+    }
+
+    pub(crate) fn blackout(rule: u16, start: u64, pos: u64) -> Self {
+        Self { mark: pos + BLACKOUT, ..Self::new(rule, Phase::Blackout, StateID::ZERO, None, start) }
+    }
+
+    /// Takes the byte at `at`; says whether the candidate lives on. Where a context ends, the rule is added to
+    /// `begun`: its secret begins at `at`.
+    #[inline]
+    pub(crate) fn step(
+        &mut self,
+        machine: &Machine,
+        text: Window<'_>,
+        byte: u8,
+        at: u64,
+        spans: &mut Vec<Span>,
+        begun: &mut Vec<u16>,
+    ) -> bool {
+        match self.phase {
+            Phase::Secret => self.step_secret(machine, text, byte, at, spans),
+            Phase::Context => self.step_context(machine, byte, at, begun),
+            Phase::Tail | Phase::Until | Phase::Blackout => self.swallow(machine, byte, at, spans),
+        }
+    }
+
+    fn step_context(&mut self, machine: &Machine, byte: u8, at: u64, begun: &mut Vec<u16>) -> bool {
+        let Some(context) = &machine.context else { return false };
+        let step = context.step(&mut self.state, byte);
+        if matches!(step, Step::Match | Step::Last) {
+            begun.push(self.rule);
+        }
+        matches!(step, Step::Alive | Step::Match) && at - self.start < CONTEXT_CAP
+    }
+
+    fn step_secret(
+        &mut self,
+        machine: &Machine,
+        text: Window<'_>,
+        byte: u8,
+        at: u64,
+        spans: &mut Vec<Span>,
+    ) -> bool {
+        if let (Some(commit), Some(state)) = (&machine.commit, &mut self.commit) {
+            match commit.step(state, byte) {
+                Step::Alive => {}
+                Step::Dead => self.commit = None,
+                Step::Match | Step::Last => return self.commit_at(machine, byte, at, spans),
+            }
+        }
+        match machine.secret.step(&mut self.state, byte) {
+            Step::Alive => {}
+            Step::Match => self.mark = at,
+            Step::Last => {
+                self.mark = at;
+                self.conclude(machine, text, spans);
+                return false;
+            }
+            // A commit automaton may outlive a pattern that is finished.
+            Step::Dead if self.commit.is_some() && machine.until.is_some() => {}
+            Step::Dead => {
+                self.conclude(machine, text, spans);
+                return false;
+            }
+        }
+        at < self.start + machine.max || self.too_long(machine, at)
+    }
+
+    /// The commit point was passed before the byte at `at`.
+    fn commit_at(&mut self, machine: &Machine, byte: u8, at: u64, spans: &mut Vec<Span>) -> bool {
+        self.commit = None;
+        self.mark = at + machine.cap;
+        self.phase = Phase::Tail;
+        if let Some(until) = &machine.until {
+            let Some(state) = until.start(None) else { return false };
+            self.state = state;
+            self.phase = Phase::Until;
+        }
+        self.swallow(machine, byte, at, spans)
+    }
+
+    /// The match is longer than the rule allows: what has matched is masked as far as it goes, what has not is
+    /// given up.
+    fn too_long(&mut self, machine: &Machine, at: u64) -> bool {
+        if self.mark > 0 {
+            self.phase = Phase::Tail;
+            self.commit = None;
+            self.mark = at + machine.cap;
+            return true;
+        }
+        let again = self.late > self.start && at < self.late + machine.max;
+        self.start = self.late;
+        again
+    }
+
+    fn swallow(&mut self, machine: &Machine, byte: u8, at: u64, spans: &mut Vec<Span>) -> bool {
+        let goes_on = at < self.mark
+            && match self.phase {
+                Phase::Until => machine.until.as_ref().is_some_and(|until| {
+                    matches!(until.step(&mut self.state, byte), Step::Alive | Step::Dead)
+                }),
+                Phase::Blackout => !byte.is_ascii_whitespace() && byte != b'"' && byte != b'\'',
+                _ => matches!(machine.secret.step(&mut self.state, byte), Step::Alive | Step::Match),
+            };
+        if !goes_on {
+            spans.push(Span { start: self.start, end: at, rule: self.rule });
+        }
+        goes_on
+    }
+
+    /// The end of an undecided match: reports it, if there is one and the rule's checks agree.
+    pub(crate) fn conclude(&self, machine: &Machine, text: Window<'_>, spans: &mut Vec<Span>) {
+        let end = self.mark.saturating_sub(machine.after);
+        for start in [self.start, self.late] {
+            if self.mark > 0 && start < end && machine.judge.masks(text.get(start, end)) {
+                spans.push(Span { start, end, rule: self.rule });
+                return;
+            }
+        }
+    }
+
+    /// Takes over another candidate that can only go the same way from here.
+    pub(crate) fn absorb(&mut self, other: &Self) -> bool {
+        let same = (self.rule, self.phase, self.state, self.commit)
+            == (other.rule, other.phase, other.state, other.commit);
+        if same {
+            self.mark = self.mark.max(other.mark);
+            self.late = self.late.max(other.late);
+            self.start = if self.phase == Phase::Context {
+                self.start.max(other.start)
+            } else {
+                self.start.min(other.start)
+            };
+        }
+        same
+    }
+}

@@ -1,0 +1,183 @@
+//! Known secrets: a sorted table of all their spellings, walked like a trie.
+//!
+//! Ten thousand secrets have about two hundred thousand spellings. An automaton over them would take
+//! hundreds of megabytes; the sorted table takes their own bytes, is built in one sort, and costs clean text one
+//! hash and one bit test a byte.
+
+use std::collections::HashMap;
+
+use super::variants;
+use crate::value::Value;
+
+/// How many bytes of a spelling are looked up at once.
+pub(crate) const HEAD: usize = variants::SHORTEST;
+
+const HEAD_MASK: u64 = (1 << (8 * HEAD)) - 1;
+
+/// The spellings of all known secrets at one moment.
+#[derive(Default)]
+pub(crate) struct Known {
+    pub(crate) generation: u64,
+    /// Sorted, each once.
+    spellings: Vec<Value>,
+    /// Where in `spellings` those with a head begin and end.
+    heads: HashMap<u64, (u32, u32)>,
+    /// Which heads there are, hashed.
+    filter: Bits,
+    /// Which beginnings of one to five bytes there are, hashed together with their length.
+    beginnings: Bits,
+    longest: usize,
+}
+
+/// A place where known secrets may have begun: those in `low..high` agree with the `depth` bytes seen.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Trace {
+    pub(crate) start: u64,
+    low: u32,
+    high: u32,
+    depth: u32,
+}
+
+impl Known {
+    pub(crate) fn new<'a>(generation: u64, values: impl Iterator<Item = &'a [u8]>) -> Self {
+        let mut spellings: Vec<_> = values.flat_map(variants::of).collect();
+        spellings.sort_unstable();
+        spellings.dedup();
+        let mut heads: HashMap<u64, (u32, u32)> = HashMap::with_capacity(spellings.len());
+        let mut filter = Bits::new(spellings.len() * 16);
+        let mut beginnings = Bits::new(spellings.len() * 32);
+        for (index, spelling) in spellings.iter().enumerate() {
+            let index = u32::try_from(index).unwrap_or(u32::MAX);
+            let key = spelling.iter().take(HEAD).fold(0, |key, byte| (key << 8) | u64::from(*byte));
+            heads.entry(key).and_modify(|range| range.1 = index + 1).or_insert((index, index + 1));
+            filter.insert(key);
+            for length in 1..HEAD {
+                beginnings.insert(beginning(spelling.get(..length).unwrap_or_default()));
+            }
+        }
+        let longest = spellings.iter().map(|spelling| spelling.len()).max().unwrap_or_default();
+        Self { generation, spellings, heads, filter, beginnings, longest }
+    }
+
+    pub(crate) fn is_empty(&self) -> bool {
+        self.spellings.is_empty()
+    }
+
+    pub(crate) fn longest(&self) -> usize {
+        self.longest
+    }
+
+    /// Whether a spelling may begin with the last bytes of `window`, a text read byte by byte into an integer.
+    #[inline]
+    pub(crate) fn may_begin(&self, window: u64) -> bool {
+        self.filter.contains(window & HEAD_MASK)
+    }
+
+    /// The trace of a head just seen in full; `pos` is where it ends. Says too whether a spelling ends here.
+    pub(crate) fn begin(&self, window: u64, pos: u64) -> Option<(Trace, bool)> {
+        let start = pos.checked_sub(HEAD as u64)?;
+        let &(low, high) = self.heads.get(&(window & HEAD_MASK))?;
+        let trace = Trace { start, low, high, depth: u32::try_from(HEAD).unwrap_or_default() };
+        Some((trace, self.ends(&trace)))
+    }
+
+    /// Follows a trace by one byte. `None` where no spelling goes on so; else whether one ends here.
+    pub(crate) fn follow(&self, trace: &mut Trace, byte: u8) -> Option<bool> {
+        let range = trace.low as usize..trace.high as usize;
+        let rows = self.spellings.get(range)?;
+        let depth = trace.depth as usize;
+        let at = |row: &Value| row.get(depth).copied().map_or(-1, i16::from);
+        let from = rows.partition_point(|row| at(row) < i16::from(byte));
+        let to = from + rows.get(from..)?.partition_point(|row| at(row) == i16::from(byte));
+        if from == to {
+            return None;
+        }
+        trace.high = trace.low + u32::try_from(to).ok()?;
+        trace.low += u32::try_from(from).ok()?;
+        trace.depth += 1;
+        Some(self.ends(trace))
+    }
+
+    fn ends(&self, trace: &Trace) -> bool {
+        self.spellings.get(trace.low as usize).is_some_and(|row| row.len() == trace.depth as usize)
+    }
+
+    /// Whether nothing longer can follow.
+    pub(crate) fn is_last(&self, trace: &Trace) -> bool {
+        trace.high - trace.low == 1 && self.ends(trace)
+    }
+
+    /// How many of the last bytes of `text`, fewer than [`HEAD`], may be the beginning of a spelling.
+    pub(crate) fn held(&self, text: &[u8]) -> usize {
+        if self.spellings.is_empty() {
+            return 0;
+        }
+        (1..HEAD.min(text.len() + 1))
+            .rev()
+            .find(|length| {
+                let tail = text.get(text.len() - length..).unwrap_or_default();
+                self.beginnings.contains(beginning(tail)) && self.begins_with(tail)
+            })
+            .unwrap_or_default()
+    }
+
+    fn begins_with(&self, tail: &[u8]) -> bool {
+        let index = self.spellings.partition_point(|row| **row < *tail);
+        self.spellings.get(index).is_some_and(|row| row.starts_with(tail))
+    }
+
+    pub(crate) fn memory(&self) -> usize {
+        let rows: usize = self.spellings.iter().map(|row| row.len() + size_of::<Value>()).sum();
+        rows + self.heads.capacity() * 24 + (self.filter.words.len() + self.beginnings.words.len()) * 8
+    }
+}
+
+impl std::fmt::Debug for Known {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "Known({} spellings)", self.spellings.len())
+    }
+}
+
+fn beginning(bytes: &[u8]) -> u64 {
+    bytes.iter().fold(bytes.len() as u64, |key, byte| (key << 8) | u64::from(*byte))
+}
+
+/// A set of hashes of integers: says no for certain, and yes perhaps.
+#[derive(Debug)]
+struct Bits {
+    words: Box<[u64]>,
+    shift: u32,
+}
+
+impl Default for Bits {
+    fn default() -> Self {
+        Self::new(0)
+    }
+}
+
+impl Bits {
+    fn new(wanted: usize) -> Self {
+        let log = wanted.next_power_of_two().trailing_zeros().clamp(12, 24);
+        Self { words: vec![0; 1 << (log - 6)].into_boxed_slice(), shift: 64 - log }
+    }
+
+    #[inline]
+    fn slot(&self, key: u64) -> (usize, u64) {
+        #[expect(clippy::cast_possible_truncation, reason = "shifted to at most 24 bits")]
+        let bit = (key.wrapping_mul(0x9E37_79B9_7F4A_7C15) >> self.shift) as usize;
+        (bit >> 6, 1 << (bit & 63))
+    }
+
+    fn insert(&mut self, key: u64) {
+        let (word, bit) = self.slot(key);
+        if let Some(word) = self.words.get_mut(word) {
+            *word |= bit;
+        }
+    }
+
+    #[inline]
+    fn contains(&self, key: u64) -> bool {
+        let (word, bit) = self.slot(key);
+        self.words.get(word).is_some_and(|word| word & bit != 0)
+    }
+}

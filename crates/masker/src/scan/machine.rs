@@ -1,0 +1,255 @@
+//! One rule, compiled to dense automata.
+
+use regex_automata::dfa::{Automaton as _, StartKind, dense};
+use regex_automata::util::primitives::StateID;
+use regex_automata::util::start;
+use regex_automata::util::syntax;
+use regex_automata::{Anchored, MatchKind};
+
+use crate::rule::{Boundary, Judge, Rule, RuleError};
+
+/// The most memory one automaton may take.
+const DFA_LIMIT: usize = 8 << 20;
+/// The most bytes a committed match swallows where the rule does not say.
+const DEFAULT_CAP: u64 = 64 << 10;
+
+/// A rule, ready to run.
+#[derive(Debug)]
+pub(crate) struct Machine {
+    pub(crate) context: Option<Dfa>,
+    pub(crate) secret: Dfa,
+    pub(crate) commit: Option<Dfa>,
+    pub(crate) until: Option<Dfa>,
+    /// Beyond this many bytes an undecided match is masked as far as it goes.
+    pub(crate) max: u64,
+    /// A committed match swallows at most so many bytes after the commit point.
+    pub(crate) cap: u64,
+    /// Length of what stands behind the secret and is not masked.
+    pub(crate) after: u64,
+    /// The secret begins only where a word does.
+    pub(crate) word: bool,
+    pub(crate) judge: Judge,
+}
+
+/// An anchored dense automaton that reports every match end, and the states after which nothing can follow.
+#[derive(Debug)]
+pub(crate) struct Dfa {
+    dfa: dense::DFA<Vec<u32>>,
+    /// Indexed by state: a match state from which every byte is a dead end.
+    terminal: Vec<bool>,
+    stride2: usize,
+}
+
+/// What an automaton says after a byte.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Step {
+    /// It can go on.
+    Alive,
+    /// A match ended before this byte; it can go on.
+    Match,
+    /// A match ended before this byte, and this byte was not a part of anything longer.
+    Last,
+    /// Nothing can match any more.
+    Dead,
+}
+
+impl Dfa {
+    fn new(pattern: &str, ignore_case: bool, anchored: bool) -> Result<Self, String> {
+        let starts = if anchored { StartKind::Anchored } else { StartKind::Unanchored };
+        let config = dense::Config::new()
+            .match_kind(MatchKind::All)
+            .start_kind(starts)
+            .accelerate(false)
+            .dfa_size_limit(Some(DFA_LIMIT))
+            .determinize_size_limit(Some(4 * DFA_LIMIT));
+        let dfa = dense::Builder::new()
+            .configure(config)
+            .syntax(syntax::Config::new().unicode(false).utf8(false).case_insensitive(ignore_case))
+            .thompson(regex_automata::nfa::thompson::Config::new().utf8(false))
+            .build(pattern)
+            .map_err(|error| {
+                if error.is_size_limit_exceeded() {
+                    "the automaton is too large; replace large bounded repeats such as {64,8192} by {64,} and set `max`".to_owned()
+                } else {
+                    source_message(&error)
+                }
+            })?;
+        let stride2 = dfa.stride2();
+        let mut this = Self { dfa, terminal: Vec::new(), stride2 };
+        this.find_terminal_states();
+        Ok(this)
+    }
+
+    /// Walks all reachable states and marks the match states that lead nowhere.
+    fn find_terminal_states(&mut self) {
+        let mut seen = vec![false; 1];
+        let mut todo = Vec::new();
+        for byte in std::iter::once(None).chain((0..=255).map(Some)) {
+            if let Ok(start) = self.start_in(Anchored::Yes, byte) {
+                todo.push(start);
+            }
+            if let Ok(start) = self.start_in(Anchored::No, byte) {
+                todo.push(start);
+            }
+        }
+        while let Some(state) = todo.pop() {
+            let index = state.as_usize() >> self.stride2;
+            if index >= seen.len() {
+                seen.resize(index + 1, false);
+                self.terminal.resize(index + 1, false);
+            }
+            match seen.get_mut(index) {
+                Some(seen) if !*seen => *seen = true,
+                _ => continue,
+            }
+            let mut terminal = self.dfa.is_match_state(state);
+            for byte in 0..=255u8 {
+                let next = self.dfa.next_state(state, byte);
+                if !self.dfa.is_dead_state(next) {
+                    terminal = false;
+                    todo.push(next);
+                }
+            }
+            let eoi = self.dfa.next_eoi_state(state);
+            terminal &= self.dfa.is_dead_state(eoi);
+            if let Some(slot) = self.terminal.get_mut(index) {
+                *slot = terminal;
+            }
+        }
+    }
+
+    fn start_in(&self, anchored: Anchored, before: Option<u8>) -> Result<StateID, ()> {
+        self.dfa.start_state(&start::Config::new().anchored(anchored).look_behind(before)).map_err(|_| ())
+    }
+
+    /// The state before the first byte; `None` where this automaton cannot start.
+    pub(crate) fn start(&self, before: Option<u8>) -> Option<StateID> {
+        self.start_in(Anchored::Yes, before).or_else(|()| self.start_in(Anchored::No, before)).ok()
+    }
+
+    #[inline]
+    pub(crate) fn step(&self, state: &mut StateID, byte: u8) -> Step {
+        *state = self.dfa.next_state(*state, byte);
+        if !self.dfa.is_special_state(*state) { Step::Alive } else { self.special(*state) }
+    }
+
+    fn special(&self, state: StateID) -> Step {
+        if self.dfa.is_match_state(state) {
+            if self.terminal.get(state.as_usize() >> self.stride2).copied().unwrap_or_default() {
+                Step::Last
+            } else {
+                Step::Match
+            }
+        } else if self.dfa.is_dead_state(state) || self.dfa.is_quit_state(state) {
+            Step::Dead
+        } else {
+            Step::Alive
+        }
+    }
+
+    /// Whether a match ends at the end of the text.
+    pub(crate) fn matches_at_end(&self, state: StateID) -> bool {
+        self.dfa.is_match_state(self.dfa.next_eoi_state(state))
+    }
+
+    fn memory(&self) -> usize {
+        self.dfa.memory_usage() + self.terminal.len()
+    }
+}
+
+impl Machine {
+    pub(crate) fn new(rule: &Rule, key: Option<&[u8]>) -> Result<Self, RuleError> {
+        let bad = |field: &'static str, problem: String| RuleError { rule: rule.id.clone(), field, problem };
+        let ends = Length::of(rule, &rule.pattern).map_err(|problem| bad("pattern", problem))?;
+        if ends.min == 0 {
+            return Err(bad("pattern", "it matches the empty text; let it match at least one byte".into()));
+        }
+        let after = match &rule.after {
+            None => 0,
+            Some(after) => {
+                let length = Length::of(rule, after).map_err(|problem| bad("after", problem))?;
+                if length.max != Some(length.min) {
+                    return Err(bad("after", "every match must have the same length".into()));
+                }
+                length.min
+            }
+        };
+        if ends.max.is_none() && rule.max.is_none() && rule.commit.is_none() {
+            return Err(bad(
+                "max",
+                "the pattern has no longest match; set `max`, or a `commit` point".into(),
+            ));
+        }
+        if rule.until.is_some() && rule.commit.is_none() {
+            return Err(bad("until", "only a rule with a `commit` point can have it".into()));
+        }
+        let longest = rule.max.or(ends.max).map_or(DEFAULT_CAP, |max| (max + after) as u64);
+        let compile = |field: &'static str, pattern: &str, anchored: bool| {
+            Dfa::new(pattern, rule.ignore_case, anchored).map_err(|problem| bad(field, problem))
+        };
+        let mut pattern = format!("(?:{})", rule.pattern);
+        if rule.right == Boundary::Word {
+            pattern.push_str(r"\b{end-half}");
+        }
+        if let Some(after) = &rule.after {
+            pattern.push_str(&format!("(?:{after})"));
+        }
+        Ok(Self {
+            context: match &rule.context {
+                Some(context) => Some(compile("context", context, true)?),
+                None => None,
+            },
+            secret: compile("pattern", &pattern, true)?,
+            commit: match &rule.commit {
+                Some(commit) => Some(compile("commit", commit, true)?),
+                None => None,
+            },
+            until: match &rule.until {
+                Some(until) => Some(compile("until", until, false)?),
+                None => None,
+            },
+            max: longest,
+            cap: rule.cap.map_or(DEFAULT_CAP, |cap| cap as u64),
+            after: after as u64,
+            word: rule.left == Boundary::Word,
+            judge: Judge::new(rule, key)?,
+        })
+    }
+
+    pub(crate) fn memory(&self) -> usize {
+        [self.context.as_ref(), Some(&self.secret), self.commit.as_ref(), self.until.as_ref()]
+            .into_iter()
+            .flatten()
+            .map(Dfa::memory)
+            .sum()
+    }
+}
+
+/// Shortest and longest match of a pattern.
+struct Length {
+    min: usize,
+    max: Option<usize>,
+}
+
+impl Length {
+    fn of(rule: &Rule, pattern: &str) -> Result<Self, String> {
+        let hir = regex_syntax::ParserBuilder::new()
+            .unicode(false)
+            .utf8(false)
+            .case_insensitive(rule.ignore_case)
+            .build()
+            .parse(pattern)
+            .map_err(|error| error.to_string())?;
+        let properties = hir.properties();
+        Ok(Self { min: properties.minimum_len().unwrap_or_default(), max: properties.maximum_len() })
+    }
+}
+
+/// The innermost message of an error: the one that names the place in the pattern.
+fn source_message(error: &dyn std::error::Error) -> String {
+    let mut error = error;
+    while let Some(source) = error.source() {
+        error = source;
+    }
+    error.to_string()
+}

@@ -1,0 +1,411 @@
+//! The scanner: spans of secrets in a text that arrives in any pieces.
+//!
+//! A [`Scan`] carries what is undecided from one piece to the next: the state of the anchor automaton, the
+//! candidates that are alive, and the traces of known secrets. What it reports depends on the bytes alone,
+//! never on where the pieces were cut, because every step is taken byte by byte.
+
+mod anchors;
+mod candidate;
+mod known;
+mod machine;
+mod variants;
+
+use aho_corasick::automaton::StateID as AnchorState;
+
+use self::anchors::{Anchors, Hit, word_may_begin};
+use self::candidate::{Candidate, Phase};
+use self::known::Trace;
+pub(crate) use self::known::{HEAD, Known};
+use self::machine::Machine;
+use crate::rule::{Rule, RuleError};
+
+/// The rule number of known secrets.
+pub(crate) const KNOWN: u16 = u16::MAX;
+
+/// How many candidates may be alive at once; beyond it everything up to the next blank is masked.
+const MOST_LIVE: usize = 32;
+
+/// All rules, compiled.
+#[derive(Debug)]
+pub(crate) struct Machines {
+    rules: Vec<Machine>,
+    anchors: Anchors,
+}
+
+/// A part of a text that is to be masked.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Span {
+    pub(crate) start: u64,
+    pub(crate) end: u64,
+    pub(crate) rule: u16,
+}
+
+/// What is carried from one piece of a text to the next.
+#[derive(Debug, Clone)]
+pub(crate) struct Scan {
+    pos: u64,
+    anchor: AnchorState,
+    /// The last eight bytes.
+    window: u64,
+    /// Which table of known secrets `traces` points into.
+    generation: u64,
+    live: Vec<Candidate>,
+    traces: Vec<Trace>,
+}
+
+/// The bytes at hand: those not yet released and some before them.
+#[derive(Clone, Copy)]
+pub(crate) struct Window<'a> {
+    pub(crate) bytes: &'a [u8],
+    /// The position of the first of them.
+    pub(crate) base: u64,
+}
+
+impl<'a> Window<'a> {
+    pub(crate) fn get(&self, from: u64, to: u64) -> &'a [u8] {
+        let index = |pos: u64| usize::try_from(pos.saturating_sub(self.base)).unwrap_or(usize::MAX);
+        self.bytes.get(index(from)..index(to)).unwrap_or_default()
+    }
+
+    fn before(&self, pos: u64) -> &'a [u8] {
+        self.get(self.base, pos)
+    }
+}
+
+impl Machines {
+    pub(crate) fn new(rules: &[Rule], key: Option<&[u8]>) -> Result<Self, RuleError> {
+        Ok(Self {
+            rules: rules.iter().map(|rule| Machine::new(rule, key)).collect::<Result<_, _>>()?,
+            anchors: Anchors::new(rules)?,
+        })
+    }
+
+    /// How many bytes before the undecided ones a scan must be able to see.
+    pub(crate) fn lookbehind(&self) -> usize {
+        self.anchors.lookbehind().max(HEAD)
+    }
+
+    pub(crate) fn memory(&self) -> usize {
+        self.anchors.memory() + self.rules.iter().map(Machine::memory).sum::<usize>()
+    }
+
+    fn rule(&self, rule: u16) -> Option<&Machine> {
+        self.rules.get(usize::from(rule))
+    }
+}
+
+impl Scan {
+    pub(crate) fn new(machines: &Machines) -> Self {
+        Self {
+            pos: 0,
+            anchor: machines.anchors.start(),
+            window: 0,
+            generation: 0,
+            live: Vec::new(),
+            traces: Vec::new(),
+        }
+    }
+
+    /// How many bytes have been scanned.
+    pub(crate) fn pos(&self) -> u64 {
+        self.pos
+    }
+
+    /// Scans the bytes of `text` from where the last call ended, and adds what is certain to `spans`.
+    pub(crate) fn advance(
+        &mut self,
+        machines: &Machines,
+        known: &Known,
+        text: Window<'_>,
+        spans: &mut Vec<Span>,
+    ) {
+        if self.generation != known.generation {
+            self.retrace(known, text);
+        }
+        let fresh =
+            text.bytes.get(usize::try_from(self.pos - text.base).unwrap_or(usize::MAX)..).unwrap_or_default();
+        let mut rest = fresh;
+        while !rest.is_empty() {
+            if self.live.is_empty() && self.traces.is_empty() {
+                let clean = self.skim(machines, known, rest);
+                rest = rest.get(clean..).unwrap_or_default();
+            }
+            let Some((&byte, more)) = rest.split_first() else { break };
+            rest = more;
+            self.byte(machines, known, text, byte, spans);
+        }
+        for candidate in self.live.iter().filter(|candidate| candidate.phase.is_certain()) {
+            spans.push(Span { start: candidate.start, end: self.pos, rule: candidate.rule });
+        }
+    }
+
+    /// The end of the text: decides what is still open.
+    pub(crate) fn finish(&mut self, machines: &Machines, text: Window<'_>, spans: &mut Vec<Span>) {
+        let mut live = std::mem::take(&mut self.live);
+        for candidate in &mut live {
+            let Some(machine) = machines.rule(candidate.rule) else { continue };
+            if candidate.phase == Phase::Secret {
+                if machine.secret.matches_at_end(candidate.state) {
+                    candidate.mark = self.pos;
+                }
+                let committed = machine.commit.as_ref().zip(candidate.commit);
+                if committed.is_some_and(|(commit, state)| commit.matches_at_end(state)) {
+                    spans.push(Span { start: candidate.start, end: self.pos, rule: candidate.rule });
+                }
+                candidate.conclude(machine, text, spans);
+            } else if candidate.phase.is_certain() {
+                spans.push(Span { start: candidate.start, end: self.pos, rule: candidate.rule });
+            }
+        }
+        self.traces.clear();
+    }
+
+    /// No byte before this position can become a part of a span that is not yet reported.
+    pub(crate) fn safe(&self, machines: &Machines, known: &Known, text: Window<'_>) -> u64 {
+        let bytes = text.before(self.pos);
+        let heads = machines.anchors.held(self.anchor, bytes, text.base == 0).max(known.held(bytes));
+        let undecided =
+            self.live.iter().filter(|candidate| candidate.phase == Phase::Secret).map(|c| c.start);
+        let traced = self.traces.iter().map(|trace| trace.start);
+        undecided.chain(traced).fold(self.pos - heads as u64, u64::min)
+    }
+
+    /// Whether forgetting this scan would forget nothing that matters.
+    pub(crate) fn is_idle(&self) -> bool {
+        self.live.is_empty() && self.traces.is_empty()
+    }
+
+    /// Passes over clean bytes: up to the first that completes an anchor or the head of a known secret.
+    #[inline]
+    fn skim(&mut self, machines: &Machines, known: &Known, bytes: &[u8]) -> usize {
+        let mut state = self.anchor;
+        let mut window = self.window;
+        let mut clean = bytes.len();
+        if known.is_empty() {
+            for (index, byte) in bytes.iter().enumerate() {
+                let next = machines.anchors.step(state, *byte);
+                if machines.anchors.is_hit(next) {
+                    clean = index;
+                    break;
+                }
+                state = next;
+            }
+            let seen = bytes.get(clean.saturating_sub(8)..clean).unwrap_or_default();
+            window = seen.iter().fold(window, |window, byte| (window << 8) | u64::from(*byte));
+        } else {
+            for (index, byte) in bytes.iter().enumerate() {
+                let next = machines.anchors.step(state, *byte);
+                let shifted = (window << 8) | u64::from(*byte);
+                if machines.anchors.is_hit(next) || known.may_begin(shifted) {
+                    clean = index;
+                    break;
+                }
+                state = next;
+                window = shifted;
+            }
+        }
+        self.anchor = state;
+        self.window = window;
+        self.pos += clean as u64;
+        clean
+    }
+
+    fn byte(
+        &mut self,
+        machines: &Machines,
+        known: &Known,
+        text: Window<'_>,
+        byte: u8,
+        spans: &mut Vec<Span>,
+    ) {
+        let at = self.pos;
+        self.pos += 1;
+        self.step_live(machines, text, byte, at, spans);
+        self.step_known(known, byte, spans);
+        self.anchor = machines.anchors.step(self.anchor, byte);
+        if machines.anchors.is_hit(self.anchor) {
+            let seen = text.before(self.pos);
+            for hit in machines.anchors.hits(self.anchor, seen) {
+                self.begin(machines, text, hit, spans);
+            }
+        }
+        if self.live.len() > 1 && self.pos.is_multiple_of(8) {
+            self.merge();
+        }
+        if self.live.len() + self.traces.len() > MOST_LIVE {
+            self.merge();
+            if self.live.len() + self.traces.len() > MOST_LIVE {
+                self.black_out();
+            }
+        }
+    }
+
+    fn step_live(&mut self, machines: &Machines, text: Window<'_>, byte: u8, at: u64, spans: &mut Vec<Span>) {
+        if self.live.is_empty() {
+            return;
+        }
+        let mut begun = Vec::new();
+        self.live.retain_mut(|candidate| match machines.rule(candidate.rule) {
+            Some(machine) => candidate.step(machine, text, byte, at, spans, &mut begun),
+            None => false,
+        });
+        for rule in begun {
+            self.begin_secret(machines, text, rule, at, spans);
+        }
+    }
+
+    fn step_known(&mut self, known: &Known, byte: u8, spans: &mut Vec<Span>) {
+        self.window = (self.window << 8) | u64::from(byte);
+        if known.is_empty() {
+            return;
+        }
+        let end = self.pos;
+        self.traces.retain_mut(|trace| match known.follow(trace, byte) {
+            None => false,
+            Some(ends) => {
+                if ends {
+                    spans.push(Span { start: trace.start, end, rule: KNOWN });
+                }
+                !known.is_last(trace)
+            }
+        });
+        if known.may_begin(self.window)
+            && let Some((trace, ends)) = known.begin(self.window, end)
+        {
+            if ends {
+                spans.push(Span { start: trace.start, end, rule: KNOWN });
+            }
+            if !known.is_last(&trace) {
+                self.traces.push(trace);
+            }
+        }
+    }
+
+    /// The table of known secrets has changed: finds again what has begun, in the bytes at hand.
+    fn retrace(&mut self, known: &Known, text: Window<'_>) {
+        self.generation = known.generation;
+        self.traces.clear();
+        let seen = text.before(self.pos);
+        let from = seen.len().saturating_sub(known.longest());
+        for (start, head) in seen.windows(HEAD).enumerate().skip(from) {
+            let window = head.iter().fold(0, |window, byte| (window << 8) | u64::from(*byte));
+            let end = text.base + (start + HEAD) as u64;
+            let Some((mut trace, _)) = known.begin(window, end).filter(|_| known.may_begin(window)) else {
+                continue;
+            };
+            let rest = seen.get(start + HEAD..).unwrap_or_default();
+            if rest.iter().all(|byte| known.follow(&mut trace, *byte).is_some()) && !known.is_last(&trace) {
+                self.traces.push(trace);
+            }
+        }
+    }
+
+    /// An anchor has been seen: its rule begins.
+    fn begin(&mut self, machines: &Machines, text: Window<'_>, hit: &Hit, spans: &mut Vec<Span>) {
+        let Some(machine) = machines.rule(hit.rule) else { return };
+        for back in hit.back.0..=hit.back.1 {
+            let Some(start) = self.pos.checked_sub(back as u64).filter(|start| *start >= text.base) else {
+                break;
+            };
+            if machine.context.is_some() {
+                self.begin_context(machines, machine, text, hit.rule, start, spans);
+            } else {
+                self.begin_secret(machines, text, hit.rule, start, spans);
+            }
+        }
+    }
+
+    fn begin_context(
+        &mut self,
+        machines: &Machines,
+        machine: &Machine,
+        text: Window<'_>,
+        rule: u16,
+        start: u64,
+        spans: &mut Vec<Span>,
+    ) {
+        let last = text.before(start).last().copied();
+        let Some(state) = machine.context.as_ref().and_then(|context| context.start(last)) else { return };
+        let mut candidate = Candidate::new(rule, Phase::Context, state, None, start);
+        let mut alive = true;
+        for (at, byte) in (start..).zip(text.get(start, self.pos)) {
+            let mut begun = Vec::new();
+            alive = candidate.step(machine, text, *byte, at, spans, &mut begun);
+            if !begun.is_empty() {
+                self.begin_secret(machines, text, rule, at, spans);
+            }
+            if !alive {
+                break;
+            }
+        }
+        if alive {
+            self.add(candidate);
+        }
+    }
+
+    /// Starts the secret part of a rule at `start`, and catches up with the bytes already taken.
+    fn begin_secret(
+        &mut self,
+        machines: &Machines,
+        text: Window<'_>,
+        rule: u16,
+        start: u64,
+        spans: &mut Vec<Span>,
+    ) {
+        let Some(machine) = machines.rule(rule) else { return };
+        let before = text.before(start);
+        if machine.word && !word_may_begin(before, start == 0) {
+            return;
+        }
+        let last = before.last().copied();
+        let Some(state) = machine.secret.start(last) else { return };
+        let commit = machine.commit.as_ref().and_then(|commit| commit.start(last));
+        let mut candidate = Candidate::new(rule, Phase::Secret, state, commit, start);
+        for (at, byte) in (start..).zip(text.get(start, self.pos)) {
+            if !candidate.step(machine, text, *byte, at, spans, &mut Vec::new()) {
+                return;
+            }
+        }
+        self.add(candidate);
+    }
+
+    fn add(&mut self, candidate: Candidate) {
+        if !self.live.iter_mut().any(|other| other.absorb(&candidate)) {
+            self.live.push(candidate);
+        }
+    }
+
+    /// Makes one of candidates that can only go the same way.
+    fn merge(&mut self) {
+        let mut kept = 0;
+        for index in 0..self.live.len() {
+            let Some(candidate) = self.live.get(index).copied() else { break };
+            let absorbed = self
+                .live
+                .get_mut(..kept)
+                .is_some_and(|kept| kept.iter_mut().any(|one| one.absorb(&candidate)));
+            if !absorbed {
+                self.live.swap(kept, index);
+                kept += 1;
+            }
+        }
+        self.live.truncate(kept);
+    }
+
+    /// Too much is undecided: all of it is masked, and what follows up to a blank.
+    fn black_out(&mut self) {
+        let undecided = self.live.iter().filter(|candidate| candidate.phase != Phase::Context);
+        let first = undecided.map(|candidate| (candidate.start, candidate.rule));
+        let traced = self.traces.iter().map(|trace| (trace.start, KNOWN));
+        let (start, rule) = first.chain(traced).min().unwrap_or((self.pos, 0));
+        self.traces.clear();
+        self.live.retain(|candidate| candidate.phase == Phase::Context);
+        if self.live.len() > MOST_LIVE / 2 {
+            self.live.clear();
+        }
+        self.live.push(Candidate::blackout(rule, start, self.pos));
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,190 @@
+//! The spellings in which a known secret may appear.
+
+use base64::engine::general_purpose::{STANDARD, URL_SAFE};
+use zeroize::Zeroizing;
+
+use crate::value::Value;
+
+/// Shorter spellings than this are not looked for: they would mask ordinary text.
+pub(crate) const SHORTEST: usize = 6;
+
+/// All spellings of a value, each once: raw, base64 and base64url at the three offsets, hex, percent-encoded,
+/// JSON and C escapes, HTML entities, UTF-16.
+pub(crate) fn of(value: &[u8]) -> Vec<Value> {
+    let mut all: Vec<Value> = Vec::with_capacity(24);
+    let mut add = |spelling: Vec<u8>| {
+        let spelling = Value::from(spelling);
+        if spelling.len() >= SHORTEST && !all.contains(&spelling) {
+            all.push(spelling);
+        }
+    };
+    add(value.to_vec());
+    for offset in 0..3 {
+        add(base64_at(&STANDARD, offset, value));
+        add(base64_at(&URL_SAFE, offset, value));
+    }
+    add(each(value, |byte, out| hex(out, byte, LOWER)));
+    add(each(value, |byte, out| hex(out, byte, UPPER)));
+    for digits in [LOWER, UPPER] {
+        add(each(value, |byte, out| percent(out, byte, digits, false)));
+        add(each(value, |byte, out| percent(out, byte, digits, true)));
+        add(each(value, |byte, out| {
+            out.extend(b"\\x");
+            hex(out, byte, digits);
+        }));
+    }
+    add(each(
+        value,
+        |byte, out| if byte == b' ' { out.push(b'+') } else { percent(out, byte, UPPER, false) },
+    ));
+    add(each(value, json));
+    add(each(value, |byte, out| if byte == b'/' { out.extend(b"\\/") } else { json(byte, out) }));
+    add(each(value, |byte, out| html(byte, out, b"&#39;")));
+    add(each(value, |byte, out| html(byte, out, b"&#x27;")));
+    add(each(value, |byte, out| html(byte, out, b"&apos;")));
+    if let Ok(text) = std::str::from_utf8(value) {
+        of_text(text, &mut add);
+    }
+    all
+}
+
+fn of_text(text: &str, add: &mut impl FnMut(Vec<u8>)) {
+    let units: Zeroizing<Vec<u16>> = Zeroizing::new(text.encode_utf16().collect());
+    for digits in [LOWER, UPPER] {
+        add(units.iter().fold(Vec::new(), |mut out, unit| {
+            escape_u(&mut out, *unit, digits);
+            out
+        }));
+        // As a JSON encoder that keeps to ASCII writes it.
+        add(text.chars().fold(Vec::new(), |mut out, character| {
+            if let Ok(byte) = u8::try_from(u32::from(character))
+                && byte.is_ascii()
+            {
+                json(byte, &mut out);
+            } else {
+                for unit in character.encode_utf16(&mut [0; 2]) {
+                    escape_u(&mut out, *unit, digits);
+                }
+            }
+            out
+        }));
+    }
+    add(text.chars().flat_map(|c| format!("&#{};", u32::from(c)).into_bytes()).collect());
+    add(text.chars().flat_map(|c| format!("&#x{:x};", u32::from(c)).into_bytes()).collect());
+    add(text.chars().flat_map(|c| format!("&#x{:X};", u32::from(c)).into_bytes()).collect());
+    add(units.iter().flat_map(|unit| unit.to_le_bytes()).collect());
+    add(units.iter().flat_map(|unit| unit.to_be_bytes()).collect());
+}
+
+/// The characters of base64 that depend on nothing but the value, where `offset` bytes stand before it in
+/// its group of three.
+fn base64_at(engine: &impl base64::Engine, offset: usize, value: &[u8]) -> Vec<u8> {
+    let mut padded = Zeroizing::new(vec![0; offset]);
+    padded.extend_from_slice(value);
+    let encoded = Zeroizing::new(engine.encode(&*padded));
+    let from = (offset * 8).div_ceil(6);
+    let to = padded.len() * 8 / 6;
+    encoded.as_bytes().get(from..to).unwrap_or_default().to_vec()
+}
+
+const LOWER: &[u8; 16] = b"0123456789abcdef";
+const UPPER: &[u8; 16] = b"0123456789ABCDEF";
+
+fn each(value: &[u8], write: impl Fn(u8, &mut Vec<u8>)) -> Vec<u8> {
+    let mut out = Vec::with_capacity(value.len() * 4);
+    for byte in value {
+        write(*byte, &mut out);
+    }
+    out
+}
+
+fn nibble(digits: &[u8; 16], value: u16) -> u8 {
+    digits.get(usize::from(value & 15)).copied().unwrap_or(b'0')
+}
+
+fn hex(out: &mut Vec<u8>, byte: u8, digits: &[u8; 16]) {
+    out.push(nibble(digits, u16::from(byte >> 4)));
+    out.push(nibble(digits, u16::from(byte)));
+}
+
+fn escape_u(out: &mut Vec<u8>, unit: u16, digits: &[u8; 16]) {
+    out.extend(b"\\u");
+    for shift in [12, 8, 4, 0] {
+        out.push(nibble(digits, unit >> shift));
+    }
+}
+
+fn percent(out: &mut Vec<u8>, byte: u8, digits: &[u8; 16], everything: bool) {
+    if !everything && (byte.is_ascii_alphanumeric() || b"-._~".contains(&byte)) {
+        out.push(byte);
+    } else {
+        out.push(b'%');
+        hex(out, byte, digits);
+    }
+}
+
+fn json(byte: u8, out: &mut Vec<u8>) {
+    match byte {
+        b'"' => out.extend(b"\\\""),
+        b'\\' => out.extend(b"\\\\"),
+        b'\n' => out.extend(b"\\n"),
+        b'\r' => out.extend(b"\\r"),
+        b'\t' => out.extend(b"\\t"),
+        0..0x20 => escape_u(out, u16::from(byte), LOWER),
+        _ => out.push(byte),
+    }
+}
+
+fn html(byte: u8, out: &mut Vec<u8>, apostrophe: &[u8]) {
+    match byte {
+        b'&' => out.extend(b"&amp;"),
+        b'<' => out.extend(b"&lt;"),
+        b'>' => out.extend(b"&gt;"),
+        b'"' => out.extend(b"&quot;"),
+        b'\'' => out.extend(apostrophe),
+        _ => out.push(byte),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use base64::Engine as _;
+
+    use super::*;
+
+    #[test]
+    fn base64_of_any_surroundings_holds_one_of_the_three() {
+        let value = b"s3cr3t/Value+with~bytes";
+        let spellings = of(value);
+        for before in 0..6 {
+            for after in 0..4 {
+                let mut text = vec![b'x'; before];
+                text.extend(value);
+                text.extend(vec![b'y'; after]);
+                for encoded in [STANDARD.encode(&text), URL_SAFE.encode(&text)] {
+                    assert!(
+                        spellings.iter().any(|s| encoded.as_bytes().windows(s.len()).any(|w| *w == **s)),
+                        "{before} {after}"
+                    );
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn every_spelling_is_listed_once() {
+        let spellings = of(b"a\"b'c&d e/f");
+        for expected in [
+            &b"a\\\"b'c&d e/f"[..],
+            b"a%22b%27c%26d%20e%2Ff",
+            b"a%22b%27c%26d+e%2Ff",
+            b"a&quot;b&#39;c&amp;d e/f",
+            b"6122622763266420652f66",
+            b"6122622763266420652F66",
+            b"\\u0061\\u0022\\u0062\\u0027\\u0063\\u0026\\u0064\\u0020\\u0065\\u002f\\u0066",
+            b"a\0\"\0b\0'\0c\0&\0d\0 \0e\0/\0f\0",
+        ] {
+            assert_eq!(spellings.iter().filter(|s| ***s == *expected).count(), 1, "{expected:?}");
+        }
+    }
+}
