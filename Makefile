@@ -26,7 +26,7 @@ help:
 	@echo 'A first run takes minutes: it compiles everything. A second run starts within seconds.'
 
 setup:
-	@e2e/setup.sh
+	@e2e/setup.sh --with-strace
 
 demo:
 	@e2e/setup.sh --with-model
@@ -67,8 +67,10 @@ audit:
 	@cargo deny --locked check
 
 # Tests that take long are marked #[ignore = "torture: ..."] and have `torture` in their names.
-torture:
+torture: setup
 	@cargo test --locked --release --workspace -- --ignored torture
+	@cargo build --locked -p gatewayd
+	@GATEWAYD_CRASHES=200 $(PYTHON) -m pytest -c e2e/pytest.ini --rootdir e2e e2e/tests -k 'sigkill or faults'
 
 # The targets need a nightly feature of the compiler, which RUSTC_BOOTSTRAP opens on the pinned one.
 fuzz:

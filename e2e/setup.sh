@@ -3,7 +3,7 @@
 # Connect provider, the Node client and a model. Everything is pinned by hash. What is there already is left
 # alone, so a second run ends at once.
 #
-#   e2e/setup.sh [--with-model]     with the 93 MB model of the demo
+#   e2e/setup.sh [--with-model] [--with-strace]     with the 93 MB model of the demo; with what tests of failing disks need
 
 set -euo pipefail
 cd "$(dirname "$0")/.."
@@ -26,6 +26,7 @@ system_packages() {
     # A compiler that can link: the package gcc alone comes without the C library's own files.
     echo 'int main(void) { return 0; }' | cc -x c - -o /dev/null 2>/dev/null || apt_missing+=(build-essential)
     need python3 python3
+    [ "$with_strace" = no ] || need strace strace
     python3 -c 'import ensurepip, venv' >/dev/null 2>&1 || apt_missing+=(python3-venv)
     [ ${#apt_missing[@]} -gt 0 ] || return 0
     say "missing from the system: ${apt_missing[*]}"
@@ -115,6 +116,15 @@ PYTHON
     mark_done model e2e/requirements-model.txt
 }
 
+with_model=no with_strace=no
+for word in "$@"; do
+    case $word in
+        --with-model) with_model=yes ;;
+        --with-strace) with_strace=yes ;;
+        *) fail "unknown option $word: see the top of this file." ;;
+    esac
+done
+
 mkdir -p "$real"
 system_packages
 rust
@@ -123,4 +133,4 @@ node_runtime
 npm_packages idp e2e/idp
 npm_packages clients e2e/clients
 tiny_model
-case " $* " in *" --with-model "*) demo_model ;; esac
+[ "$with_model" = no ] || demo_model

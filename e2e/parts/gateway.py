@@ -24,14 +24,15 @@ def binary() -> pathlib.Path:
 class Gateway:
     """A gateway in a folder of its own. `write_config` may be called again while it runs."""
 
-    def __init__(self, folder: pathlib.Path, port: int = 0, admin_port: int = 0):
+    def __init__(self, folder: pathlib.Path, port: int = 0, admin_port: int = 0, under: tuple = ()):
+        """`under` are the words of a program that runs the gateway, such as a tracer."""
         folder.mkdir(parents=True, exist_ok=True)
         self.folder = folder
         self.config = folder / "gatewayd.toml"
         self.data = folder / "data"
         self.port = port or free_port()
         self.admin_port = admin_port or free_port()
-        self.process = Process("gatewayd", [binary(), "serve", "--config", self.config], folder / "gatewayd.log")
+        self.process = Process("gatewayd", [*under, binary(), "serve", "--config", self.config], folder / "gatewayd.log")
 
     @property
     def url(self) -> str:

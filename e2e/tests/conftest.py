@@ -47,9 +47,9 @@ class World:
             self._tokens[name] = self.idp.token(name)
         return self._tokens[name]
 
-    def gateway(self, name: str, change=lambda text: text) -> Gateway:
-        """A gateway of one's own; `change` edits its configuration."""
-        gateway = Gateway(self.folder / f"gateway-{name}")
+    def gateway(self, name: str, change=lambda text: text, under: tuple = ()) -> Gateway:
+        """A gateway of one's own; `change` edits its configuration, `under` is a program that runs it."""
+        gateway = Gateway(self.folder / f"gateway-{name}", under=under)
         self.gateways.append(gateway)
         gateway.secrets = gateway.folder / "secrets"
         gateway.secrets.mkdir()
@@ -105,11 +105,11 @@ def gateway(world):
 
 @pytest.fixture
 def own_gateway(world, request):
-    """Starts gateways for one test: `own_gateway(change)`."""
+    """Starts gateways for one test: `own_gateway(change, under)`."""
     started = []
 
-    def start(change=lambda text: text) -> Gateway:
-        gateway = world.gateway(f"{request.node.name}-{len(started)}".replace("/", "_"), change)
+    def start(change=lambda text: text, under: tuple = ()) -> Gateway:
+        gateway = world.gateway(f"{request.node.name}-{len(started)}".replace("/", "_"), change, under)
         started.append(gateway)
         return gateway
 
