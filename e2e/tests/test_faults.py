@@ -20,7 +20,7 @@ FAULTS = [
 
 @pytest.mark.parametrize("call,error,first", FAULTS, ids=lambda part: str(part).replace(",", "+"))
 def test_a_failing_disk(own_gateway, world, call, error, first):
-    tracer = ["strace", "-f", "-qq", "--seccomp-bpf", "-o", "/dev/null", "-e", f"trace={call}"]
+    tracer = ["strace", "-D", "-f", "-qq", "--seccomp-bpf", "-o", "/dev/null", "-e", f"trace={call}"]
     tracer += ["-e", f"inject={call}:error={error}:when={first}+"]
     before = len(world.fake.of("fake-answer"))
     try:
@@ -49,7 +49,7 @@ def test_a_failing_disk(own_gateway, world, call, error, first):
 
 
 def test_a_full_disk_forwards_no_side_effect_without_its_intent(own_gateway, world):
-    tracer = ["strace", "-f", "-qq", "--seccomp-bpf", "-o", "/dev/null", "-e", "trace=pwrite64,fsync,fdatasync"]
+    tracer = ["strace", "-D", "-f", "-qq", "--seccomp-bpf", "-o", "/dev/null", "-e", "trace=pwrite64,fsync,fdatasync"]
     tracer += ["-e", "inject=pwrite64,fsync,fdatasync:error=ENOSPC:when=60+"]
     allow = '\n[[policy.rule]]\nname = "may-write"\ngroups = ["ml-eng"]\nactions = ["write"]\neffect = "allow"\n'
     gateway = own_gateway(lambda text: text + allow, under=tuple(tracer))
