@@ -34,7 +34,11 @@ impl Default for Config {
 }
 
 impl Config {
-    pub(crate) fn validate(&self) -> Result<(), Error> {
+    /// Whether the settings hold, without opening anything.
+    ///
+    /// # Errors
+    /// The first setting that does not, and what to write instead.
+    pub fn validate(&self) -> Result<(), Error> {
         if self.leeway > Duration::from_secs(300) {
             return Err(Error::Leeway(self.leeway));
         }
