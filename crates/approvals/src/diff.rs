@@ -1,0 +1,138 @@
+//! What changed since the last time: small, for people.
+
+use serde_json::Value;
+
+/// Changes shown; more are counted only.
+const MAX_CHANGES: usize = 50;
+const MAX_SHOWN: usize = 200;
+
+/// One change.
+#[derive(Debug, Clone, PartialEq, Eq, serde::Serialize)]
+pub struct Change {
+    /// Where: a JSON pointer (RFC 6901), or a line number.
+    pub at: String,
+    /// What was there; `None` if nothing.
+    pub before: Option<String>,
+    /// What is there now; `None` if nothing.
+    pub after: Option<String>,
+}
+
+/// The changes between two texts: by JSON pointer where both are JSON, else by line.
+pub(crate) fn between(before: &str, after: &str) -> Vec<Change> {
+    if before == after {
+        return Vec::new();
+    }
+    let mut changes = Vec::new();
+    match (serde_json::from_str(before), serde_json::from_str(after)) {
+        (Ok(before), Ok(after)) => compare(&before, &after, &mut String::new(), &mut changes),
+        _ => compare_lines(before, after, &mut changes),
+    }
+    changes
+}
+
+fn compare(before: &Value, after: &Value, at: &mut String, changes: &mut Vec<Change>) {
+    if changes.len() >= MAX_CHANGES || before == after {
+        return;
+    }
+    let length = at.len();
+    match (before, after) {
+        (Value::Object(old), Value::Object(new)) => {
+            let added = new.keys().filter(|key| !old.contains_key(*key));
+            for key in old.keys().chain(added) {
+                at.push('/');
+                at.push_str(&key.replace('~', "~0").replace('/', "~1"));
+                compare_member(old.get(key), new.get(key), at, changes);
+                at.truncate(length);
+            }
+        }
+        (Value::Array(old), Value::Array(new)) => {
+            for index in 0..old.len().max(new.len()) {
+                at.push_str(&format!("/{index}"));
+                compare_member(old.get(index), new.get(index), at, changes);
+                at.truncate(length);
+            }
+        }
+        _ => push(changes, at, Some(before), Some(after)),
+    }
+}
+
+fn compare_member(before: Option<&Value>, after: Option<&Value>, at: &mut String, changes: &mut Vec<Change>) {
+    match (before, after) {
+        (Some(before), Some(after)) => compare(before, after, at, changes),
+        (before, after) => push(changes, at, before, after),
+    }
+}
+
+fn push(changes: &mut Vec<Change>, at: &str, before: Option<&Value>, after: Option<&Value>) {
+    if changes.len() < MAX_CHANGES && before != after {
+        let shown = |value: &Value| shorten(&value.to_string());
+        changes.push(Change { at: at.to_owned(), before: before.map(shown), after: after.map(shown) });
+    }
+}
+
+/// Lines between the common beginning and the common end, side by side.
+fn compare_lines(before: &str, after: &str, changes: &mut Vec<Change>) {
+    let (old, new): (Vec<&str>, Vec<&str>) = (before.lines().collect(), after.lines().collect());
+    let same_start = old.iter().zip(&new).take_while(|(a, b)| a == b).count();
+    let (old, new) = (old.get(same_start..).unwrap_or_default(), new.get(same_start..).unwrap_or_default());
+    let same_end = old.iter().rev().zip(new.iter().rev()).take_while(|(a, b)| a == b).count();
+    for index in 0..(old.len().max(new.len()) - same_end).min(MAX_CHANGES) {
+        let line = |lines: &[&str]| {
+            let changed = lines.len() - same_end;
+            lines.get(index).filter(|_| index < changed).map(|line| shorten(line))
+        };
+        changes.push(Change {
+            at: format!("line {}", same_start + index + 1),
+            before: line(old),
+            after: line(new),
+        });
+    }
+}
+
+fn shorten(text: &str) -> String {
+    match text.char_indices().nth(MAX_SHOWN) {
+        Some((end, _)) => format!("{}...", text.get(..end).unwrap_or_default()),
+        None => text.to_owned(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    fn change(at: &str, before: Option<&str>, after: Option<&str>) -> Change {
+        Change { at: at.into(), before: before.map(Into::into), after: after.map(Into::into) }
+    }
+
+    #[test]
+    fn json_changes_are_named_by_pointer() {
+        let changes = between(
+            r#"{"model":"a","n":1,"messages":[{"role":"user","content":"x"}],"a/b":1}"#,
+            r#"{"n":1,"model":"b","messages":[{"role":"user","content":"x"},1],"a/b":2}"#,
+        );
+        assert!(changes.contains(&change("/model", Some("\"a\""), Some("\"b\""))));
+        assert!(changes.contains(&change("/messages/1", None, Some("1"))));
+        assert!(changes.contains(&change("/a~1b", Some("1"), Some("2"))));
+        assert_eq!(changes.len(), 3);
+    }
+
+    #[test]
+    fn other_text_is_compared_by_line() {
+        assert_eq!(
+            between("a\nb\nc", "a\nX\nY\nc"),
+            vec![change("line 2", Some("b"), Some("X")), change("line 3", None, Some("Y")),]
+        );
+        assert_eq!(between("a\na", "a"), vec![change("line 2", Some("a"), None)]);
+    }
+
+    proptest! {
+        #[test]
+        fn never_panics_and_sees_every_difference(a in ".{0,60}", b in ".{0,60}") {
+            let lines = |text: &str| text.lines().map(str::to_owned).collect::<Vec<_>>();
+            let json = |text: &str| serde_json::from_str::<Value>(text).ok();
+            let same = a == b || lines(&a) == lines(&b) || json(&a).is_some() && json(&a) == json(&b);
+            prop_assert_eq!(between(&a, &b).is_empty(), same);
+        }
+    }
+}

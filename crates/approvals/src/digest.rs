@@ -1,0 +1,84 @@
+//! The name of exactly one request.
+
+use aws_lc_rs::digest;
+use gatewayd_core::{Decision, Identity, Operation, UpstreamName};
+use http::header::{CONTENT_ENCODING, CONTENT_TYPE};
+use http::{HeaderMap, Method, Uri};
+
+/// SHA-256 over everything that makes a request this request, each part with its length before it.
+#[derive(Clone, Copy, PartialEq, Eq, Hash)]
+pub(crate) struct RequestDigest(pub(crate) [u8; 32]);
+
+/// What the digest covers.
+pub(crate) struct Parts<'a> {
+    pub(crate) method: &'a Method,
+    pub(crate) uri: &'a Uri,
+    /// Only the two headers that say how the body is to be read are looked at.
+    pub(crate) headers: &'a HeaderMap,
+    pub(crate) identity: &'a Identity,
+    pub(crate) operation: &'a Operation,
+    pub(crate) upstream: &'a UpstreamName,
+    pub(crate) decision: &'a Decision,
+    pub(crate) body_sha256: &'a [u8; 32],
+    pub(crate) body_length: u64,
+}
+
+impl RequestDigest {
+    /// Approvals are bound to this.
+    pub(crate) fn of(parts: &Parts<'_>) -> Self {
+        let mut hash = Hash::new("gatewayd approval 1");
+        hash.part(parts.method.as_str().as_bytes());
+        hash.part(parts.uri.path_and_query().map_or("", |path| path.as_str()).as_bytes());
+        for name in [CONTENT_TYPE, CONTENT_ENCODING] {
+            let values: Vec<&[u8]> =
+                parts.headers.get_all(name).iter().map(http::HeaderValue::as_bytes).collect();
+            hash.list(&values);
+        }
+        let operation = parts.operation;
+        hash.part(operation.dialect.as_str().as_bytes());
+        hash.part(operation.action.as_str().as_bytes());
+        hash.part(operation.route.as_bytes());
+        hash.part(&[u8::from(operation.streaming)]);
+        hash.list(&operation.model.iter().map(|model| model.as_bytes()).collect::<Vec<_>>());
+        hash.part(parts.upstream.0.as_bytes());
+        hash.part(parts.identity.issuer.as_bytes());
+        hash.part(parts.identity.subject.as_bytes());
+        hash.part(parts.decision.policy_version.as_bytes());
+        hash.part(parts.decision.rule.as_bytes());
+        hash.part(&parts.body_length.to_be_bytes());
+        hash.part(parts.body_sha256);
+        Self(hash.finish())
+    }
+}
+
+struct Hash(digest::Context);
+
+impl Hash {
+    fn new(purpose: &str) -> Self {
+        let mut hash = Self(digest::Context::new(&digest::SHA256));
+        hash.part(purpose.as_bytes());
+        hash
+    }
+
+    fn part(&mut self, bytes: &[u8]) {
+        self.0.update(&(bytes.len() as u64).to_be_bytes());
+        self.0.update(bytes);
+    }
+
+    /// A list with its length, so that none and one empty differ.
+    fn list(&mut self, parts: &[&[u8]]) {
+        self.0.update(&(parts.len() as u64).to_be_bytes());
+        for part in parts {
+            self.part(part);
+        }
+    }
+
+    fn finish(self) -> [u8; 32] {
+        finish(self.0)
+    }
+}
+
+/// The 32 bytes of a SHA-256.
+pub(crate) fn finish(hash: digest::Context) -> [u8; 32] {
+    hash.finish().as_ref().try_into().expect("SHA-256 is 32 bytes")
+}

@@ -1,0 +1,52 @@
+//! One approval as it is kept.
+
+use std::sync::Arc;
+
+use gatewayd_core::{Action, Dialect, RequestId, Timestamp};
+
+use crate::digest::RequestDigest;
+use crate::preview::Preview;
+use crate::state::Progress;
+
+/// An approval: what is asked, and how far it has come.
+#[derive(Debug, Clone)]
+pub(crate) struct Record {
+    pub(crate) id: Arc<str>,
+    /// Counts the steps taken, so that nobody overwrites a step they have not seen.
+    pub(crate) revision: i64,
+    pub(crate) digest: RequestDigest,
+    pub(crate) asked: Asked,
+    pub(crate) progress: Progress,
+}
+
+/// What is asked. Written once.
+#[derive(Debug, Clone, serde::Serialize, serde::Deserialize)]
+pub(crate) struct Asked {
+    pub(crate) created: Timestamp,
+    /// The request that asked first.
+    pub(crate) request: Option<RequestId>,
+    pub(crate) method: String,
+    /// Masked.
+    pub(crate) path: String,
+    pub(crate) dialect: Dialect,
+    pub(crate) action: Action,
+    pub(crate) model: Option<String>,
+    pub(crate) streaming: bool,
+    pub(crate) route: String,
+    pub(crate) upstream: String,
+    pub(crate) rule: String,
+    pub(crate) policy_version: String,
+    pub(crate) requirement: String,
+    /// Masked.
+    pub(crate) reason: Option<String>,
+    pub(crate) content_type: Option<String>,
+    pub(crate) body_length: u64,
+    pub(crate) body_sha256: String,
+    pub(crate) preview: Preview,
+}
+
+impl std::fmt::Debug for RequestDigest {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(&hex::encode(self.0))
+    }
+}

@@ -1,0 +1,270 @@
+//! Taking a body whole, in memory or on disk, and giving it back.
+
+use std::fs::File;
+use std::future::Future;
+use std::io::{Read as _, Seek as _, SeekFrom, Write as _};
+use std::path::PathBuf;
+use std::pin::Pin;
+use std::task::{Context, Poll, ready};
+use std::time::Duration;
+
+use aws_lc_rs::digest;
+use bytes::{Bytes, BytesMut};
+use gatewayd_core::{Body, BoxError};
+use http_body::{Body as HttpBody, Frame, SizeHint};
+use http_body_util::BodyExt as _;
+use tokio::task::{JoinHandle, spawn_blocking};
+
+use crate::digest::finish;
+
+/// Written and read in pieces of this size.
+const PIECE: usize = 64 << 10;
+
+/// How a body is taken.
+#[derive(Debug, Clone)]
+pub(crate) struct Limits {
+    pub(crate) body: u64,
+    pub(crate) memory: usize,
+    pub(crate) timeout: Duration,
+    pub(crate) folder: Option<PathBuf>,
+}
+
+/// A body that has arrived whole.
+pub(crate) struct Whole {
+    pub(crate) sha256: [u8; 32],
+    pub(crate) length: u64,
+    store: Store,
+}
+
+enum Store {
+    Memory(Bytes),
+    Disk(File),
+}
+
+/// Why a body was not taken.
+#[derive(Debug)]
+pub(crate) enum Failure {
+    TooLarge,
+    TooSlow,
+    /// The caller broke off, or framed it wrongly.
+    Broken,
+    /// The disk does not take it.
+    Disk(std::io::Error),
+}
+
+/// Takes a body, within limits. Trailers are dropped: nobody could see what was agreed to in them.
+pub(crate) async fn take(body: Body, limits: &Limits) -> Result<Whole, Failure> {
+    if let Some(bytes) = body.to_full() {
+        let length = bytes.len() as u64;
+        if length > limits.body {
+            return Err(Failure::TooLarge);
+        }
+        return Ok(in_memory(bytes));
+    }
+    if body.size_hint().lower() > limits.body {
+        return Err(Failure::TooLarge);
+    }
+    tokio::time::timeout(limits.timeout, read(body, limits)).await.unwrap_or(Err(Failure::TooSlow))
+}
+
+impl Whole {
+    /// The first bytes, at most that many.
+    pub(crate) async fn head(&mut self, limit: usize) -> std::io::Result<Bytes> {
+        match &mut self.store {
+            Store::Memory(bytes) => Ok(bytes.slice(..bytes.len().min(limit))),
+            Store::Disk(file) => {
+                let mut file = file.try_clone()?;
+                let read = move || {
+                    file.seek(SeekFrom::Start(0))?;
+                    let mut head = Vec::new();
+                    file.take(limit as u64).read_to_end(&mut head)?;
+                    Ok(Bytes::from(head))
+                };
+                joined(spawn_blocking(read).await)
+            }
+        }
+    }
+
+    /// The body again, as it came.
+    pub(crate) fn into_body(self) -> Body {
+        match self.store {
+            Store::Memory(bytes) => Body::full(bytes),
+            Store::Disk(file) => {
+                let start = Reading::Idle(Some(Cursor { file, at: 0 }));
+                Body::new(FromDisk { left: self.length, reading: start })
+            }
+        }
+    }
+}
+
+fn in_memory(bytes: Bytes) -> Whole {
+    let mut hash = digest::Context::new(&digest::SHA256);
+    hash.update(&bytes);
+    Whole { sha256: finish(hash), length: bytes.len() as u64, store: Store::Memory(bytes) }
+}
+
+async fn read(mut body: Body, limits: &Limits) -> Result<Whole, Failure> {
+    let mut hash = digest::Context::new(&digest::SHA256);
+    let (mut length, mut waiting, mut file) = (0u64, BytesMut::new(), None);
+    while let Some(frame) = body.frame().await {
+        let Ok(data) = frame.map_err(|_| Failure::Broken)?.into_data() else { continue };
+        length += data.len() as u64;
+        if length > limits.body {
+            return Err(Failure::TooLarge);
+        }
+        hash.update(&data);
+        waiting.extend_from_slice(&data);
+        let room = if file.is_some() { PIECE } else { limits.memory };
+        if waiting.len() > room {
+            file = Some(write(file, waiting.split(), limits.folder.clone()).await.map_err(Failure::Disk)?);
+        }
+    }
+    let store = match file {
+        None => Store::Memory(waiting.freeze()),
+        Some(file) => {
+            Store::Disk(write(Some(file), waiting, limits.folder.clone()).await.map_err(Failure::Disk)?)
+        }
+    };
+    Ok(Whole { sha256: finish(hash), length, store })
+}
+
+/// Appends to the file, which is made first if there is none yet. It has no name, so it ends with the process.
+async fn write(file: Option<File>, bytes: BytesMut, folder: Option<PathBuf>) -> std::io::Result<File> {
+    let write = move || {
+        let mut file = match (file, folder) {
+            (Some(file), _) => file,
+            (None, Some(folder)) => tempfile::tempfile_in(folder)?,
+            (None, None) => tempfile::tempfile()?,
+        };
+        file.write_all(&bytes)?;
+        Ok(file)
+    };
+    joined(spawn_blocking(write).await)
+}
+
+fn joined<T>(result: Result<std::io::Result<T>, tokio::task::JoinError>) -> std::io::Result<T> {
+    result.unwrap_or_else(|error| Err(std::io::Error::other(error)))
+}
+
+/// A body read from disk piece by piece.
+struct FromDisk {
+    left: u64,
+    reading: Reading,
+}
+
+enum Reading {
+    Idle(Option<Cursor>),
+    Busy(JoinHandle<std::io::Result<(Cursor, Bytes)>>),
+}
+
+struct Cursor {
+    file: File,
+    at: u64,
+}
+
+impl Cursor {
+    fn next(mut self, left: u64) -> std::io::Result<(Self, Bytes)> {
+        let want = usize::try_from(left).unwrap_or(PIECE).min(PIECE);
+        self.file.seek(SeekFrom::Start(self.at))?;
+        let mut piece = vec![0; want];
+        self.file.read_exact(&mut piece)?;
+        self.at += want as u64;
+        Ok((self, piece.into()))
+    }
+}
+
+impl HttpBody for FromDisk {
+    type Data = Bytes;
+    type Error = BoxError;
+
+    fn poll_frame(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, BoxError>>> {
+        let this = &mut *self;
+        loop {
+            match &mut this.reading {
+                Reading::Idle(_) if this.left == 0 => return Poll::Ready(None),
+                Reading::Idle(cursor) => {
+                    let Some(cursor) = cursor.take() else { return Poll::Ready(None) };
+                    let left = this.left;
+                    this.reading = Reading::Busy(spawn_blocking(move || cursor.next(left)));
+                }
+                Reading::Busy(handle) => {
+                    let result = ready!(Pin::new(handle).poll(cx));
+                    let (cursor, piece) = match joined(result) {
+                        Ok(read) => read,
+                        Err(error) => {
+                            this.reading = Reading::Idle(None);
+                            return Poll::Ready(Some(Err(error.into())));
+                        }
+                    };
+                    this.left = this.left.saturating_sub(piece.len() as u64);
+                    this.reading = Reading::Idle(Some(cursor));
+                    return Poll::Ready(Some(Ok(Frame::data(piece))));
+                }
+            }
+        }
+    }
+
+    fn is_end_stream(&self) -> bool {
+        self.left == 0
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        SizeHint::with_exact(self.left)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn limits(body: u64) -> Limits {
+        Limits { body, memory: 1000, timeout: Duration::from_secs(5), folder: None }
+    }
+
+    fn stream(bytes: Vec<u8>) -> Body {
+        // `Full` wrapped as a stream: not at hand.
+        Body::new(http_body_util::Full::new(Bytes::from(bytes)))
+    }
+
+    #[tokio::test]
+    async fn a_body_comes_back_as_it_came_wherever_it_waited() {
+        for size in [0usize, 1, 1000, 1001, PIECE, PIECE + 1, 3 * PIECE + 17] {
+            let bytes: Vec<u8> = (0..size).map(|i| u8::try_from(i % 251).unwrap()).collect();
+            let mut whole = take(stream(bytes.clone()), &limits(1 << 20)).await.ok().unwrap();
+            assert_eq!(whole.length, size as u64);
+            assert_eq!(whole.sha256, in_memory(bytes.clone().into()).sha256);
+            assert_eq!(whole.head(5).await.unwrap(), &bytes[..size.min(5)]);
+            assert_eq!(matches!(whole.store, Store::Disk(_)), size > 1000);
+            let body = whole.into_body();
+            assert_eq!(body.size_hint().exact(), Some(size as u64));
+            assert_eq!(body.collect().await.unwrap().to_bytes(), bytes, "{size}");
+        }
+    }
+
+    #[tokio::test]
+    async fn limits_hold() {
+        assert!(matches!(take(stream(vec![0; 2001]), &limits(2000)).await, Err(Failure::TooLarge)));
+        assert!(matches!(take(Body::full(vec![0; 2001]), &limits(2000)).await, Err(Failure::TooLarge)));
+        assert!(take(stream(vec![0; 2000]), &limits(2000)).await.is_ok());
+        let mut slow = limits(10);
+        slow.timeout = Duration::from_millis(10);
+        assert!(matches!(take(Body::new(Never), &slow).await, Err(Failure::TooSlow)));
+    }
+
+    struct Never;
+
+    impl HttpBody for Never {
+        type Data = Bytes;
+        type Error = BoxError;
+
+        fn poll_frame(
+            self: Pin<&mut Self>,
+            _: &mut Context<'_>,
+        ) -> Poll<Option<Result<Frame<Bytes>, BoxError>>> {
+            Poll::Pending
+        }
+    }
+}
