@@ -1,0 +1,227 @@
+//! The upstream's answer on its way to the caller: streamed, and where it breaks off, ended in words.
+
+use std::future::Future;
+use std::pin::Pin;
+use std::task::{Context, Poll};
+use std::time::Duration;
+
+use bytes::Bytes;
+use gatewayd_core::{BoxError, Dialect, Refusal, Trail};
+use http::HeaderMap;
+use http::header::{CONTENT_ENCODING, CONTENT_TYPE};
+use http_body::{Body as _, Frame, SizeHint};
+use tokio::time::Sleep;
+
+use crate::failure::Failure;
+use crate::headers;
+
+/// How an error can be said in the middle of an answer.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Form {
+    /// Server-sent events: one more event.
+    Events,
+    /// JSON lines: one more line.
+    Lines,
+    /// Not at all: the connection is broken off instead.
+    Other,
+}
+
+impl Form {
+    pub(crate) fn of(headers: &HeaderMap) -> Self {
+        // Words among compressed bytes would be lost.
+        let is_plain = headers
+            .get(CONTENT_ENCODING)
+            .is_none_or(|coding| coding.as_bytes().eq_ignore_ascii_case(b"identity"));
+        let media_type = headers
+            .get(CONTENT_TYPE)
+            .and_then(|value| value.to_str().ok())
+            .and_then(|value| value.split(';').next())
+            .map(str::trim)
+            .unwrap_or_default();
+        let is = |name: &str| is_plain && media_type.eq_ignore_ascii_case(name);
+        if is("text/event-stream") {
+            Self::Events
+        } else if is("application/x-ndjson") || is("application/ndjson") || is("application/jsonl") {
+            Self::Lines
+        } else {
+            Self::Other
+        }
+    }
+
+    /// The last words.
+    fn last_words(self, dialect: Dialect, refusal: &Refusal, tail: Tail) -> Option<Bytes> {
+        let error = refusal.body(dialect);
+        let text = match self {
+            Self::Events => {
+                // What was begun is ended first, so that the error is an event of its own.
+                let before = match tail {
+                    Tail::Clean => "",
+                    Tail::LineEnd => "\n",
+                    Tail::InLine => "\n\n",
+                };
+                let name = if dialect == Dialect::Anthropic { "event: error\n" } else { "" };
+                format!("{before}{name}data: {error}\n\n")
+            }
+            Self::Lines => {
+                let before = if tail == Tail::InLine { "\n" } else { "" };
+                format!("{before}{error}\n")
+            }
+            Self::Other => return None,
+        };
+        Some(text.into())
+    }
+}
+
+/// Where in its lines a stream stands.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Tail {
+    /// Between two events, or at the start.
+    Clean,
+    /// Behind a line.
+    LineEnd,
+    /// Within a line.
+    InLine,
+}
+
+impl Tail {
+    fn after(self, bytes: &[u8]) -> Self {
+        let mut tail = self;
+        // Four bytes are as much as an empty line takes.
+        for &byte in bytes.get(bytes.len().saturating_sub(4)..).unwrap_or(bytes) {
+            tail = match (byte, tail) {
+                (b'\n', Self::InLine) => Self::LineEnd,
+                (b'\n', _) => Self::Clean,
+                (b'\r', tail) => tail,
+                _ => Self::InLine,
+            };
+        }
+        tail
+    }
+}
+
+/// The body of an answer.
+pub(crate) struct Incoming {
+    body: reqwest::Body,
+    form: Form,
+    tail: Tail,
+    idle: Option<Duration>,
+    /// Runs only while a piece is awaited.
+    patience: Option<Pin<Box<Sleep>>>,
+    is_done: bool,
+    dialect: Dialect,
+    trail: Option<Trail>,
+}
+
+impl Incoming {
+    pub(crate) fn new(
+        body: reqwest::Body,
+        form: Form,
+        idle: Option<Duration>,
+        dialect: Dialect,
+        trail: Option<Trail>,
+    ) -> Self {
+        Self { body, form, tail: Tail::Clean, idle, patience: None, is_done: false, dialect, trail }
+    }
+
+    fn poll_upstream(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, Failure>>> {
+        if let Poll::Ready(frame) = Pin::new(&mut self.body).poll_frame(cx) {
+            self.patience = None;
+            return Poll::Ready(frame.map(|frame| {
+                frame.map_err(|error| {
+                    let failure = Failure::of(&error);
+                    tracing::warn!(error = %crate::error::in_one_line(&error.without_url()), "upstream broke off");
+                    failure
+                })
+            }));
+        }
+        let Some(idle) = self.idle else { return Poll::Pending };
+        let patience = self.patience.get_or_insert_with(|| Box::pin(tokio::time::sleep(idle)));
+        patience.as_mut().poll(cx).map(|()| Some(Err(Failure::IdleTimeout)))
+    }
+
+    fn fail(&mut self, failure: Failure) -> Result<Frame<Bytes>, BoxError> {
+        self.is_done = true;
+        // Ends the connection to the upstream now, not when the caller has read to the end.
+        self.body = reqwest::Body::default();
+        let mut refusal = Refusal::new(failure.code(), failure.message());
+        if let Some(trail) = &self.trail {
+            if let Some(ending) = failure.ending() {
+                trail.end(ending);
+            }
+            refusal = refusal.with("request_id", trail.id().to_string());
+        }
+        match self.form.last_words(self.dialect, &refusal, self.tail) {
+            Some(words) => Ok(Frame::data(words)),
+            None => Err(failure.message().into()),
+        }
+    }
+}
+
+impl http_body::Body for Incoming {
+    type Data = Bytes;
+    type Error = BoxError;
+
+    fn poll_frame(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, BoxError>>> {
+        if self.is_done {
+            return Poll::Ready(None);
+        }
+        self.poll_upstream(cx).map(|frame| match frame {
+            None => {
+                self.is_done = true;
+                None
+            }
+            Some(Err(failure)) => Some(self.fail(failure)),
+            Some(Ok(mut frame)) => {
+                if let Some(bytes) = frame.data_ref() {
+                    if self.form != Form::Other {
+                        self.tail = self.tail.after(bytes);
+                    }
+                } else if let Some(trailers) = frame.trailers_mut() {
+                    headers::clean_trailers(trailers);
+                }
+                Some(Ok(frame))
+            }
+        })
+    }
+
+    fn is_end_stream(&self) -> bool {
+        self.is_done || self.body.is_end_stream()
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        if self.is_done {
+            return SizeHint::with_exact(0);
+        }
+        match self.form {
+            Form::Other => self.body.size_hint(),
+            // Last words may come on top.
+            Form::Events | Form::Lines => SizeHint::default(),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_tail_is_known_however_the_stream_is_cut() {
+        for (text, wanted) in [
+            ("", Tail::Clean),
+            ("data: x", Tail::InLine),
+            ("data: x\n", Tail::LineEnd),
+            ("data: x\n\n", Tail::Clean),
+            ("data: x\r\n", Tail::LineEnd),
+            ("data: x\r\n\r\n", Tail::Clean),
+            ("data: x\n\ndata", Tail::InLine),
+            ("a\n", Tail::LineEnd),
+        ] {
+            assert_eq!(Tail::Clean.after(text.as_bytes()), wanted, "{text:?}");
+            let bytewise = text.as_bytes().chunks(1).fold(Tail::Clean, Tail::after);
+            assert_eq!(bytewise, wanted, "{text:?} byte by byte");
+        }
+    }
+}
