@@ -157,13 +157,13 @@ fn anchored(rule: &Rule, field: &'static str, dfa: &Dfa) -> Result<(), RuleError
     let anchors: Vec<Vec<u8>> =
         rule.anchors.iter().map(|anchor| anchor.bytes().map(fold).collect()).collect();
     let mut seen = HashSet::new();
-    let mut queue: Vec<(StateID, Vec<u8>)> =
-        start(dfa).map(|state| (state, Vec::new())).into_iter().collect();
-    while let Some((state, read)) = queue.pop() {
-        if !seen.insert((state, read.clone())) {
+    let mut queue: Vec<(StateID, Walk, Vec<u8>)> = Vec::new();
+    queue.extend(start(dfa).map(|state| (state, Walk::default(), Vec::new())));
+    while let Some((state, walk, read)) = queue.pop() {
+        if !seen.insert((state, walk.clone())) {
             continue;
         }
-        if dfa.is_match_state(dfa.next_eoi_state(state)) {
+        if seen.len() > 100_000 || dfa.is_match_state(dfa.next_eoi_state(state)) {
             return Err(unanchored(rule, field, &read));
         }
         for byte in 0..=u8::MAX {
@@ -171,37 +171,52 @@ fn anchored(rule: &Rule, field: &'static str, dfa: &Dfa) -> Result<(), RuleError
             if dfa.is_dead_state(next) || (rule.ignore_case && byte.is_ascii_uppercase()) {
                 continue;
             }
-            let mut read = read.clone();
-            // Before the first place of an anchor the bytes themselves do not matter.
-            read.push(if read.len() < least { 0 } else { fold(byte) });
-            match progress(&anchors, &read, least, most) {
-                Progress::Met => {}
-                Progress::Possible if queue.len() < 100_000 => queue.push((next, read)),
-                Progress::Possible | Progress::Missed => return Err(unanchored(rule, field, &read)),
+            let read = || [read.as_slice(), &[byte]].concat();
+            match walk.step(fold(byte), &anchors, least, most) {
+                Step::Met => {}
+                Step::Possible(walk) => queue.push((next, walk, read())),
+                Step::Missed => return Err(unanchored(rule, field, &read())),
             }
         }
     }
     Ok(())
 }
 
-enum Progress {
+/// How far each anchor has come on one way through an automaton.
+#[derive(Clone, Default, PartialEq, Eq, Hash)]
+struct Walk {
+    /// Bytes read, up to one more than the largest offset.
+    read: usize,
+    /// The anchors that are under way, by number, and how many bytes of each are read.
+    under_way: Vec<(usize, usize)>,
+}
+
+enum Step {
     Met,
-    Possible,
+    Possible(Walk),
     Missed,
 }
 
-fn progress(anchors: &[Vec<u8>], read: &[u8], least: usize, most: usize) -> Progress {
-    let mut possible = read.len() <= most;
-    for offset in least..=most.min(read.len()) {
-        let rest = read.get(offset..).unwrap_or_default();
-        for anchor in anchors {
-            if rest.starts_with(anchor) {
-                return Progress::Met;
+impl Walk {
+    fn step(&self, byte: u8, anchors: &[Vec<u8>], least: usize, most: usize) -> Step {
+        let may_start = (least..=most).contains(&self.read);
+        let starting = (0..anchors.len()).filter(|_| may_start).map(|number| (number, 0));
+        let mut under_way = Vec::new();
+        for (number, done) in self.under_way.iter().copied().chain(starting) {
+            let Some(anchor) = anchors.get(number) else { continue };
+            if anchor.get(done) == Some(&byte) {
+                if done + 1 == anchor.len() {
+                    return Step::Met;
+                }
+                under_way.push((number, done + 1));
             }
-            possible |= anchor.starts_with(rest);
         }
+        let read = (self.read + 1).min(most + 1);
+        if under_way.is_empty() && read > most {
+            return Step::Missed;
+        }
+        Step::Possible(Self { read, under_way })
     }
-    if possible { Progress::Possible } else { Progress::Missed }
 }
 
 fn unanchored(rule: &Rule, field: &'static str, read: &[u8]) -> RuleError {

@@ -143,6 +143,10 @@ fn syntax(ignore_case: bool) -> regex_automata::util::syntax::Config {
 const FILES: &[(&str, &str)] = &[
     ("cloud.toml", include_str!("../../rules/cloud.toml")),
     ("code.toml", include_str!("../../rules/code.toml")),
+    ("ai.toml", include_str!("../../rules/ai.toml")),
+    ("saas.toml", include_str!("../../rules/saas.toml")),
+    ("stores.toml", include_str!("../../rules/stores.toml")),
+    ("structures.toml", include_str!("../../rules/structures.toml")),
 ];
 
 /// The rules that come with the crate, of every tier.
