@@ -147,11 +147,25 @@ async fn an_algorithm_that_is_not_configured_is_refused() {
 }
 
 #[tokio::test]
+async fn a_key_published_for_one_algorithm_serves_no_other() {
+    let world = World::new();
+    let rsa = world.idp.add_key("rsa", TestKeyKind::Rsa);
+    let mut jwk = rsa.jwk("rsa");
+    jwk["alg"] = json!("RS256");
+    world.idp.serve_jwks(Some(&json!({"keys": [jwk]}).to_string()));
+    let token = |algorithm: &str| world.idp.token("alice").kid("rsa").sign_with(&rsa, algorithm);
+    assert!(world.bearer(&token("RS256")).await.is_ok());
+    for other in ["PS256", "RS384", "PS512"] {
+        assert!(world.bearer(&token(other)).await.is_err(), "{other}");
+    }
+}
+
+#[tokio::test]
 async fn a_storm_of_unknown_keys_causes_a_few_fetches_only() {
     let world = World::new();
     world.authn.load().await.unwrap();
     let before = world.idp.key_fetches();
-    world.idp.set_delay(Duration::from_millis(20));
+    world.idp.set_delay(Duration::from_millis(500));
     let mut tasks = tokio::task::JoinSet::new();
     for i in 0..300 {
         let token = world.idp.token("mallory").header("kid", format!("unknown-{i}")).sign();
@@ -160,6 +174,13 @@ async fn a_storm_of_unknown_keys_causes_a_few_fetches_only() {
     }
     while let Some(code) = tasks.join_next().await {
         assert_eq!(code.unwrap(), RefusalCode::InvalidToken);
+    }
+    assert_eq!(world.idp.key_fetches() - before, 1, "at once they share one fetch");
+    // One after the other they have a budget.
+    world.idp.set_delay(Duration::ZERO);
+    for i in 0..50 {
+        let token = world.idp.token("mallory").header("kid", format!("another-{i}")).sign();
+        assert!(world.bearer(&token).await.is_err());
     }
     let fetches = world.idp.key_fetches() - before;
     assert!((1..=3).contains(&fetches), "{fetches} fetches");
@@ -214,6 +235,11 @@ async fn a_discovery_document_cannot_lead_elsewhere() {
         world.idp.serve_discovery(Some(document));
         let refusal = world.bearer(&world.idp.token("alice").sign()).await.expect_err(what);
         assert_eq!(refusal.code(), RefusalCode::IdentityProviderUnavailable, "{what}");
+        let problem = world.authn.status()[0].problem.clone().expect(what);
+        assert!(
+            problem.starts_with("https://id.example/.well-known/openid-configuration: "),
+            "{what}: {problem}"
+        );
         assert_eq!(world.idp.key_fetches(), 0, "{what}");
         assert!(!world.authn.ready());
     }
