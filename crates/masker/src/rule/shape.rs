@@ -192,17 +192,16 @@ fn trim_digits(mut part: &[u8]) -> &[u8] {
     part
 }
 
-/// Letters only, in the cases words have: `word`, `Word`, `WORD`, `camelCase` with few humps.
+/// Letters only, in the cases that words have (`word`, `Word`, `WORD`, `camelCase` with few humps), with the vowels
+/// that words have.
 fn is_word(part: &[u8]) -> bool {
     if !part.iter().all(u8::is_ascii_alphabetic) {
         return false;
     }
-    let turns = part
-        .windows(2)
-        .filter(|pair| matches!(pair, [a, b] if a.is_ascii_lowercase() && b.is_ascii_uppercase()))
-        .count();
-    let vowels = part.iter().filter(|b| b"aeiouyAEIOUY".contains(b)).count();
-    turns * 3 <= part.len() + 1 && (part.len() < 6 || vowels * 6 >= part.len())
+    let hump = |pair: &&[u8]| matches!(pair, [a, b] if a.is_ascii_lowercase() && b.is_ascii_uppercase());
+    let humps = part.windows(2).filter(hump).count();
+    let consonants = part.split(|b| b"aeiouyAEIOUY".contains(b)).map(<[u8]>::len).max().unwrap_or_default();
+    humps * 3 <= part.len() + 1 && (part.len() < 6 || consonants < 5)
 }
 
 #[cfg(test)]
