@@ -114,11 +114,11 @@ class Gateway:
         return self.json("approvals", "list", *filters)
 
     def wait_for_approval(self, seconds: float = 10) -> dict:
-        """The one request that waits for people."""
+        """The newest request that waits for people."""
         found = []
 
         def one() -> bool:
-            found[:] = self.approvals()
+            found[:] = [each for each in self.approvals() if each["state"] == "pending"]
             return bool(found)
 
         self.wait_until(one, seconds, "held no request")
