@@ -1,0 +1,270 @@
+//! The words behind a leaf's digests: who asked, what was asked. They stand in the database, salted and
+//! hashed into the leaf, so that they can be checked against the log and erased without breaking it.
+
+use std::net::SocketAddr;
+
+use aws_lc_rs::rand;
+use gatewayd_core::{Identity, MaskCount, Peer};
+
+use crate::codec::{DecodeError, Decoder, Digest, Encoder, sha256};
+
+/// Sixteen random bytes that keep a digest from being guessed; erased with the words.
+pub(crate) type Salt = [u8; 16];
+
+/// A fresh salt.
+pub(crate) fn salt() -> Result<Salt, aws_lc_rs::error::Unspecified> {
+    let mut salt = [0; 16];
+    rand::fill(&mut salt)?;
+    Ok(salt)
+}
+
+/// Which words a digest is of.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Words {
+    Who = 1,
+    What = 2,
+    Request = 3,
+    Masks = 4,
+    Hold = 5,
+}
+
+/// `SHA-256(kind || salt || words)`.
+pub(crate) fn digest(kind: Words, salt: &Salt, words: &[u8]) -> Digest {
+    sha256(&[&[kind as u8], salt, words])
+}
+
+/// The words behind one session's digests, ready to be stored.
+#[derive(Debug, Clone)]
+pub(crate) struct Facts {
+    pub(crate) salt: Salt,
+    pub(crate) who: Vec<u8>,
+    pub(crate) what: Vec<u8>,
+    /// Label of the subject, whose key wraps the session's.
+    pub(crate) subject: String,
+}
+
+/// Who asked.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub(crate) struct Who {
+    pub(crate) issuer: Option<String>,
+    pub(crate) subject: Option<String>,
+    pub(crate) name: Option<String>,
+    pub(crate) groups: Vec<String>,
+    pub(crate) peer: Option<String>,
+    pub(crate) tls: bool,
+}
+
+impl Who {
+    /// Encodes without building the strings first: this is on the way of every request.
+    pub(crate) fn encode(identity: Option<&Identity>, peer: Option<Peer>) -> Vec<u8> {
+        let mut out = Encoder::with_capacity(96);
+        out.optional(identity.map(|i| &*i.issuer));
+        out.optional(identity.map(|i| &*i.subject));
+        out.optional(identity.and_then(|i| i.name.as_deref()));
+        let groups = identity.map_or(&[][..], |i| &*i.groups);
+        out.varint(groups.len() as u64);
+        for group in groups {
+            out.string(group);
+        }
+        match peer {
+            None => out.u8(0),
+            Some(peer) => {
+                out.u8(1);
+                address(&mut out, peer.address);
+            }
+        }
+        out.u8(u8::from(peer.is_some_and(|p| p.tls)));
+        out.0
+    }
+
+    pub(crate) fn decode(words: &[u8]) -> Result<Self, DecodeError> {
+        let mut from = Decoder(words);
+        let mut who = Self {
+            issuer: from.optional()?,
+            subject: from.optional()?,
+            name: from.optional()?,
+            ..Self::default()
+        };
+        for _ in 0..from.varint()? {
+            who.groups.push(from.string()?);
+        }
+        who.peer = from.optional()?;
+        who.tls = from.u8()? == 1;
+        from.end()?;
+        Ok(who)
+    }
+
+    /// The label of the subject that owns the session's key; the same as [`Identity::key`].
+    pub(crate) fn subject_key(&self) -> String {
+        match (&self.issuer, &self.subject) {
+            (Some(issuer), Some(subject)) => format!("{}:{issuer}|{subject}", issuer.len()),
+            _ => String::new(),
+        }
+    }
+}
+
+/// Writes an address as a string, with the length before it.
+fn address(out: &mut Encoder, address: SocketAddr) {
+    use std::io::Write as _;
+    let mut text = [0_u8; 64];
+    let mut rest = &mut text[..];
+    // The longest address, IPv6 with a scope and a port, has 58 characters.
+    write!(rest, "{address}").expect("an address is shorter than 64 bytes");
+    let len = 64 - rest.len();
+    out.varint(len as u64);
+    out.bytes(text.split_at(len).0);
+}
+
+/// What was asked.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub(crate) struct What {
+    pub(crate) method: String,
+    /// Path and query, masked.
+    pub(crate) path: String,
+    pub(crate) route: Option<String>,
+    pub(crate) model: Option<String>,
+    pub(crate) upstream: Option<String>,
+    pub(crate) request_type: Option<String>,
+    pub(crate) rule: Option<String>,
+    pub(crate) policy: Option<String>,
+    pub(crate) credential: Option<String>,
+    pub(crate) version: Option<String>,
+    /// Kind and identifier of each claim.
+    pub(crate) claims: Vec<(String, String)>,
+}
+
+/// The same, borrowed, for writing.
+#[derive(Debug, Default)]
+pub(crate) struct WhatRef<'a> {
+    pub(crate) method: &'a str,
+    pub(crate) path: &'a str,
+    pub(crate) route: Option<&'a str>,
+    pub(crate) model: Option<&'a str>,
+    pub(crate) upstream: Option<&'a str>,
+    pub(crate) request_type: Option<&'a str>,
+    pub(crate) rule: Option<&'a str>,
+    pub(crate) policy: Option<&'a str>,
+    pub(crate) credential: Option<&'a str>,
+    pub(crate) version: Option<&'a str>,
+    pub(crate) claims: &'a [gatewayd_core::Claim],
+}
+
+impl WhatRef<'_> {
+    pub(crate) fn encode(&self) -> Vec<u8> {
+        let mut out = Encoder::with_capacity(160);
+        out.string(self.method);
+        out.string(self.path);
+        let texts = [self.route, self.model, self.upstream, self.request_type];
+        let why = [self.rule, self.policy, self.credential, self.version];
+        for text in texts.into_iter().chain(why) {
+            out.optional(text);
+        }
+        out.varint(self.claims.len() as u64);
+        for claim in self.claims {
+            out.string(claim.kind);
+            out.string(&claim.id);
+        }
+        out.0
+    }
+}
+
+impl What {
+    pub(crate) fn decode(words: &[u8]) -> Result<Self, DecodeError> {
+        let mut from = Decoder(words);
+        let mut what = Self {
+            method: from.string()?,
+            path: from.string()?,
+            route: from.optional()?,
+            model: from.optional()?,
+            upstream: from.optional()?,
+            request_type: from.optional()?,
+            rule: from.optional()?,
+            policy: from.optional()?,
+            credential: from.optional()?,
+            version: from.optional()?,
+            claims: Vec::new(),
+        };
+        for _ in 0..from.varint()? {
+            what.claims.push((from.string()?, from.string()?));
+        }
+        from.end()?;
+        Ok(what)
+    }
+}
+
+/// The 16 bytes by which a leaf names a claim.
+pub(crate) fn claim_digest(kind: &str, id: &str) -> [u8; 16] {
+    let mut out = Encoder::with_capacity(64);
+    out.string(kind);
+    out.string(id);
+    crate::codec::short_digest(&out.0)
+}
+
+/// Mask counts, sorted by rule.
+pub(crate) fn encode_masks(masks: &mut [MaskCount]) -> Vec<u8> {
+    masks.sort_by(|a, b| a.rule.cmp(&b.rule));
+    let mut out = Encoder::default();
+    out.varint(masks.len() as u64);
+    for mask in masks.iter() {
+        out.string(&mask.rule);
+        out.varint(mask.count);
+    }
+    out.0
+}
+
+pub(crate) fn decode_masks(words: &[u8]) -> Result<Vec<MaskCount>, DecodeError> {
+    let mut from = Decoder(words);
+    let mut masks = Vec::new();
+    for _ in 0..from.varint()? {
+        masks.push(MaskCount { rule: from.string()?.into(), count: from.varint()? });
+    }
+    from.end()?;
+    Ok(masks)
+}
+
+/// The full words of an event, longer than what its leaf can hold.
+pub(crate) fn encode_event(object: &str, outcome: &str) -> Vec<u8> {
+    let mut out = Encoder::default();
+    out.string(object);
+    out.string(outcome);
+    out.0
+}
+
+pub(crate) fn decode_event(words: &[u8]) -> Result<(String, String), DecodeError> {
+    let mut from = Decoder(words);
+    let event = (from.string()?, from.string()?);
+    from.end()?;
+    Ok(event)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn words_come_back() {
+        let identity = Identity {
+            kind: gatewayd_core::IdentityKind::Oidc,
+            issuer: "https://idp".into(),
+            subject: "alice".into(),
+            name: Some("Alice".into()),
+            groups: ["a".into(), "b".into()].into(),
+            expires: None,
+        };
+        let peer = Peer { address: "[::1]:80".parse().unwrap(), tls: true };
+        let who = Who::decode(&Who::encode(Some(&identity), Some(peer))).unwrap();
+        assert_eq!(who.subject_key(), identity.key());
+        assert_eq!(who.groups, ["a", "b"]);
+        assert_eq!(who.peer.as_deref(), Some("[::1]:80"));
+        let nobody = Who::decode(&Who::encode(None, None)).unwrap();
+        assert_eq!(nobody, Who::default());
+        let what = WhatRef { method: "POST", path: "/v1/x?y", model: Some("m"), ..WhatRef::default() };
+        let what = What::decode(&what.encode()).unwrap();
+        assert_eq!((what.path.as_str(), what.model.as_deref()), ("/v1/x?y", Some("m")));
+    }
+
+    #[test]
+    fn a_digest_says_what_it_is_of() {
+        assert_ne!(digest(Words::Who, &[0; 16], b"x"), digest(Words::What, &[0; 16], b"x"));
+    }
+}

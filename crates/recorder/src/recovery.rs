@@ -1,0 +1,121 @@
+//! What is done before anything new is written: requests that a crash cut off are closed.
+
+use std::collections::HashMap;
+
+use aws_lc_rs::digest::{Context, SHA256};
+use gatewayd_core::{Ending, Timestamp};
+
+use crate::codec;
+use crate::error::Error;
+use crate::leaf::{Bodies, Kind, Leaf, Outcome, Stored};
+use crate::segment::{Segments, Way, next_block};
+use crate::store::{self, Store, index, row_id};
+
+/// What is found of one direction of a request.
+#[derive(Default)]
+struct Found {
+    blocks: u64,
+    segments: (u64, u64),
+    hash: Option<Context>,
+}
+
+impl Found {
+    fn stored(self) -> Option<Stored> {
+        let digest = codec::finish(self.hash?);
+        let (first_segment, last_segment) = self.segments;
+        // How much text is in them would take the keys to find out.
+        Some(Stored { blocks: self.blocks, first_segment, last_segment, plain: 0, digest })
+    }
+}
+
+/// The entries that close what a crash left open, and their sessions.
+pub(crate) fn interruptions(
+    store: &Store,
+    segments: &Segments,
+    now: Timestamp,
+) -> Result<Vec<(u64, Leaf)>, Error> {
+    let orphans = store.open_sessions()?;
+    if orphans.is_empty() {
+        return Ok(Vec::new());
+    }
+    let mut found = find(store, segments, &orphans)?;
+    let mut closing = Vec::with_capacity(orphans.len());
+    for (number, id) in orphans {
+        let bodies = Bodies {
+            request: found.remove(&(id, Way::Request)).and_then(Found::stored),
+            response: found.remove(&(id, Way::Response)).and_then(Found::stored),
+            ..Bodies::default()
+        };
+        let outcome = Outcome {
+            id,
+            intent: number,
+            ending: Ending::Interrupted,
+            status: 0,
+            refusal: None,
+            bodies,
+            first_byte: 0,
+            duration: 0,
+            masks: 0,
+            mask_digest: None,
+        };
+        closing.push((number, Leaf { time: now, kind: Kind::Interruption(Box::new(outcome)) }));
+    }
+    Ok(closing)
+}
+
+/// Looks for the blocks of these sessions, as far as they are whole and in order.
+fn find(
+    store: &Store,
+    segments: &Segments,
+    orphans: &[(u64, [u8; 16])],
+) -> Result<HashMap<([u8; 16], Way), Found>, Error> {
+    let mut found: HashMap<([u8; 16], Way), Found> = HashMap::new();
+    for (_, id) in orphans {
+        found.insert((*id, Way::Request), Found::default());
+        found.insert((*id, Way::Response), Found::default());
+    }
+    let first = first_segment(store, orphans)?;
+    for number in segments.numbers()?.into_iter().filter(|n| *n >= first) {
+        let segment = segments.read(number)?;
+        let mut rest = segment.blocks(number).unwrap_or_default();
+        while let Some(block) = next_block(&mut rest) {
+            let Some(found) = found.get_mut(&(block.head.id, block.head.way)) else { continue };
+            if block.head.number != found.blocks {
+                continue;
+            }
+            found.hash.get_or_insert_with(|| Context::new(&SHA256)).update(block.bytes);
+            found.segments = (if found.blocks == 0 { number } else { found.segments.0 }, number);
+            found.blocks += 1;
+        }
+    }
+    Ok(found)
+}
+
+/// The first segment that was still open when the oldest of them began.
+fn first_segment(store: &Store, orphans: &[(u64, [u8; 16])]) -> Result<u64, Error> {
+    let Some((oldest, _)) = orphans.first() else { return Ok(u64::MAX) };
+    let leaf = Leaf::decode(&store::leaf(store.conn(), *oldest)?)
+        .map_err(|error| Error::Damaged(format!("entry {oldest}: {error}")))?;
+    let last_before: Option<i64> =
+        store
+            .conn()
+            .query_row("SELECT max(n) FROM segments WHERE closed < ?1", [leaf.time.0], |row| row.get(0))?;
+    Ok(last_before.map_or(0, |n| index(n) + 1))
+}
+
+/// Notes the segments that a crash left open as closed, and removes those whose dropping was cut off.
+pub(crate) fn settle_segments(store: &Store, segments: &Segments, now: Timestamp) -> Result<(), Error> {
+    for number in segments.numbers()? {
+        let dropped: i64 = store.conn().query_row(
+            "SELECT count(*) FROM segments WHERE n = ?1 AND dropped IS NOT NULL",
+            [row_id(number)],
+            |row| row.get(0),
+        )?;
+        if dropped > 0 {
+            segments.remove(number)?;
+        } else {
+            store.insert_segment(number, now, segments.len(number))?;
+        }
+    }
+    Ok(())
+}

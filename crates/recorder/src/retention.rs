@@ -1,0 +1,317 @@
+//! What goes away, and what must not: erasure, legal hold, age and size.
+
+use std::sync::{Arc, mpsc};
+use std::time::Duration;
+
+use gatewayd_core::{Identity, RequestId};
+use rusqlite::{Connection, OptionalExtension as _, params};
+
+use crate::codec::{Digest, Encoder, Text, sha256};
+use crate::commit::{Entry, Task};
+use crate::error::Error;
+use crate::facts::{self, Salt, Who, Words};
+use crate::leaf::{self, Erasure, Hold, Kind, Leaf, Scope};
+use crate::seal::Job;
+use crate::segment::Segments;
+use crate::shared::Shared;
+use crate::store::{self, Store, index, row_id};
+
+/// How long an erasure waits for the writing threads.
+const PATIENCE: Duration = Duration::from_secs(30);
+
+/// What is to be erased or held.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Target {
+    /// One request.
+    Session(RequestId),
+    /// All requests of one caller, named by [`Identity::key`].
+    Subject(String),
+}
+
+/// Who asks for a change, ready to be stored.
+struct Actor {
+    salt: Salt,
+    words: Option<Vec<u8>>,
+    digest: Digest,
+}
+
+impl Actor {
+    fn new(identity: Option<&Identity>) -> Result<Self, Error> {
+        let salt = facts::salt()?;
+        let words = identity.map(|identity| Who::encode(Some(identity), None));
+        let digest = words.as_deref().map_or([0; 32], |words| facts::digest(Words::Who, &salt, words));
+        Ok(Self { salt, words, digest })
+    }
+
+    fn store(&self, store: &Store, at: u64, object: &str, outcome: &str) -> Result<(), Error> {
+        store.insert_event(at, &self.salt, self.words.as_deref(), &facts::encode_event(object, outcome))
+    }
+}
+
+/// SHA-256 over the numbers of sessions, ascending.
+pub(crate) fn list_digest(numbers: &[u64]) -> Digest {
+    let bytes: Vec<u8> = numbers.iter().flat_map(|n| n.to_be_bytes()).collect();
+    sha256(&[&bytes])
+}
+
+/// The words behind a hold's digest.
+pub(crate) fn hold_words(session: Option<&[u8]>, subject: Option<&str>, reason: &str) -> Vec<u8> {
+    let mut out = Encoder::default();
+    out.optional(session.map(hex::encode).as_deref());
+    out.optional(subject);
+    out.string(reason);
+    out.0
+}
+
+/// Runs a task in the committer and waits for it.
+pub(crate) fn run(shared: &Shared, task: Task) -> Result<u64, Error> {
+    let (ack, answer) = mpsc::sync_channel(1);
+    shared
+        .submit(Entry::Task { task: Some(task), ack: Some(ack) })
+        .map_err(|error| Error::Unavailable(error.to_string()))?;
+    answer.recv_timeout(PATIENCE).map_err(|_| Error::Unavailable("it did not answer in time".into()))?
+}
+
+/// Makes bodies and words of the target unreadable, and says so in the log. Returns how many sessions.
+pub(crate) fn erase(
+    shared: &Arc<Shared>,
+    target: &Target,
+    by: Option<&Identity>,
+    reason: &str,
+) -> Result<u64, Error> {
+    let actor = Actor::new(by)?;
+    let (time, target, reason) = (shared.now(), target.clone(), reason.to_owned());
+    let _resumes_the_sealer_when_dropped = match &target {
+        Target::Subject(subject) => Some(pause_sealer(shared, subject)?),
+        Target::Session(_) => None,
+    };
+    let (count, counted) = mpsc::sync_channel(1);
+    let task: Task = Box::new(move |store, at| {
+        let numbers = erased_rows(store, &target, at)?;
+        let scope = match &target {
+            Target::Session(_) => Scope::Session,
+            Target::Subject(_) => Scope::Subject,
+        };
+        let object = match scope {
+            Scope::Session => "session",
+            _ => "subject",
+        };
+        actor.store(store, at, object, &reason)?;
+        let _asker_may_be_gone = count.send(numbers.len() as u64);
+        let erasure = Erasure {
+            scope,
+            segment: 0,
+            sessions: numbers.len() as u64,
+            list: list_digest(&numbers),
+            who: actor.digest,
+            reason: Text::new(Some(&reason), leaf::WORD),
+        };
+        Ok(vec![Leaf { time, kind: Kind::Erasure(erasure) }])
+    });
+    run(shared, task)?;
+    counted.recv().map_err(|_| Error::Unavailable("the erasure did not run".into()))
+}
+
+/// Makes the sealer forget a subject's key and wait, so that no session is sealed below an erased key.
+fn pause_sealer(shared: &Shared, subject: &str) -> Result<mpsc::SyncSender<()>, Error> {
+    let (resume, resumed) = mpsc::sync_channel(1);
+    let (ready, is_ready) = mpsc::sync_channel(1);
+    shared.seal(Job::Forget { subject: subject.to_owned(), ready, resume: resumed });
+    is_ready.recv_timeout(PATIENCE).map_err(|_| Error::Unavailable("the sealer did not answer".into()))?;
+    Ok(resume)
+}
+
+fn erased_rows(store: &mut Store, target: &Target, at: u64) -> Result<Vec<u64>, Error> {
+    let conn = store.conn();
+    let numbers = sessions_of(conn, target)?;
+    for number in &numbers {
+        if let Some(hold) = hold_on(conn, *number)? {
+            return Err(Error::Held(hold));
+        }
+    }
+    for number in &numbers {
+        conn.prepare_cached("DELETE FROM session_keys WHERE number = ?1")?.execute([row_id(*number)])?;
+        conn.prepare_cached(
+            "UPDATE sessions SET salt = NULL, who = NULL, what = NULL, masks = NULL, subject = NULL, erased = ?2 WHERE number = ?1",
+        )?
+        .execute(params![row_id(*number), row_id(at)])?;
+    }
+    if let Target::Subject(subject) = target {
+        let label = store::label_of(conn, subject)?;
+        conn.execute("DELETE FROM subject_keys WHERE subject = ?1", [label])?;
+        conn.execute("DELETE FROM labels WHERE id = ?1", [label])?;
+    }
+    store.forget_labels();
+    Ok(numbers)
+}
+
+fn sessions_of(conn: &Connection, target: &Target) -> Result<Vec<u64>, Error> {
+    match target {
+        Target::Session(id) => {
+            let row: Option<(i64, Option<i64>, Option<i64>)> = conn
+                .query_row(
+                    "SELECT number, outcome, erased FROM sessions WHERE id = ?1",
+                    [id.as_bytes()],
+                    |row| Ok((row.get(0)?, row.get(1)?, row.get(2)?)),
+                )
+                .optional()?;
+            match row {
+                None => Err(Error::NoSession(id.to_string())),
+                Some((_, _, Some(_))) => Err(Error::Erased(format!("session {id}"))),
+                Some((_, None, _)) => Err(Error::Unavailable(format!("session {id} has not ended yet"))),
+                Some((number, Some(_), None)) => Ok(vec![index(number)]),
+            }
+        }
+        Target::Subject(subject) => {
+            let Some(label) = store::label_of(conn, subject)? else { return Ok(Vec::new()) };
+            let mut query = conn.prepare("SELECT number FROM sessions WHERE subject = ?1 ORDER BY number")?;
+            let rows = query.query_map([label], |row| row.get::<_, i64>(0))?;
+            rows.map(|row| row.map(index).map_err(Error::from)).collect()
+        }
+    }
+}
+
+/// The hold that covers a session, if any.
+fn hold_on(conn: &Connection, number: u64) -> Result<Option<i64>, Error> {
+    Ok(conn
+        .prepare_cached(
+            "SELECT holds.idx FROM sessions JOIN holds ON holds.released IS NULL AND
+               (holds.session = sessions.id OR holds.subject = (SELECT text FROM labels WHERE id = sessions.subject))
+             WHERE sessions.number = ?1 LIMIT 1",
+        )?
+        .query_row([row_id(number)], |row| row.get(0))
+        .optional()?)
+}
+
+/// Sets a legal hold; returns its number.
+pub(crate) fn hold(
+    shared: &Shared,
+    target: &Target,
+    by: Option<&Identity>,
+    reason: &str,
+) -> Result<i64, Error> {
+    let actor = Actor::new(by)?;
+    let (time, target, reason) = (shared.now(), target.clone(), reason.to_owned());
+    let (number, numbered) = mpsc::sync_channel(1);
+    let task: Task = Box::new(move |store, at| {
+        let (session, subject) = match &target {
+            Target::Session(id) => (Some(id.as_bytes().as_slice()), None),
+            Target::Subject(subject) => (None, Some(subject.as_str())),
+        };
+        let digest = facts::digest(Words::Hold, &actor.salt, &hold_words(session, subject, &reason));
+        store.conn().execute(
+            "INSERT INTO holds(idx, session, subject, reason, salt) VALUES(?1, ?2, ?3, ?4, ?5)",
+            params![row_id(at), session, subject, reason, actor.salt],
+        )?;
+        actor.store(store, at, "hold", &reason)?;
+        let _asker_may_be_gone = number.send(row_id(at));
+        Ok(vec![Leaf { time, kind: Kind::Hold(Hold { released: false, target: digest, who: actor.digest }) }])
+    });
+    run(shared, task)?;
+    numbered.recv().map_err(|_| Error::Unavailable("the hold was not set".into()))
+}
+
+/// Releases a legal hold.
+pub(crate) fn release(shared: &Shared, hold: i64, by: Option<&Identity>, reason: &str) -> Result<(), Error> {
+    let actor = Actor::new(by)?;
+    let (time, reason) = (shared.now(), reason.to_owned());
+    let task: Task = Box::new(move |store, at| {
+        let leaf = store::leaf(store.conn(), index(hold))?;
+        let Ok(Leaf { kind: Kind::Hold(Hold { target, .. }), .. }) = Leaf::decode(&leaf) else {
+            return Err(Error::NoSession(format!("under hold {hold}")));
+        };
+        let changed = store.conn().execute(
+            "UPDATE holds SET released = ?2 WHERE idx = ?1 AND released IS NULL",
+            params![hold, row_id(at)],
+        )?;
+        if changed == 0 {
+            return Err(Error::NoSession(format!("under hold {hold}")));
+        }
+        actor.store(store, at, "hold", &reason)?;
+        Ok(vec![Leaf { time, kind: Kind::Hold(Hold { released: true, target, who: actor.digest }) }])
+    });
+    run(shared, task).map(drop)
+}
+
+/// Drops the segments whose time is over, oldest first; returns how many. `in_use` and later ones stay.
+pub(crate) fn sweep(
+    shared: &Shared,
+    conn: &Connection,
+    segments: &Segments,
+    in_use: u64,
+) -> Result<u64, Error> {
+    let config = &shared.config;
+    if config.keep.is_none() && config.keep_bytes.is_none() {
+        return Ok(0);
+    }
+    let mut query =
+        conn.prepare_cached("SELECT n, closed, bytes FROM segments WHERE dropped IS NULL ORDER BY n")?;
+    let rows = query
+        .query_map([], |row| Ok((row.get::<_, i64>(0)?, row.get::<_, i64>(1)?, row.get::<_, i64>(2)?)))?;
+    let closed: Vec<(u64, i64, u64)> = rows
+        .map(|row| row.map(|(n, closed, bytes)| (index(n), closed, index(bytes))))
+        .collect::<Result<_, _>>()?;
+    let mut total: u64 = closed.iter().map(|(_, _, bytes)| bytes).sum();
+    let now = shared.now();
+    let held = held_segments(conn)?;
+    let mut dropped = 0;
+    for (number, closed, bytes) in closed {
+        let old = config.keep.is_some_and(|keep| now.since(gatewayd_core::Timestamp(closed)) > keep);
+        let too_much = config.keep_bytes.is_some_and(|keep| total > keep);
+        if !(old || too_much)
+            || number >= in_use
+            || held.iter().any(|(first, last)| (*first..=*last).contains(&number))
+        {
+            continue;
+        }
+        drop_segment(shared, segments, number)?;
+        total -= bytes;
+        dropped += 1;
+    }
+    Ok(dropped)
+}
+
+/// First the entry, then the file: a missing segment is always a declared one.
+fn drop_segment(shared: &Shared, segments: &Segments, number: u64) -> Result<(), Error> {
+    let time = shared.now();
+    let task: Task = Box::new(move |store, at| {
+        store
+            .conn()
+            .execute("UPDATE segments SET dropped = ?2 WHERE n = ?1", params![row_id(number), row_id(at)])?;
+        let erasure = Erasure {
+            scope: Scope::Segment,
+            segment: number,
+            sessions: 0,
+            list: list_digest(&[]),
+            who: [0; 32],
+            reason: Text::new(Some("retention"), leaf::WORD),
+        };
+        Ok(vec![Leaf { time, kind: Kind::Erasure(erasure) }])
+    });
+    run(shared, task)?;
+    segments.remove(number)
+}
+
+/// Ranges of segments that hold something under legal hold.
+fn held_segments(conn: &Connection) -> Result<Vec<(u64, u64)>, Error> {
+    let mut query = conn.prepare_cached(
+        "SELECT leaves.data FROM holds
+         JOIN sessions ON sessions.id = holds.session
+           OR sessions.subject = (SELECT id FROM labels WHERE text = holds.subject)
+         JOIN leaves ON leaves.idx = sessions.outcome
+         WHERE holds.released IS NULL",
+    )?;
+    let rows = query.query_map([], |row| row.get::<_, Vec<u8>>(0))?;
+    let mut ranges = Vec::new();
+    for row in rows {
+        let leaf = Leaf::decode(&row?).map_err(|error| Error::Damaged(format!("an entry: {error}")))?;
+        let bodies = match leaf.kind {
+            Kind::Outcome(outcome) | Kind::Interruption(outcome) => outcome.bodies,
+            Kind::Refusal(refused) => refused.bodies,
+            _ => continue,
+        };
+        let stored = [bodies.request, bodies.response].into_iter().flatten();
+        ranges.extend(stored.map(|stored| (stored.first_segment, stored.last_segment)));
+    }
+    Ok(ranges)
+}

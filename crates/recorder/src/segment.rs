@@ -1,0 +1,354 @@
+//! Append-only files of sealed blocks.
+
+use std::fs::{self, File};
+use std::io::{self, Read as _, Write as _};
+use std::path::{Path, PathBuf};
+
+use crate::codec::{Decoder, put_varint};
+use crate::error::Error;
+use crate::keys::sync_dir;
+
+/// First bytes of a segment; its number follows, 8 bytes.
+const MAGIC: &[u8; 8] = b"GWDSEG1\n";
+/// Length of a segment's head.
+pub(crate) const HEAD: u64 = 16;
+/// First byte of a block of this version.
+const BLOCK: u8 = 0xB1;
+/// No sealed block is longer. A block holds at most [`MAX_PLAIN`] bytes and their frame table.
+const MAX_SEALED: u64 = 1 << 20;
+/// At most this much text goes into one block.
+pub(crate) const MAX_PLAIN: usize = 64 * 1024;
+
+/// Which way a body went.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub(crate) enum Way {
+    Request,
+    Response,
+}
+
+/// What stands before the sealed bytes of a block.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct BlockHead {
+    pub(crate) way: Way,
+    /// The text is compressed with zstd.
+    pub(crate) compressed: bool,
+    /// The end of the block before is the dictionary.
+    pub(crate) chained: bool,
+    pub(crate) id: [u8; 16],
+    /// Counts the blocks of this way of this session from 0.
+    pub(crate) number: u64,
+}
+
+impl BlockHead {
+    /// The bytes that are authenticated together with the sealed ones.
+    pub(crate) fn encode(&self, sealed: usize) -> Vec<u8> {
+        let mut out = Vec::with_capacity(32);
+        let way = u8::from(self.way == Way::Response);
+        out.extend_from_slice(&[BLOCK, way | u8::from(self.compressed) << 1 | u8::from(self.chained) << 2]);
+        out.extend_from_slice(&self.id);
+        put_varint(&mut out, self.number);
+        put_varint(&mut out, sealed as u64);
+        out
+    }
+
+    /// The nonce of this block under the session's key. No two blocks of a session share way and number.
+    pub(crate) fn nonce(&self) -> [u8; 12] {
+        let mut nonce = [0; 12];
+        let (head, tail) = nonce.split_at_mut(4);
+        head.copy_from_slice(&[u8::from(self.way == Way::Response), 0, 0, 0]);
+        tail.copy_from_slice(&self.number.to_be_bytes());
+        nonce
+    }
+}
+
+/// Puts head, checksum and sealed bytes together.
+pub(crate) fn assemble(head: &[u8], sealed: &[u8], out: &mut Vec<u8>) {
+    let mut crc = crc32fast::Hasher::new();
+    crc.update(head);
+    crc.update(sealed);
+    out.extend_from_slice(head);
+    out.extend_from_slice(&crc.finalize().to_be_bytes());
+    out.extend_from_slice(sealed);
+}
+
+/// One block in a segment's bytes.
+#[derive(Debug)]
+pub(crate) struct Block<'a> {
+    pub(crate) head: BlockHead,
+    /// The head's bytes before the checksum.
+    pub(crate) aad: &'a [u8],
+    pub(crate) sealed: &'a [u8],
+    /// All bytes of the block, as they count into the digest of a session.
+    pub(crate) bytes: &'a [u8],
+}
+
+/// Takes the next block off the front. `None`: what stands there is no whole, intact block.
+pub(crate) fn next_block<'a>(rest: &mut &'a [u8]) -> Option<Block<'a>> {
+    let all = *rest;
+    let mut from = Decoder(all);
+    let [marker, flags] = from.array().ok()?;
+    if marker != BLOCK || flags & !7 != 0 {
+        return None;
+    }
+    let id = from.array().ok()?;
+    let number = from.varint().ok()?;
+    let len = from.varint().ok().filter(|len| *len <= MAX_SEALED)?;
+    let aad = all.get(..all.len() - from.0.len())?;
+    let crc = u32::from_be_bytes(from.array().ok()?);
+    let sealed = from.take(usize::try_from(len).ok()?).ok()?;
+    let mut hasher = crc32fast::Hasher::new();
+    hasher.update(aad);
+    hasher.update(sealed);
+    if hasher.finalize() != crc {
+        return None;
+    }
+    let bytes = all.get(..all.len() - from.0.len())?;
+    *rest = from.0;
+    let way = if flags & 1 == 1 { Way::Response } else { Way::Request };
+    let head = BlockHead { way, compressed: flags & 2 != 0, chained: flags & 4 != 0, id, number };
+    Some(Block { head, aad, sealed, bytes })
+}
+
+/// Where the segments of a log are.
+#[derive(Debug, Clone)]
+pub(crate) struct Segments(PathBuf);
+
+/// A segment, read whole.
+pub(crate) struct Segment {
+    bytes: Vec<u8>,
+}
+
+impl Segment {
+    /// The blocks' bytes; `None` if the head is not that of the segment.
+    pub(crate) fn blocks(&self, number: u64) -> Option<&[u8]> {
+        let rest = self.bytes.strip_prefix(MAGIC.as_slice())?;
+        rest.strip_prefix(number.to_be_bytes().as_slice())
+    }
+}
+
+impl Segments {
+    pub(crate) fn below(dir: &Path) -> Self {
+        Self(dir.join("segments"))
+    }
+
+    pub(crate) fn path(&self, number: u64) -> PathBuf {
+        self.0.join(format!("{number:010}.seg"))
+    }
+
+    pub(crate) fn make_dir(&self) -> Result<(), Error> {
+        fs::create_dir_all(&self.0).map_err(Error::file("make", &self.0))
+    }
+
+    /// Numbers of the segments that are there, ascending.
+    pub(crate) fn numbers(&self) -> Result<Vec<u64>, Error> {
+        let entries = match fs::read_dir(&self.0) {
+            Ok(entries) => entries,
+            Err(e) if e.kind() == io::ErrorKind::NotFound => return Ok(Vec::new()),
+            Err(e) => return Err(Error::file("read", &self.0)(e)),
+        };
+        let mut numbers = Vec::new();
+        for entry in entries {
+            let name = entry.map_err(Error::file("read", &self.0))?.file_name();
+            if let Some(number) =
+                name.to_str().and_then(|n| n.strip_suffix(".seg")).and_then(|n| n.parse().ok())
+            {
+                numbers.push(number);
+            }
+        }
+        numbers.sort_unstable();
+        Ok(numbers)
+    }
+
+    pub(crate) fn read(&self, number: u64) -> Result<Segment, Error> {
+        let path = self.path(number);
+        let mut bytes = Vec::new();
+        File::open(&path)
+            .and_then(|mut file| file.read_to_end(&mut bytes))
+            .map_err(Error::file("read", &path))?;
+        Ok(Segment { bytes })
+    }
+
+    pub(crate) fn remove(&self, number: u64) -> Result<(), Error> {
+        match fs::remove_file(self.path(number)) {
+            Ok(()) => sync_dir(&self.0),
+            Err(e) if e.kind() == io::ErrorKind::NotFound => Ok(()),
+            Err(e) => Err(Error::file("remove", self.path(number))(e)),
+        }
+    }
+
+    pub(crate) fn len(&self, number: u64) -> u64 {
+        fs::metadata(self.path(number)).map_or(0, |m| m.len())
+    }
+}
+
+/// Writes blocks to the newest segment.
+pub(crate) struct SegmentWriter {
+    segments: Segments,
+    file: Option<File>,
+    number: u64,
+    /// Bytes of the segment that are known to be whole blocks.
+    good: u64,
+    /// Bytes beyond `good` may be garbage of a failed write.
+    dirty: bool,
+    unsynced: bool,
+    buffer: Vec<u8>,
+}
+
+impl SegmentWriter {
+    /// A writer that begins a new segment with the first block.
+    pub(crate) fn new(segments: Segments, last: u64) -> Self {
+        Self {
+            segments,
+            file: None,
+            number: last,
+            good: 0,
+            dirty: false,
+            unsynced: false,
+            buffer: Vec::new(),
+        }
+    }
+
+    /// The segment that the next block goes to.
+    pub(crate) fn number(&self) -> u64 {
+        if self.file.is_some() { self.number } else { self.number + 1 }
+    }
+
+    /// How large the segment will be.
+    pub(crate) fn len(&self) -> u64 {
+        self.good + self.buffer.len() as u64
+    }
+
+    /// The buffer that blocks are assembled in; [`flush`](Self::flush) writes it.
+    pub(crate) fn buffer(&mut self) -> &mut Vec<u8> {
+        &mut self.buffer
+    }
+
+    /// Writes what is in the buffer; on an error nothing of it counts.
+    pub(crate) fn flush(&mut self) -> Result<(), Error> {
+        if self.buffer.is_empty() {
+            return Ok(());
+        }
+        let written = self.write_buffer();
+        self.buffer.clear();
+        if written.is_err() {
+            self.dirty = true;
+        }
+        written
+    }
+
+    fn write_buffer(&mut self) -> Result<(), Error> {
+        let path = self.segments.path(self.number());
+        if self.file.is_none() {
+            let file = fs::OpenOptions::new()
+                .append(true)
+                .create_new(true)
+                .open(&path)
+                .map_err(Error::file("make", &path))?;
+            self.number += 1;
+            self.file = Some(file);
+            self.good = 0;
+            self.dirty = false;
+            sync_dir(&self.segments.0)?;
+        }
+        let file = self.file.as_mut().expect("a file was opened above");
+        if self.dirty {
+            file.set_len(self.good).map_err(Error::file("mend", &path))?;
+            self.dirty = false;
+        }
+        if self.good == 0 {
+            let mut head = MAGIC.to_vec();
+            head.extend_from_slice(&self.number.to_be_bytes());
+            head.append(&mut self.buffer);
+            self.buffer = head;
+        }
+        file.write_all(&self.buffer).map_err(Error::file("write to", &path))?;
+        self.good += self.buffer.len() as u64;
+        self.unsynced = true;
+        Ok(())
+    }
+
+    /// Waits until what was written is on the disk.
+    pub(crate) fn sync(&mut self) -> Result<(), Error> {
+        let Some(file) = &self.file else { return Ok(()) };
+        file.sync_data().map_err(Error::file("sync", self.segments.path(self.number)))?;
+        self.unsynced = false;
+        Ok(())
+    }
+
+    /// True if something was written since the last sync.
+    pub(crate) fn owes_sync(&self) -> bool {
+        self.unsynced
+    }
+
+    pub(crate) fn is_open(&self) -> bool {
+        self.file.is_some()
+    }
+
+    /// Tries whether there is room again, without leaving anything behind.
+    pub(crate) fn probe(&mut self) -> Result<(), Error> {
+        let path = self.segments.path(self.number);
+        let Some(file) = &mut self.file else { return Ok(()) };
+        self.dirty = true;
+        file.set_len(self.good).map_err(Error::file("mend", &path))?;
+        file.write_all(&[0; 64 * 1024]).map_err(Error::file("write to", &path))?;
+        file.sync_data().map_err(Error::file("sync", &path))?;
+        file.set_len(self.good).map_err(Error::file("mend", &path))?;
+        self.dirty = false;
+        Ok(())
+    }
+
+    /// Ends the segment; the next block begins another.
+    pub(crate) fn close(&mut self) {
+        self.file = None;
+        self.good = 0;
+        self.unsynced = false;
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    fn block(number: u64, sealed: &[u8]) -> Vec<u8> {
+        let head = BlockHead { way: Way::Response, compressed: true, chained: false, id: [7; 16], number };
+        let mut out = Vec::new();
+        assemble(&head.encode(sealed.len()), sealed, &mut out);
+        out
+    }
+
+    proptest! {
+        #[test]
+        fn whole_blocks_before_a_torn_end_are_read(
+            blocks in proptest::collection::vec(proptest::collection::vec(any::<u8>(), 0..200), 1..10),
+            cut in 1_usize..150,
+        ) {
+            let dir = tempfile::tempdir().unwrap();
+            let segments = Segments::below(dir.path());
+            segments.make_dir().unwrap();
+            let mut writer = SegmentWriter::new(segments.clone(), 0);
+            for (n, sealed) in blocks.iter().enumerate() {
+                writer.buffer().extend(block(n as u64, sealed));
+                writer.flush().unwrap();
+            }
+            let keep = segments.len(1).saturating_sub(cut as u64).max(HEAD);
+            fs::OpenOptions::new().write(true).open(segments.path(1)).unwrap().set_len(keep).unwrap();
+            let segment = segments.read(1).unwrap();
+            let (mut rest, mut read, mut ends) = (segment.blocks(1).unwrap(), 0, HEAD);
+            while let Some(next) = next_block(&mut rest) {
+                prop_assert_eq!(next.sealed, &blocks[read][..]);
+                (read, ends) = (read + 1, ends + next.bytes.len() as u64);
+            }
+            let lost = blocks[read..].iter().enumerate().map(|(n, sealed)| block((read + n) as u64, sealed).len() as u64);
+            prop_assert!(lost.take(1).all(|len| ends + len > keep), "a whole block was not read");
+        }
+
+        #[test]
+        fn a_changed_byte_is_no_block(sealed in proptest::collection::vec(any::<u8>(), 0..100), at: usize, bit in 0_u8..8) {
+            let mut bytes = block(3, &sealed);
+            let at = at % bytes.len();
+            bytes[at] ^= 1 << bit;
+            prop_assert!(next_block(&mut &bytes[..]).is_none());
+        }
+    }
+}

@@ -1,0 +1,356 @@
+//! One request in flight, as the recorder sees it.
+
+use std::sync::atomic::{AtomicBool, AtomicU16, AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
+use std::time::Instant;
+
+use bytes::Bytes;
+use gatewayd_core::{Ending, Redact, Timestamp, Trail};
+use http::header::CONTENT_TYPE;
+use http::{HeaderMap, HeaderValue, Method, Uri};
+use tokio::sync::oneshot;
+
+use crate::capture::{Capture, Piece};
+use crate::codec::Text;
+use crate::commit::{Close, CommitError, Entry, IntentEntry};
+use crate::facts::{self, Facts, Salt, WhatRef, Who, Words};
+use crate::leaf::{self, Bodies, Intent, Kind, Leaf, MAX_CLAIMS, Outcome, Refused};
+use crate::seal::Job;
+use crate::segment::Way;
+use crate::shared::Shared;
+
+/// One request in flight, as the recorder sees it.
+pub(crate) struct Session {
+    pub(crate) trail: Trail,
+    pub(crate) shared: Arc<Shared>,
+    pub(crate) redact: Arc<dyn Redact>,
+    started: Instant,
+    salt: Salt,
+    method: Method,
+    uri: Uri,
+    content_type: Option<HeaderValue>,
+    facts: OnceLock<Arc<Facts>>,
+    /// An intent was put before the committer.
+    intended: AtomicBool,
+    finished: AtomicBool,
+    status: AtomicU16,
+    first_byte: AtomicU64,
+    request: Mutex<Capture>,
+    response: Mutex<Capture>,
+}
+
+/// How a request ended.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct End {
+    pub(crate) time: Timestamp,
+    pub(crate) ending: Ending,
+    pub(crate) duration: u64,
+}
+
+impl Session {
+    /// A session that begins now.
+    pub(crate) fn new(
+        trail: Trail,
+        shared: Arc<Shared>,
+        redact: Arc<dyn Redact>,
+        head: (&Method, &Uri, &HeaderMap),
+    ) -> Result<Self, aws_lc_rs::error::Unspecified> {
+        let (method, uri, headers) = head;
+        Ok(Self {
+            trail,
+            shared,
+            redact,
+            started: Instant::now(),
+            salt: facts::salt()?,
+            method: method.clone(),
+            uri: uri.clone(),
+            content_type: headers.get(CONTENT_TYPE).cloned(),
+            facts: OnceLock::new(),
+            intended: AtomicBool::new(false),
+            finished: AtomicBool::new(false),
+            status: AtomicU16::new(0),
+            first_byte: AtomicU64::new(0),
+            request: Mutex::default(),
+            response: Mutex::default(),
+        })
+    }
+
+    /// Microseconds since the request began.
+    pub(crate) fn elapsed(&self) -> u64 {
+        u64::try_from(self.started.elapsed().as_micros()).unwrap_or(u64::MAX)
+    }
+
+    pub(crate) fn content_type(&self) -> Option<&str> {
+        self.content_type.as_ref().and_then(|value| value.to_str().ok())
+    }
+
+    pub(crate) fn capture(&self, way: Way) -> MutexGuard<'_, Capture> {
+        let capture = match way {
+            Way::Request => &self.request,
+            Way::Response => &self.response,
+        };
+        capture.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Keeps a frame, and hands over what is worth a block. Requests are kept here until their intent is
+    /// made: before that nobody knows whose key seals them.
+    pub(crate) fn keep(&self, way: Way, frame: &Bytes) -> Vec<Piece> {
+        let mut capture = self.capture(way);
+        capture.push(frame, self.elapsed(), self.shared.config.max_body);
+        if way == Way::Request {
+            capture.hash(&self.salt, frame);
+        }
+        if capture.is_due() && self.is_intended() { capture.take() } else { Vec::new() }
+    }
+
+    pub(crate) fn is_intended(&self) -> bool {
+        self.intended.load(Ordering::SeqCst)
+    }
+
+    pub(crate) fn is_finished(&self) -> bool {
+        self.finished.load(Ordering::SeqCst)
+    }
+
+    pub(crate) fn set_status(&self, status: u16) {
+        self.status.store(status, Ordering::Relaxed);
+    }
+
+    /// Notes that the first byte of the answer's body is there.
+    pub(crate) fn first_byte(&self) {
+        if self.first_byte.load(Ordering::Relaxed) == 0 {
+            self.first_byte.store(self.elapsed().max(1), Ordering::Relaxed);
+        }
+    }
+
+    /// Puts the intent before the committer. The answer tells when it is durable.
+    pub(crate) fn intend(
+        self: &Arc<Self>,
+    ) -> Result<oneshot::Receiver<Result<u64, CommitError>>, CommitError> {
+        let claims = self.trail.claims();
+        let (Some(identity), Some(operation)) = (self.trail.identity(), self.trail.operation()) else {
+            return Err(CommitError::Unavailable("the request has no identity or no operation".into()));
+        };
+        if claims.len() > MAX_CLAIMS {
+            return Err(CommitError::Unavailable(format!("a request makes at most {MAX_CLAIMS} claims")));
+        }
+        let facts = self.facts();
+        let (decision, credential) = (self.trail.decision(), self.trail.credential());
+        let time = self.shared.now();
+        let (request_complete, request_len, request) = {
+            let capture = self.capture(Way::Request);
+            (capture.complete, capture.seen, capture.digest(&self.salt))
+        };
+        let intent = Intent {
+            id: *self.trail.id().as_bytes(),
+            side_effects: operation.action.has_side_effects(),
+            streaming: operation.streaming,
+            request_complete,
+            identity: identity.kind,
+            dialect: operation.dialect,
+            action: operation.action,
+            effect: decision.map(|d| d.effect),
+            waited: micros(time, self.trail.received()),
+            who: facts::digest(Words::Who, &facts.salt, &facts.who),
+            what: facts::digest(Words::What, &facts.salt, &facts.what),
+            request_len,
+            request,
+            rule: Text::new(decision.map(|d| &*d.rule), leaf::RULE),
+            policy: Text::new(decision.map(|d| &*d.policy_version), leaf::POLICY),
+            credential: Text::new(credential.map(|c| &*c.credential), leaf::CREDENTIAL),
+            version: Text::new(credential.map(|c| &*c.version), leaf::CREDENTIAL),
+            claims: claims.iter().map(|claim| facts::claim_digest(claim.kind, &claim.id)).collect(),
+        };
+        let leaf = Leaf { time, kind: Kind::Intent(Box::new(intent)) }.encode();
+        let (ack, answer) = oneshot::channel();
+        let entry = IntentEntry { id: *self.trail.id().as_bytes(), leaf, facts, claims, ack };
+        self.shared.submit(Entry::Intent(Box::new(entry)))?;
+        self.intended.store(true, Ordering::SeqCst);
+        // Only now: the key of a registered session may be written, and must come after its intent.
+        self.shared.register(self);
+        Ok(answer)
+    }
+
+    /// The intent was refused for certain.
+    pub(crate) fn not_intended(&self) {
+        self.intended.store(false, Ordering::SeqCst);
+        self.shared.unregister(self.trail.id());
+    }
+
+    /// Who asked what, from the trail as it is when first needed.
+    fn facts(&self) -> Arc<Facts> {
+        Arc::clone(self.facts.get_or_init(|| {
+            let trail = &self.trail;
+            let (operation, decision, credential) = (trail.operation(), trail.decision(), trail.credential());
+            let path = self.shown_path(operation.map(|o| &*o.route));
+            let claims = trail.claims();
+            let what = WhatRef {
+                method: self.method.as_str(),
+                path: &path,
+                route: operation.map(|o| &*o.route),
+                model: operation.and_then(|o| o.model.as_deref()),
+                upstream: trail.upstream().map(|u| &*u.0),
+                request_type: self.content_type(),
+                rule: decision.map(|d| &*d.rule),
+                policy: decision.map(|d| &*d.policy_version),
+                credential: credential.map(|c| &*c.credential),
+                version: credential.map(|c| &*c.version),
+                claims: &claims,
+            };
+            Arc::new(Facts {
+                salt: self.salt,
+                who: Who::encode(trail.identity(), trail.peer()),
+                what: what.encode(),
+                subject: trail.identity().map(gatewayd_core::Identity::key).unwrap_or_default(),
+            })
+        }))
+    }
+
+    /// Path and query as they may be stored: masked, unless the path is just the known route.
+    fn shown_path(&self, route: Option<&str>) -> String {
+        let full = self.uri.path_and_query().map_or("/", |p| p.as_str());
+        if route == Some(full) {
+            return full.to_owned();
+        }
+        let mut redact = self.redact.start(Some("text/plain"));
+        let shown = redact.push(full.as_bytes()).and_then(|start| {
+            let end = redact.finish()?;
+            Ok([start, end].concat())
+        });
+        match shown.map(String::from_utf8) {
+            Ok(Ok(mut text)) => {
+                // A path is a few thousand bytes at most where limits are set; the words stay bounded anyway.
+                text.truncate(text.floor_char_boundary(4096));
+                text
+            }
+            _ => "[withheld: it could not be masked]".to_owned(),
+        }
+    }
+
+    /// The request is over. What is left of its bodies goes to the sealer, then the entry is written.
+    pub(crate) fn finish(self: &Arc<Self>, seen: Ending) {
+        self.close(seen, None);
+    }
+
+    /// The request was refused before any intent; the answer tells when that is durable.
+    pub(crate) fn refuse(
+        self: &Arc<Self>,
+        response: Option<&Bytes>,
+    ) -> oneshot::Receiver<Result<u64, CommitError>> {
+        if let Some(bytes) = response.filter(|_| !self.capture(Way::Request).is_untouched()) {
+            self.capture(Way::Response).push(bytes, self.elapsed(), self.shared.config.max_body);
+        }
+        if let Some(bytes) = response {
+            self.capture(Way::Response).seen = bytes.len() as u64;
+        }
+        let (ack, answer) = oneshot::channel();
+        self.close(Ending::Refused, Some(ack));
+        answer
+    }
+
+    fn close(self: &Arc<Self>, seen: Ending, ack: Option<crate::commit::Ack>) {
+        if self.finished.swap(true, Ordering::SeqCst) {
+            return;
+        }
+        self.shared.unregister(self.trail.id());
+        let seen = match seen {
+            Ending::Complete if self.trail.refusal().is_some() => Ending::Refused,
+            seen => seen,
+        };
+        let end = End {
+            time: self.shared.now(),
+            ending: self.trail.ending().unwrap_or(seen),
+            duration: self.elapsed(),
+        };
+        let bare = !self.is_intended() && self.capture(Way::Request).is_untouched();
+        if bare {
+            // Nothing to seal: straight to the committer. A refusal that cannot be queued is answered with 503.
+            let close = Close { session: Arc::clone(self), end, bodies: self.seen_bodies(), key: None, ack };
+            let _answered_by_dropping_the_ack = self.shared.submit(Entry::Close(Box::new(close)));
+        } else {
+            let waiting = self.capture(Way::Request).take();
+            let response = self.capture(Way::Response).take();
+            let cost = waiting.iter().chain(&response).map(Piece::cost).sum();
+            self.shared.budget.force(cost);
+            self.shared.seal(Job::Finish {
+                session: Arc::clone(self),
+                end,
+                request: waiting,
+                response,
+                cost,
+                ack,
+            });
+        }
+    }
+
+    /// What was seen of the bodies, nothing stored.
+    pub(crate) fn seen_bodies(&self) -> Bodies {
+        let (request, response) = (self.capture(Way::Request), self.response.lock());
+        let response = response.unwrap_or_else(PoisonError::into_inner);
+        Bodies {
+            request_cut: request.cut,
+            response_cut: response.cut,
+            request_len: request.seen,
+            response_len: response.seen,
+            ..Bodies::default()
+        }
+    }
+
+    /// The label of the subject whose key seals the bodies.
+    pub(crate) fn subject(&self) -> String {
+        self.trail.identity().map(gatewayd_core::Identity::key).unwrap_or_default()
+    }
+
+    /// The entry for a request whose intent is the entry `intent`, and its mask counts.
+    pub(crate) fn outcome(&self, intent: u64, end: End, bodies: Bodies) -> (Leaf, Option<Vec<u8>>) {
+        let mut masks = self.trail.masks();
+        let words = (!masks.is_empty()).then(|| facts::encode_masks(&mut masks));
+        let total = masks.iter().fold(0_u64, |sum, mask| sum.saturating_add(mask.count));
+        let outcome = Box::new(Outcome {
+            id: *self.trail.id().as_bytes(),
+            intent,
+            ending: end.ending,
+            status: self.status.load(Ordering::Relaxed),
+            refusal: self.trail.refusal(),
+            bodies,
+            first_byte: self.first_byte.load(Ordering::Relaxed),
+            duration: end.duration,
+            masks: total,
+            mask_digest: words
+                .as_deref()
+                .filter(|_| total > 0)
+                .map(|words| facts::digest(Words::Masks, &self.salt, words)),
+        });
+        let kind = match end.ending {
+            Ending::Interrupted => Kind::Interruption(outcome),
+            _ => Kind::Outcome(outcome),
+        };
+        (Leaf { time: end.time, kind }, words.filter(|_| total > 0))
+    }
+
+    /// The entry for a request that has no intent, and the words behind it.
+    pub(crate) fn refusal(&self, end: End, bodies: Bodies) -> (Leaf, Arc<Facts>) {
+        let facts = self.facts();
+        let (operation, decision) = (self.trail.operation(), self.trail.decision());
+        let refused = Refused {
+            id: *self.trail.id().as_bytes(),
+            ending: end.ending,
+            status: self.status.load(Ordering::Relaxed),
+            refusal: self.trail.refusal(),
+            identity: self.trail.identity().map(|i| i.kind),
+            dialect: operation.map(|o| o.dialect),
+            action: operation.map(|o| o.action),
+            effect: decision.map(|d| d.effect),
+            who: facts::digest(Words::Who, &facts.salt, &facts.who),
+            what: facts::digest(Words::What, &facts.salt, &facts.what),
+            rule: Text::new(decision.map(|d| &*d.rule), leaf::RULE),
+            policy: Text::new(decision.map(|d| &*d.policy_version), leaf::POLICY),
+            bodies,
+            duration: end.duration,
+        };
+        (Leaf { time: end.time, kind: Kind::Refusal(Box::new(refused)) }, facts)
+    }
+}
+
+fn micros(later: Timestamp, earlier: Timestamp) -> u64 {
+    u64::try_from(later.since(earlier).as_micros()).unwrap_or(u64::MAX)
+}

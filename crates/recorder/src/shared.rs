@@ -1,0 +1,171 @@
+//! What the handle, the requests and the two writing threads share.
+
+use std::collections::HashMap;
+use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex, PoisonError, mpsc};
+
+use gatewayd_core::{Clock, RequestId, Timestamp};
+
+use crate::budget::Budget;
+use crate::commit::{CommitError, Entry};
+use crate::config::Config;
+use crate::seal::Job;
+use crate::session::Session;
+
+/// What the handle, the requests and the two writing threads share.
+pub(crate) struct Shared {
+    pub(crate) config: Config,
+    pub(crate) clock: Arc<dyn Clock>,
+    /// Bytes of bodies that wait to be sealed.
+    pub(crate) budget: Budget,
+    /// Entries that wait to be written.
+    pub(crate) queued: AtomicUsize,
+    to_committer: mpsc::Sender<Entry>,
+    to_sealer: mpsc::Sender<Job>,
+    /// Whether entries can be written.
+    pub(crate) writing: Health,
+    /// Whether bodies can be written.
+    pub(crate) sealing: Health,
+    /// Requests that were forwarded and have not ended.
+    open: Mutex<HashMap<RequestId, Arc<Session>>>,
+    checkpoint: Mutex<Arc<str>>,
+    pub(crate) counters: Counters,
+}
+
+/// Counts since the start.
+#[derive(Debug, Default)]
+pub(crate) struct Counters {
+    pub(crate) entries: AtomicU64,
+    pub(crate) batches: AtomicU64,
+    pub(crate) commit_micros: AtomicU64,
+    pub(crate) sealed_bytes: AtomicU64,
+    pub(crate) unavailable: AtomicU64,
+}
+
+/// Whether one of the two threads can do its work.
+#[derive(Debug, Default)]
+pub(crate) struct Health {
+    failing: AtomicBool,
+    why: Mutex<String>,
+}
+
+impl Health {
+    /// From now on nothing is accepted.
+    pub(crate) fn fail(&self, why: &str) {
+        let mut kept = self.why.lock().unwrap_or_else(PoisonError::into_inner);
+        if !self.failing.swap(true, Ordering::SeqCst) {
+            tracing::error!(reason = why, "the recorder cannot write; requests are refused until it can");
+        }
+        why.clone_into(&mut kept);
+    }
+
+    /// It works again.
+    pub(crate) fn recovered(&self) {
+        if self.failing.swap(false, Ordering::SeqCst) {
+            tracing::info!("the recorder can write again");
+        }
+    }
+
+    pub(crate) fn is_failing(&self) -> bool {
+        self.failing.load(Ordering::SeqCst)
+    }
+
+    /// Why it does not work, if so.
+    pub(crate) fn failure(&self) -> Option<String> {
+        self.is_failing().then(|| self.why.lock().unwrap_or_else(PoisonError::into_inner).clone())
+    }
+}
+
+impl Shared {
+    pub(crate) fn new(
+        config: Config,
+        clock: Arc<dyn Clock>,
+        to_committer: mpsc::Sender<Entry>,
+        to_sealer: mpsc::Sender<Job>,
+        checkpoint: Arc<str>,
+    ) -> Self {
+        Self {
+            budget: Budget::new(config.max_queue_bytes),
+            config,
+            clock,
+            queued: AtomicUsize::new(0),
+            to_committer,
+            to_sealer,
+            writing: Health::default(),
+            sealing: Health::default(),
+            open: Mutex::new(HashMap::new()),
+            checkpoint: Mutex::new(checkpoint),
+            counters: Counters::default(),
+        }
+    }
+
+    pub(crate) fn now(&self) -> Timestamp {
+        self.clock.now()
+    }
+
+    /// Puts an entry that may be refused before the committer.
+    pub(crate) fn submit(&self, entry: Entry) -> Result<(), CommitError> {
+        if let Some(why) = self.failure() {
+            return Err(self.unavailable(why));
+        }
+        if self.budget.is_full() {
+            return Err(self.unavailable("too many bytes of bodies wait to be written".into()));
+        }
+        if self.queued.load(Ordering::Relaxed) >= self.config.max_queue {
+            return Err(self.unavailable("too many entries wait to be written".into()));
+        }
+        self.must_submit(entry)
+    }
+
+    /// Puts an entry before the committer that follows from one that was accepted.
+    pub(crate) fn must_submit(&self, entry: Entry) -> Result<(), CommitError> {
+        self.queued.fetch_add(1, Ordering::Relaxed);
+        self.to_committer.send(entry).map_err(|_| {
+            self.queued.fetch_sub(1, Ordering::Relaxed);
+            self.unavailable("the recorder is closed".into())
+        })
+    }
+
+    fn unavailable(&self, why: String) -> CommitError {
+        self.counters.unavailable.fetch_add(1, Ordering::Relaxed);
+        CommitError::Unavailable(why)
+    }
+
+    /// Gives work to the sealer; false if it is gone.
+    pub(crate) fn seal(&self, job: Job) -> bool {
+        self.to_sealer.send(job).is_ok()
+    }
+
+    /// Why nothing is accepted, if so.
+    pub(crate) fn failure(&self) -> Option<String> {
+        self.writing.failure().or_else(|| self.sealing.failure())
+    }
+
+    /// Notes a request that is being forwarded.
+    pub(crate) fn register(&self, session: &Arc<Session>) {
+        let mut open = self.open.lock().unwrap_or_else(PoisonError::into_inner);
+        open.insert(session.trail.id(), Arc::clone(session));
+    }
+
+    pub(crate) fn unregister(&self, id: RequestId) {
+        self.open.lock().unwrap_or_else(PoisonError::into_inner).remove(&id);
+    }
+
+    /// The requests that are being forwarded.
+    pub(crate) fn open_sessions(&self) -> Vec<Arc<Session>> {
+        self.open.lock().unwrap_or_else(PoisonError::into_inner).values().cloned().collect()
+    }
+
+    pub(crate) fn open_count(&self) -> usize {
+        self.open.lock().unwrap_or_else(PoisonError::into_inner).len()
+    }
+
+    /// The newest signed checkpoint.
+    pub(crate) fn checkpoint(&self) -> Arc<str> {
+        Arc::clone(&self.checkpoint.lock().unwrap_or_else(PoisonError::into_inner))
+    }
+
+    pub(crate) fn set_checkpoint(&self, note: &str) {
+        *self.checkpoint.lock().unwrap_or_else(PoisonError::into_inner) = note.into();
+    }
+}
