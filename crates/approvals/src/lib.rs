@@ -16,6 +16,8 @@ mod quorum;
 mod record;
 mod spool;
 mod state;
+#[cfg(test)]
+mod state_model;
 mod store;
 mod view;
 

@@ -186,9 +186,7 @@ impl Progress {
 
     /// Takes a step, or says why not; then nothing but the passing of time has changed.
     pub(crate) fn take(&mut self, step: Step, now: Timestamp) -> Result<(), Refused> {
-        if self.state_at(now) == State::Expired && self.state != State::Expired {
-            self.end(State::Expired, now);
-        }
+        self.expire(now);
         match step {
             Step::Tick => Ok(()),
             Step::Vote { by, verdict, comment } => self.vote(by, verdict, comment, now),
@@ -196,6 +194,7 @@ impl Progress {
             Step::Take(taken) => self.use_it(taken),
             Step::Release(request) => {
                 self.leave(request);
+                self.expire(now);
                 Ok(())
             }
             Step::Finish { request, by } => self.finish(request, by, State::Consumed, now),
@@ -305,6 +304,12 @@ impl Progress {
         self.used_by = Some(by);
         self.end(state, now);
         Ok(())
+    }
+
+    fn expire(&mut self, now: Timestamp) {
+        if self.state_at(now) != self.state {
+            self.end(State::Expired, now);
+        }
     }
 
     fn end(&mut self, state: State, now: Timestamp) {

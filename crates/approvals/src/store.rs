@@ -165,20 +165,21 @@ pub(crate) fn list(
 /// The last approval of the same caller on the same route that people agreed to, made before this one.
 pub(crate) fn last_approved(connection: &Connection, record: &Record) -> Result<Option<Record>, Error> {
     let sql = format!(
-        "SELECT {COLUMNS} FROM approval WHERE requester = ?1 AND route = ?2 AND approved = 1 AND created < ?3
-         ORDER BY created DESC LIMIT 1"
+        "SELECT {COLUMNS} FROM approval WHERE requester = ?1 AND route = ?2 AND approved = 1
+         AND rowid < (SELECT rowid FROM approval WHERE id = ?3) ORDER BY rowid DESC LIMIT 1"
     );
     let key = record.progress.requester.key();
-    let values = params![key, record.asked.route, record.asked.created.0];
+    let values = params![key, record.asked.route, &*record.id];
     read_all(connection, &sql, values).map(|found| found.into_iter().next())
 }
 
 /// The approval of the very same request before this one.
 pub(crate) fn same_before(connection: &Connection, record: &Record) -> Result<Option<Record>, Error> {
     let sql = format!(
-        "SELECT {COLUMNS} FROM approval WHERE digest = ?1 AND created < ?2 ORDER BY created DESC LIMIT 1"
+        "SELECT {COLUMNS} FROM approval WHERE digest = ?1
+         AND rowid < (SELECT rowid FROM approval WHERE id = ?2) ORDER BY rowid DESC LIMIT 1"
     );
-    let values = params![record.digest.0, record.asked.created.0];
+    let values = params![record.digest.0, &*record.id];
     read_all(connection, &sql, values).map(|found| found.into_iter().next())
 }
 

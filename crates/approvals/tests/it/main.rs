@@ -1,0 +1,10 @@
+//! Black box, through the tower layer and the management calls.
+
+// Tests stop where something is not as it must be.
+#![allow(clippy::unwrap_used, clippy::panic, clippy::indexing_slicing)]
+
+mod deciding;
+mod holding;
+mod passing;
+mod showing;
+mod world;

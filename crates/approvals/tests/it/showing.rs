@@ -1,0 +1,144 @@
+//! What people see.
+
+use gatewayd_approvals::{Config, Filter, Requirement, Seats, State};
+use gatewayd_core::Body;
+
+use crate::world::{Ask, World, alice, ask, bob, carol, config, person};
+
+#[tokio::test]
+async fn people_see_who_what_and_why_and_no_secret() {
+    let world = World::new();
+    let mut request = Ask::new("quick", r#"{"prompt": "use SECRET"}"#);
+    request.reasons = vec!["audit\u{202e} \tof SECRET"];
+    request.path = "/v1/fine_tuning/jobs?key=SECRET";
+    request.model = "llama\u{202e}SECRET";
+    let id = world.send(request.request()).await.id();
+    let view = world.approvals.show(&id).await.unwrap();
+    assert_eq!(view.requester, alice());
+    assert_eq!(view.reason.as_deref(), Some("audit  of [masked]"));
+    assert_eq!(view.path, "/v1/fine_tuning/jobs?key=[masked]");
+    assert_eq!(view.model.as_deref(), Some("llama[masked]"));
+    assert_eq!((view.action, view.dialect, view.upstream.as_str()), ("train", "openai", "llama"));
+    assert_eq!((view.rule.as_str(), view.takes.as_str()), ("training-needs-approval", "1 of ml-leads"));
+    assert_eq!(view.covers, "exactly this request, once");
+    assert_eq!(view.seconds_left, 3600);
+    let body = view.body.preview.as_ref().unwrap();
+    assert_eq!((body.text.as_str(), body.truncated), (r#"{"prompt": "use [masked]"}"#, false));
+    assert_eq!(view.url, format!("https://admin.example/approvals/{id}"));
+    assert!(
+        view.may_be_decided_by(&bob())
+            && !view.may_be_decided_by(&alice())
+            && !view.may_be_decided_by(&carol())
+    );
+    let json = serde_json::to_string(&view).unwrap();
+    assert!(!json.contains("SECRET") && json.contains(r#""state":"pending""#));
+    for entry in std::fs::read_dir(world.path.parent().unwrap()).unwrap() {
+        let stored = std::fs::read(entry.unwrap().path()).unwrap();
+        assert!(!stored.windows(6).any(|window| window == b"SECRET"), "nothing unmasked is stored");
+    }
+}
+
+#[tokio::test]
+async fn people_see_what_changed_since_they_last_agreed() {
+    let world = World::new();
+    let first = world.send(ask("quick", r#"{"epochs": 1, "data": "a"}"#)).await.id();
+    assert!(world.approvals.show(&first).await.unwrap().changes.is_none());
+    world.yes(&first, &bob()).await;
+    world.clock.advance(std::time::Duration::from_secs(1));
+    let second = world.send(ask("quick", r#"{"epochs": 9, "data": "a"}"#)).await.id();
+    let changes = world.approvals.show(&second).await.unwrap().changes.unwrap();
+    assert_eq!(changes.len(), 1);
+    assert_eq!((changes[0].at.as_str(), changes[0].after.as_deref()), ("/epochs", Some("9")));
+}
+
+#[tokio::test]
+async fn lists_can_be_narrowed() {
+    let world = World::new();
+    let mine = world.send(ask("quick", "{}")).await.id();
+    let mut other = Ask::new("quick", "{}");
+    other.identity = Some(person("dave", &["ml-eng"]));
+    let theirs = world.send(other.request()).await.id();
+    world.yes(&mine, &bob()).await;
+    let ids = |filter: Filter| {
+        let approvals = world.approvals.clone();
+        async move { approvals.list(&filter).await.unwrap().into_iter().map(|v| v.id).collect::<Vec<_>>() }
+    };
+    assert_eq!(ids(Filter::default()).await, [&*theirs, &*mine]);
+    let pending = Filter { states: vec![State::Pending], ..Filter::default() };
+    assert_eq!(ids(pending).await, [&*theirs]);
+    let asked_by_alice = Filter { requester: Some(alice()), ..Filter::default() };
+    assert_eq!(ids(asked_by_alice).await, [&*mine]);
+    let concerning = |person| Filter { concerning: Some(person), ..Filter::default() };
+    assert_eq!(ids(concerning(alice())).await, [&*mine]);
+    assert_eq!(ids(concerning(bob())).await, [&*theirs, &*mine]);
+    assert!(ids(concerning(carol())).await.is_empty());
+    assert!(world.approvals.is_approver(&bob()) && !world.approvals.is_approver(&alice()));
+}
+
+#[tokio::test]
+async fn what_is_not_text_is_not_shown() {
+    let world = World::new();
+    let mut request = Ask::new("quick", "");
+    request.body = Body::from(bytes::Bytes::from_static(b"\x00\x01\x02\x1b[31m"));
+    request.content_type = "application/octet-stream";
+    let id = world.send(request.request()).await.id();
+    let view = world.approvals.show(&id).await.unwrap();
+    assert_eq!(view.body.length, 8);
+    assert_eq!(view.body.preview.unwrap().text, "[31m", "no control characters");
+}
+
+#[cfg(unix)]
+#[tokio::test]
+async fn only_the_owner_can_read_the_store() {
+    use std::os::unix::fs::PermissionsExt as _;
+    let world = World::new();
+    let _id = world.send(ask("quick", "{}")).await.id();
+    for entry in std::fs::read_dir(world.path.parent().unwrap()).unwrap() {
+        let entry = entry.unwrap();
+        let mode = entry.metadata().unwrap().permissions().mode() & 0o777;
+        assert_eq!(mode, 0o600, "{:?}", entry.path());
+    }
+}
+
+#[test]
+fn wrong_settings_are_named() {
+    let open = |change: fn(&mut Config)| {
+        let folder = tempfile::tempdir().unwrap();
+        let mut config = config();
+        change(&mut config);
+        let journal = std::sync::Arc::new(gatewayd_core::NullJournal);
+        let clock = std::sync::Arc::new(gatewayd_core::SystemClock);
+        let path = folder.path().join("a.db");
+        let result =
+            gatewayd_approvals::Approvals::open(&path, config, journal, std::sync::Arc::new(Nothing), clock);
+        result.err().map(|error| error.to_string()).unwrap_or_default()
+    };
+    for (change, part) in [
+        (
+            (|c| drop(c.requirements.insert("new".into(), Requirement::all_of(vec![])))) as fn(&mut Config),
+            "`approvers`",
+        ),
+        (
+            |c| drop(c.requirements.insert("new".into(), Requirement::all_of(vec![Seats::new("*", 1)]))),
+            "name a group",
+        ),
+        (
+            |c| drop(c.requirements.insert("new".into(), Requirement::all_of(vec![Seats::new("a", 0)]))),
+            "at least 1",
+        ),
+        (|c| drop(c.requirements.insert("new".into(), Requirement::all_of(vec![Seats::new("a", 33)]))), "32"),
+        (|c| c.requirements.get_mut("quick").unwrap().expires = std::time::Duration::ZERO, "`expires`"),
+        (|c| c.max_held = 0, "`max_held`"),
+    ] {
+        let error = open(change);
+        assert!(error.contains(part), "{error:?} names {part}");
+    }
+}
+
+struct Nothing;
+
+impl gatewayd_core::Redact for Nothing {
+    fn start(&self, _: Option<&str>) -> Box<dyn gatewayd_core::RedactStream> {
+        unreachable!("nothing is masked here")
+    }
+}
