@@ -129,7 +129,7 @@ fn damaged() -> impl Strategy<Value = Vec<u8>> {
             for (at, byte, how) in changes {
                 let at = at.index(bytes.len().max(1));
                 match how {
-                    0 if at < bytes.len() => bytes[at] = byte,
+                    0 if at < bytes.len() => drop(bytes.splice(at..=at, [byte])),
                     1 if at < bytes.len() => drop(bytes.remove(at)),
                     _ => bytes.insert(at, byte),
                 }

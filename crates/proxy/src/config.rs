@@ -28,7 +28,9 @@ pub struct UpstreamConfig {
     pub ca: Option<PathBuf>,
     /// Certificate and key shown to the upstream.
     pub client_certificate: Option<ClientCertificate>,
-    /// Speaks HTTP/2 without asking. Over TLS it is negotiated anyway; this is for plain connections.
+    /// Speaks HTTP/2, without asking first where there is no TLS. False: HTTP/1.1, with a connection for
+    /// each request in flight. One HTTP/2 connection carries only as many requests as the upstream allows,
+    /// often 100: long streams would make the next ones wait.
     pub http2: bool,
     /// How long an unused connection is kept. 4 seconds: common model servers hang up after 5.
     pub pool_idle: Duration,

@@ -108,8 +108,31 @@ pub(crate) struct Incoming {
     /// Runs only while a piece is awaited.
     patience: Option<Pin<Box<Sleep>>>,
     is_done: bool,
+    /// Where only the connection's end would end the stream, its `[DONE]` is awaited.
+    done: Option<DoneMark>,
     dialect: Dialect,
     trail: Option<Trail>,
+}
+
+/// Whether a stream has said `[DONE]`; holds its last bytes, where a piece may end within the mark.
+#[derive(Debug, Default)]
+struct DoneMark {
+    last: Vec<u8>,
+}
+
+impl DoneMark {
+    const MARK: &'static [u8] = b"data: [DONE]";
+
+    fn push(&mut self, bytes: &[u8]) {
+        // The mark and two line ends.
+        const ENOUGH: usize = 16;
+        self.last.extend_from_slice(bytes.get(bytes.len().saturating_sub(ENOUGH)..).unwrap_or(bytes));
+        self.last.drain(..self.last.len().saturating_sub(ENOUGH));
+    }
+
+    fn is_said(&self) -> bool {
+        self.last.trim_ascii().ends_with(Self::MARK)
+    }
 }
 
 impl Incoming {
@@ -120,7 +143,13 @@ impl Incoming {
         dialect: Dialect,
         trail: Option<Trail>,
     ) -> Self {
-        Self { body, form, tail: Tail::Clean, idle, patience: None, is_done: false, dialect, trail }
+        let (tail, patience, done) = (Tail::Clean, None, None);
+        Self { body, form, tail, idle, patience, is_done: false, done, dialect, trail }
+    }
+
+    /// Takes an end without `[DONE]` for a break.
+    pub(crate) fn await_done(&mut self) {
+        self.done = Some(DoneMark::default());
     }
 
     fn poll_upstream(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, Failure>>> {
@@ -169,6 +198,9 @@ impl http_body::Body for Incoming {
             return Poll::Ready(None);
         }
         self.poll_upstream(cx).map(|frame| match frame {
+            None if self.done.as_ref().is_some_and(|done| !done.is_said()) => {
+                Some(self.fail(Failure::BrokeOff))
+            }
             None => {
                 self.is_done = true;
                 None
@@ -179,6 +211,9 @@ impl http_body::Body for Incoming {
                     if self.form != Form::Other {
                         self.tail = self.tail.after(bytes);
                     }
+                    if let Some(done) = &mut self.done {
+                        done.push(bytes);
+                    }
                 } else if let Some(trailers) = frame.trailers_mut() {
                     headers::clean_trailers(trailers);
                 }
@@ -188,7 +223,7 @@ impl http_body::Body for Incoming {
     }
 
     fn is_end_stream(&self) -> bool {
-        self.is_done || self.body.is_end_stream()
+        self.is_done || (self.done.is_none() && self.body.is_end_stream())
     }
 
     fn size_hint(&self) -> SizeHint {

@@ -7,8 +7,8 @@ use bytes::Bytes;
 use gatewayd_core::{
     Body, BoxError, BoxFuture, Dialect, Operation, Refusal, RefusalCode, Trail, UpstreamName,
 };
-use http::header::{CONTENT_LENGTH, HeaderName, LOCATION};
-use http::{HeaderMap, HeaderValue, Method, Request, Response, StatusCode, Version, request};
+use http::header::{CONTENT_LENGTH, HeaderName, LOCATION, TRANSFER_ENCODING};
+use http::{HeaderMap, HeaderValue, Method, Request, Response, StatusCode, Version, request, response};
 use http_body::Body as _;
 use reqwest::Url;
 use tower_service::Service;
@@ -67,16 +67,19 @@ where
 /// To whom an answer goes.
 struct Caller {
     dialect: Dialect,
+    /// True if a stream of answers ends with `[DONE]`.
+    awaits_done: bool,
     trail: Option<Trail>,
 }
 
 impl Caller {
     fn of(parts: &request::Parts) -> Self {
-        let dialect = match parts.extensions.get::<Operation>() {
-            Some(operation) => operation.dialect,
-            None => Dialect::guess(&parts.uri, &parts.headers),
-        };
-        Self { dialect, trail: parts.extensions.get::<Trail>().cloned() }
+        let operation = parts.extensions.get::<Operation>();
+        let dialect =
+            operation.map_or_else(|| Dialect::guess(&parts.uri, &parts.headers), |known| known.dialect);
+        let is_openai = matches!(dialect, Dialect::OpenAi | Dialect::Vllm | Dialect::LlamaCpp);
+        let awaits_done = is_openai && operation.is_some_and(|known| known.route.ends_with("/completions"));
+        Self { dialect, awaits_done, trail: parts.extensions.get::<Trail>().cloned() }
     }
 
     fn refuse(&self, refusal: Refusal) -> Response<Body> {
@@ -156,7 +159,7 @@ fn prepare(
         headers.insert(CONTENT_LENGTH, HeaderValue::from_static("0"));
     }
     *request.headers_mut() = headers;
-    *request.body_mut() = Some(outgoing(body, upstream.may_speak_http2));
+    *request.body_mut() = Some(outgoing(body, upstream.is_http2));
     Ok(request)
 }
 
@@ -202,16 +205,27 @@ fn receive(
     if parts.status == StatusCode::SWITCHING_PROTOCOLS || parts.status.is_informational() {
         return Err(caller.fail(Failure::Nonsense));
     }
-    parts.version = Version::HTTP_11;
     parts.extensions = http::Extensions::new();
+    let is_closed_to_end = is_closed_to_end(&parts);
+    parts.version = Version::HTTP_11;
     headers::clean_response(&mut parts.headers);
     hide_origin(&upstream.base, &mut parts.headers);
     let form = Form::of(&parts.headers);
     if form != Form::Other {
         parts.headers.remove(CONTENT_LENGTH);
     }
-    let body = Incoming::new(body, form, upstream.idle_timeout, caller.dialect, caller.trail.clone());
+    let mut body = Incoming::new(body, form, upstream.idle_timeout, caller.dialect, caller.trail.clone());
+    if is_closed_to_end && form == Form::Events && caller.awaits_done {
+        body.await_done();
+    }
     Ok(Response::from_parts(parts, Body::new(body)))
+}
+
+/// True if the end of the answer is the end of the connection, so that a crash looks like an end.
+fn is_closed_to_end(parts: &response::Parts) -> bool {
+    parts.version < Version::HTTP_2
+        && !parts.headers.contains_key(CONTENT_LENGTH)
+        && !parts.headers.contains_key(TRANSFER_ENCODING)
 }
 
 /// A redirect within the upstream becomes one within the gateway; its address stays ours to know.

@@ -39,8 +39,8 @@ pub(crate) struct Upstream {
     pub(crate) base: Url,
     pub(crate) head_timeout: Option<Duration>,
     pub(crate) idle_timeout: Option<Duration>,
-    /// True if it is worth keeping a request's bytes for sending them again when HTTP/2 refuses a stream.
-    pub(crate) may_speak_http2: bool,
+    /// True for HTTP/2, where a stream that was refused unread is sent again.
+    pub(crate) is_http2: bool,
 }
 
 impl Upstreams {
@@ -93,7 +93,7 @@ impl Settings {
             Some(path) => Trust::Only(path),
             None => Trust::System,
         };
-        let alpn: &[&[u8]] = if config.http2 { &[b"h2"] } else { &[b"h2", b"http/1.1"] };
+        let alpn: &[&[u8]] = if config.http2 { &[b"h2"] } else { &[b"http/1.1"] };
         let tls = tls::client_config(trust, config.client_certificate.as_ref(), alpn)?;
         Ok(Self { config: config.clone(), base, tls })
     }
@@ -107,14 +107,14 @@ impl Settings {
             .pool_max_idle_per_host(config.pool_size)
             .http1_max_headers(100)
             .http2_max_header_list_size(64 * 1024);
-        let builder = if config.http2 { builder.http2_prior_knowledge() } else { builder };
+        let builder = if config.http2 { builder.http2_prior_knowledge() } else { builder.http1_only() };
         let client = builder.build().map_err(|error| ConfigError::Client(error.to_string()))?;
         Ok(Upstream {
             client,
             base: self.base.clone(),
             head_timeout: config.head_timeout,
             idle_timeout: config.idle_timeout,
-            may_speak_http2: config.http2 || self.base.scheme() == "https",
+            is_http2: config.http2,
         })
     }
 }

@@ -5,7 +5,7 @@ mod setup;
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
-use gatewayd_core::{Body, BoxError, Dialect, Ending, RefusalCode, Trail};
+use gatewayd_core::{Body, BoxError, Dialect, Ending, Operation, RefusalCode, Trail};
 use gatewayd_proxy::{Config, ConfigError, UpstreamConfig, Upstreams};
 use gatewayd_testkit::{FakeUpstream, Reply, StreamEnding};
 use http::{Method, Request, StatusCode};
@@ -130,6 +130,31 @@ async fn a_stream_that_is_cut_says_so_in_the_dialect() {
             assert!(error.to_string().contains(&trail.id().to_string()), "{error}");
             assert_eq!(trail.ending(), Some(Ending::UpstreamCut));
         }
+    }
+}
+
+#[tokio::test]
+async fn a_crash_that_looks_like_an_end_is_told_from_one() {
+    // Without a length or chunks, as HTTP/1.0 servers stream, a crash looks like the end.
+    let head = "HTTP/1.0 200 OK\r\ncontent-type: text/event-stream\r\n\r\n";
+    let event = "data: {\"choices\":[]}\n\n";
+    for (end, is_whole) in [
+        ("data: [DONE]\n\n", true),
+        ("data: [DONE]\r\n\r\n", true),
+        ("data: [DONE]", true),
+        ("data: [DO", false),
+        ("data: {\"text\":\"data: [DONE]\"}\n\n", false),
+        ("", false),
+    ] {
+        let upstream = FakeUpstream::raw(format!("{head}{event}{end}"));
+        let mut sent = request(Method::POST, "/v1/chat/completions");
+        sent.extensions_mut()
+            .insert(Operation { route: "/v1/chat/completions".into(), ..operation(Dialect::OpenAi) });
+        let trail = trail_of(&sent);
+        let said = text(Setup::new(&upstream).send(sent).await.into_body()).await;
+        assert!(said.starts_with(&format!("{event}{end}")), "{said:?}");
+        assert_eq!(said.contains("upstream_unavailable"), !is_whole, "{said:?}");
+        assert_eq!(trail.ending().is_none(), is_whole, "{end:?}");
     }
 }
 

@@ -2,6 +2,8 @@
 
 mod setup;
 
+use std::pin::Pin;
+use std::task::{Context, Poll};
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
@@ -9,33 +11,27 @@ use gatewayd_core::{Body, BoxError};
 use gatewayd_testkit::{FakeUpstream, Reply, StreamEnding};
 use http::Method;
 use http_body::Frame;
-use http_body_util::{BodyExt as _, StreamBody};
+use http_body_util::BodyExt as _;
 use setup::{Setup, request, text};
 
 /// A body whose pieces a test sends one by one.
-fn channel_body() -> (tokio::sync::mpsc::Sender<Bytes>, Body) {
-    let (sender, mut receiver) = tokio::sync::mpsc::channel::<Bytes>(1);
-    let stream = futures_stream(move |cx| receiver.poll_recv(cx));
-    (sender, Body::new(StreamBody::new(stream)))
+struct Sent(tokio::sync::mpsc::Receiver<Bytes>);
+
+impl http_body::Body for Sent {
+    type Data = Bytes;
+    type Error = BoxError;
+
+    fn poll_frame(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, BoxError>>> {
+        self.0.poll_recv(cx).map(|piece| piece.map(|bytes| Ok(Frame::data(bytes))))
+    }
 }
 
-fn futures_stream(
-    mut poll: impl FnMut(&mut std::task::Context<'_>) -> std::task::Poll<Option<Bytes>> + Unpin,
-) -> impl futures_core::Stream<Item = Result<Frame<Bytes>, BoxError>> + Unpin {
-    struct FromFn<F>(F);
-    impl<F> futures_core::Stream for FromFn<F>
-    where
-        F: FnMut(&mut std::task::Context<'_>) -> std::task::Poll<Option<Bytes>> + Unpin,
-    {
-        type Item = Result<Frame<Bytes>, BoxError>;
-        fn poll_next(
-            mut self: std::pin::Pin<&mut Self>,
-            cx: &mut std::task::Context<'_>,
-        ) -> std::task::Poll<Option<Self::Item>> {
-            (self.0)(cx).map(|piece| piece.map(|bytes| Ok(Frame::data(bytes))))
-        }
-    }
-    FromFn(move |cx: &mut std::task::Context<'_>| poll(cx))
+fn channel_body() -> (tokio::sync::mpsc::Sender<Bytes>, Body) {
+    let (sender, receiver) = tokio::sync::mpsc::channel(1);
+    (sender, Body::new(Sent(receiver)))
 }
 
 #[tokio::test]
@@ -145,4 +141,17 @@ async fn compressed_answers_are_left_as_they_are() {
     assert_eq!(answer.headers()["content-encoding"], "gzip");
     let bytes = answer.into_body().collect().await.expect("no error").to_bytes();
     assert!(bytes.starts_with(&[0x1f, 0x8b]));
+}
+
+#[tokio::test]
+async fn a_connection_that_was_closed_while_unused_is_no_error() {
+    // Each connection answers once and is closed without a word.
+    let upstream = FakeUpstream::raw(&b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok"[..]);
+    let setup = Setup::new(&upstream);
+    for at in 0..10 {
+        let answer = setup.send(request(Method::POST, "/v1/completions")).await;
+        assert_eq!(text(answer.into_body()).await, "ok", "request {at}");
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    }
+    assert_eq!(upstream.connections(), 10);
 }

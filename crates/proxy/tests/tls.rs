@@ -1,4 +1,4 @@
-//! TLS to upstreams: a private authority, a client certificate, HTTP/2 by negotiation.
+//! TLS to upstreams: a private authority, a client certificate, HTTP/2.
 
 mod setup;
 
@@ -14,7 +14,13 @@ async fn a_private_authority_is_trusted_where_configured_and_only_there() {
     let upstream = FakeUpstream::tls(Reply::Echo, &pki, false);
     let trusting = Setup::with(&upstream, |config| config.ca = Some(pki.ca()));
     let echo = json(trusting.send(request(Method::GET, "/v1/models")).await.into_body()).await;
-    assert_eq!(echo["version"], "HTTP/2.0", "negotiated");
+    assert_eq!(echo["version"], "HTTP/1.1", "a connection for each request in flight");
+    let multiplexed = Setup::with(&upstream, |config| {
+        config.ca = Some(pki.ca());
+        config.http2 = true;
+    });
+    let echo = json(multiplexed.send(request(Method::GET, "/v1/models")).await.into_body()).await;
+    assert_eq!(echo["version"], "HTTP/2.0", "where configured");
 
     let answer = Setup::new(&upstream).send(request(Method::GET, "/v1/models")).await;
     assert_eq!(answer.status(), StatusCode::BAD_GATEWAY, "the system does not know this authority");
@@ -28,7 +34,7 @@ async fn a_private_authority_is_trusted_where_configured_and_only_there() {
     let by_number = format!("https://127.0.0.1:{}", upstream.address().port());
     let misnamed = Setup::at(&by_number, |config| config.ca = Some(pki.ca()));
     assert_eq!(misnamed.send(request(Method::GET, "/v1/models")).await.status(), StatusCode::BAD_GATEWAY);
-    assert_eq!(upstream.seen().len(), 1, "no request was sent to a stranger");
+    assert_eq!(upstream.seen().len(), 2, "no request was sent to a stranger");
 }
 
 #[tokio::test]

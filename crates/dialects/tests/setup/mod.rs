@@ -11,7 +11,7 @@ use gatewayd_core::{Body, BoxError, Operation, RequestId, Timestamp, Trail, Upst
 use gatewayd_dialects::{Config, Dialects, DialectsLayer, Limits, UpstreamRule};
 use http::{HeaderMap, Request, Response, Uri};
 use http_body::Frame;
-use http_body_util::BodyExt as _;
+use http_body_util::{BodyExt as _, Collected};
 use tower::{Layer as _, ServiceExt as _, service_fn};
 
 /// What the inner service got.
@@ -53,8 +53,7 @@ impl Setup {
             async move {
                 let (parts, body) = request.into_parts();
                 let was_full = body.as_full().is_some();
-                let body =
-                    body.collect().await.map(|body| body.to_bytes()).map_err(|error| error.to_string());
+                let body = body.collect().await.map(Collected::to_bytes).map_err(|error| error.to_string());
                 let status = if body.is_ok() { 200 } else { 502 };
                 let fact = Got {
                     operation: parts.extensions.get::<Operation>().expect("established").clone(),
