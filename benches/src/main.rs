@@ -13,6 +13,10 @@ use gatewayd_benches::report::Report;
 use gatewayd_benches::target::{Kind, Targets};
 use gatewayd_benches::upstream;
 
+/// The gateway's own allocator, so that its proxy alone is measured with the same.
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+
 /// Measures what gatewayd adds to requests, streams and memory, against the same load sent straight to the upstream.
 #[derive(Debug, Parser)]
 #[command(name = "stack-bench", version)]
