@@ -1,0 +1,148 @@
+//! The admin listener: health, metrics, approvals, sessions, tokens, the log's checkpoint.
+//!
+//! Health, metrics and the checkpoint are open: they hold no secret and no name of a caller. Everything
+//! else needs the local administrator's key or a token of an identity provider.
+
+mod approvals;
+mod auth;
+mod health;
+mod log;
+//mod sessions;
+mod tokens;
+
+use std::sync::Arc;
+
+use axum::Router;
+use axum::routing::{delete, get, post};
+use gatewayd_approvals::Approvals;
+use gatewayd_authn::{Authn, TokenStore};
+use gatewayd_core::{Body, Journal, RefusalCode};
+use gatewayd_recorder::Recorder;
+use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
+use hyper_util::server::conn::auto;
+use hyper_util::service::TowerToHyperService;
+use tokio::net::TcpListener;
+use tokio_rustls::TlsAcceptor;
+use tokio_util::sync::CancellationToken;
+
+use crate::serve::gateway::Gateway;
+use auth::{Administrator, Problem};
+
+/// The largest body of an admin request.
+const BODY_LIMIT: usize = 64 * 1024;
+const HEAD_TIMEOUT: std::time::Duration = std::time::Duration::from_secs(10);
+
+/// What the handlers share.
+#[derive(Clone)]
+pub(crate) struct AdminState(Gateway);
+
+impl AdminState {
+    fn gateway(&self) -> &Gateway {
+        &self.0
+    }
+
+    fn admin_authn(&self) -> Authn {
+        self.0.controls().admin_authn.clone()
+    }
+
+    fn admin_groups(&self) -> Vec<String> {
+        self.0.controls().config.admin.groups.clone()
+    }
+
+    fn approvals(&self) -> &Approvals {
+        &self.0.lasting().approvals
+    }
+
+    fn tokens(&self) -> &TokenStore {
+        &self.0.lasting().tokens
+    }
+
+    fn recorder(&self) -> &Recorder {
+        &self.0.lasting().recorder
+    }
+
+    fn journal(&self) -> &dyn Journal {
+        &self.0.lasting().recorder
+    }
+}
+
+fn router(state: AdminState) -> Router {
+    Router::new()
+        .route("/healthz", get(health::alive))
+        .route("/readyz", get(health::ready))
+        .route("/metrics", get(health::metrics))
+        .route("/log/checkpoint", get(log::checkpoint))
+        .route("/log/tile/{*path}", get(log::tile))
+        .route("/api/v1/approvals", get(approvals::list))
+        .route("/api/v1/approvals/{id}", get(approvals::show).delete(approvals::cancel))
+        .route("/api/v1/approvals/{id}/votes", post(approvals::vote))
+//        .route("/api/v1/sessions", get(sessions::list))
+//        .route("/api/v1/sessions/{id}", get(sessions::show))
+//        .route("/api/v1/sessions/{id}/replay", get(sessions::replay))
+        .route("/api/v1/tokens", get(tokens::list).post(tokens::create))
+        .route("/api/v1/tokens/{id}", delete(tokens::revoke))
+        .route("/api/v1/reload", post(reload))
+        .fallback(async || Problem::new(RefusalCode::NotFound, "the admin API has no such route"))
+        .layer(axum::extract::DefaultBodyLimit::max(BODY_LIMIT))
+        .with_state(state)
+}
+
+async fn reload(
+    axum::extract::State(state): axum::extract::State<AdminState>,
+    Administrator(by): Administrator,
+) -> Result<&'static str, Problem> {
+    match state.gateway().reload(Some(by)).await {
+        Ok(()) => Ok("the new configuration is in force\n"),
+        Err(error) => Err(Problem::new(RefusalCode::InvalidRequest, format!("{error:#}"))),
+    }
+}
+
+/// Serves until told to stop.
+pub(crate) async fn serve(
+    listener: TcpListener,
+    tls: Option<TlsAcceptor>,
+    gateway: Gateway,
+    stop: CancellationToken,
+) {
+    let router = router(AdminState(gateway));
+    let places = Arc::new(tokio::sync::Semaphore::new(256));
+    loop {
+        let accepted = tokio::select! {
+            accepted = listener.accept() => accepted,
+            () = stop.cancelled() => return,
+        };
+        let Ok((stream, _)) = accepted else {
+            tokio::time::sleep(std::time::Duration::from_millis(20)).await;
+            continue;
+        };
+        let Ok(permit) = Arc::clone(&places).try_acquire_owned() else { continue };
+        let (router, tls) = (router.clone(), tls.clone());
+        tokio::spawn(async move {
+            match tls {
+                None => connection(stream, router).await,
+                Some(tls) => {
+                    if let Ok(Ok(stream)) = tokio::time::timeout(HEAD_TIMEOUT, tls.accept(stream)).await {
+                        connection(stream, router).await;
+                    }
+                }
+            }
+            drop(permit);
+        });
+    }
+}
+
+async fn connection<I>(stream: I, router: Router)
+where
+    I: tokio::io::AsyncRead + tokio::io::AsyncWrite + Unpin + Send + 'static,
+{
+    let mut server = auto::Builder::new(TokioExecutor::new());
+    server.http1().timer(TokioTimer::new()).header_read_timeout(HEAD_TIMEOUT).max_buf_size(64 * 1024);
+    server.http2().timer(TokioTimer::new()).max_header_list_size(64 * 1024);
+    let service = TowerToHyperService::new(tower::util::MapRequest::new(
+        router,
+        |request: http::Request<hyper::body::Incoming>| request.map(|body| axum::body::Body::new(Body::new(body))),
+    ));
+    if let Err(error) = server.serve_connection(TokioIo::new(stream), service).await {
+        tracing::debug!(%error, "an admin connection ended early");
+    }
+}

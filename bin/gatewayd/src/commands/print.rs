@@ -1,0 +1,111 @@
+//! Tables for people.
+
+use std::io::Write as _;
+
+use comfy_table::{Table, presets};
+use serde_json::Value;
+
+/// A line on standard output. A reader that went away (`| head`) is no error.
+pub(crate) fn line(text: &str) {
+    let _reader_may_be_gone = writeln!(std::io::stdout().lock(), "{text}");
+}
+
+/// A value for programs, indented.
+pub(crate) fn json(value: &impl serde::Serialize) {
+    line(&serde_json::to_string_pretty(value).expect("our own values are JSON"));
+}
+
+/// A table without lines.
+pub(crate) fn table(head: &[&str]) -> Table {
+    let mut table = Table::new();
+    table.load_style(presets::NOTHING).set_header(head);
+    table
+}
+
+/// A remark for the person at the terminal, apart from the output.
+pub(crate) fn note(text: &str) {
+    let _terminal_may_be_gone = writeln!(std::io::stderr().lock(), "{text}");
+}
+
+/// Names and values below each other; what has no value is left out.
+pub(crate) struct Fields(Vec<(&'static str, String)>);
+
+impl Fields {
+    pub(crate) fn new() -> Self {
+        Self(Vec::new())
+    }
+
+    pub(crate) fn add(&mut self, name: &'static str, value: impl Into<String>) {
+        let value = value.into();
+        if !value.trim().is_empty() {
+            self.0.push((name, value));
+        }
+    }
+
+    pub(crate) fn print(&self) {
+        let width = self.0.iter().map(|(name, _)| name.len()).max().unwrap_or(0);
+        for (name, value) in &self.0 {
+            line(&format!("{name:width$}  {value}"));
+        }
+    }
+}
+
+/// Microseconds since the epoch as a time in UTC, to the second.
+pub(crate) fn time(value: Option<&Value>) -> String {
+    let micros = value.and_then(Value::as_i64);
+    let time = micros.and_then(|micros| jiff::Timestamp::from_microsecond(micros).ok());
+    time.map(|time| time.strftime("%Y-%m-%d %H:%M:%SZ").to_string()).unwrap_or_default()
+}
+
+/// Whole seconds as people say them.
+pub(crate) fn seconds(value: Option<&Value>) -> String {
+    let seconds = value.and_then(Value::as_i64);
+    seconds.map(|seconds| format!("{:#}", jiff::SignedDuration::from_secs(seconds))).unwrap_or_default()
+}
+
+/// One change of a document: where, what was there, what is there now.
+pub(crate) fn change(value: &Value) -> String {
+    let (at, before, after) = (cell(value, "/at"), cell(value, "/before"), cell(value, "/after"));
+    match (value["before"].is_null(), value["after"].is_null()) {
+        (true, _) => format!("{at}: + {after}"),
+        (_, true) => format!("{at}: - {before}"),
+        _ => format!("{at}: {before} -> {after}"),
+    }
+}
+
+/// A member of an object as text for a table cell: nothing for null, lists joined by commas.
+pub(crate) fn cell(value: &Value, pointer: &str) -> String {
+    value.pointer(pointer).map(plain).unwrap_or_default()
+}
+
+/// A value as plain text. Control characters are shown, not sent to the terminal.
+pub(crate) fn plain(value: &Value) -> String {
+    match value {
+        Value::Null => String::new(),
+        Value::String(text) => printable(text),
+        Value::Array(items) => items.iter().map(plain).collect::<Vec<_>>().join(", "),
+        other => other.to_string(),
+    }
+}
+
+/// The text with its control characters made visible, so that a recorded text cannot drive the terminal.
+pub(crate) fn printable(text: &str) -> String {
+    text.chars()
+        .map(|c| match c {
+            '\n' | '\t' => c,
+            '\u{0}'..='\u{1f}' => char::from_u32(0x2400 + u32::from(c)).unwrap_or('\u{fffd}'),
+            '\u{7f}'..='\u{9f}' | '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}' => '\u{fffd}',
+            _ => c,
+        })
+        .collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_recorded_escape_sequence_is_shown_not_obeyed() {
+        assert_eq!(printable("a\u{1b}[2Jb\u{9b}c"), "a\u{241b}[2Jb\u{fffd}c");
+    }
+}

@@ -1,0 +1,125 @@
+//! Reading the configuration: the file as written, then each crate's own `Config`, or the first thing wrong.
+
+mod build;
+mod decisions;
+mod error;
+mod identity;
+mod masking;
+mod paths;
+mod people;
+mod raw;
+mod routing;
+mod secrets;
+mod servers;
+
+use std::path::{Path, PathBuf};
+
+pub use build::{Admin, Config, Limits, Listen, Log, Tls};
+pub use error::ConfigError;
+pub use masking::Masking;
+pub(crate) use raw::LogFormat;
+
+use error::Source;
+use paths::Folder;
+use raw::RawConfig;
+
+/// Larger files are not configurations.
+const MAX_FILE: u64 = 4 * 1024 * 1024;
+
+impl Config {
+    /// Reads and checks the file. Paths in it are relative to its own folder.
+    ///
+    /// # Errors
+    /// The first thing that is wrong, with file, line, key and remedy.
+    pub fn load(file: &Path) -> Result<Self, ConfigError> {
+        let text = read(file)?;
+        Self::parse(file, &text)
+    }
+
+    /// As [`load`](Self::load), from a text that was read already.
+    ///
+    /// # Errors
+    /// As [`load`](Self::load).
+    pub fn parse(file: &Path, text: &str) -> Result<Self, ConfigError> {
+        let source = Source { file, text };
+        let raw = parse_raw(&source)?;
+        build::build(raw, &source)
+    }
+}
+
+/// What a command needs to know to reach the running gateway of a configuration, without checking all of it.
+#[derive(Debug)]
+pub(crate) struct AdminAddress {
+    pub url: String,
+    /// The admin listener's own certificate, to be trusted even where no authority signed it.
+    pub certificate: Option<PathBuf>,
+    pub key_file: PathBuf,
+}
+
+impl AdminAddress {
+    pub(crate) fn load(file: &Path) -> Result<Self, ConfigError> {
+        let text = read(file)?;
+        let raw = parse_raw(&Source { file, text: &text })?;
+        let folder = Folder::of(file);
+        let tls = raw.admin.tls.as_ref();
+        let scheme = if tls.is_some() { "https" } else { "http" };
+        Ok(Self {
+            url: format!("{scheme}://{}", raw.admin.address),
+            certificate: tls.map(|pair| folder.resolve(&pair.certificate)),
+            key_file: admin_key_file(&folder.resolve(&raw.data_dir)),
+        })
+    }
+}
+
+/// Where the local administrator's key is.
+pub(crate) fn admin_key_file(data_dir: &Path) -> PathBuf {
+    data_dir.join("admin.key")
+}
+
+fn read(file: &Path) -> Result<String, ConfigError> {
+    let meta = std::fs::metadata(file).map_err(|error| {
+        ConfigError::whole(
+            file,
+            format!("cannot be read: {error}"),
+            "name the configuration with --config FILE or GATEWAYD_CONFIG; examples/configs has some to start from",
+        )
+    })?;
+    if meta.len() > MAX_FILE {
+        return Err(ConfigError::whole(file, "is larger than 4 MiB", "is this the right file?"));
+    }
+    std::fs::read_to_string(file)
+        .map_err(|error| ConfigError::whole(file, format!("cannot be read: {error}"), "it must be UTF-8 text"))
+}
+
+fn parse_raw(source: &Source<'_>) -> Result<RawConfig, ConfigError> {
+    let deserializer = toml::Deserializer::parse(source.text).map_err(|error| syntax(source, &error))?;
+    serde_path_to_error::deserialize(deserializer).map_err(|error| {
+        let path = error.path().to_string();
+        let inner = error.into_inner();
+        let at = inner.span().unwrap_or(0..0);
+        let message = inner.message().to_owned();
+        let key = if path == "." { String::new() } else { path };
+        let remedy = if message.starts_with("unknown field") {
+            "remove the key or correct its name; docs/configuration.md lists every key"
+        } else if message.starts_with("missing field") {
+            "add the key; docs/configuration.md says what it means"
+        } else {
+            "correct the value; docs/configuration.md says what it may be"
+        };
+        source.error(at, key, message, remedy)
+    })
+}
+
+fn syntax(source: &Source<'_>, error: &toml::de::Error) -> ConfigError {
+    // An error at the end of the file has an empty range, and still a place.
+    let at = error.span().map_or(0..0, |span| span.start..span.start + 1);
+    source.error(
+        at,
+        "",
+        format!("this is not TOML: {}", error.message()),
+        "correct the syntax at this place; see toml.io for the format",
+    )
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,97 @@
+use super::*;
+
+const MINIMAL: &str = r#"
+[listen]
+address = "127.0.0.1:8080"
+
+[[issuer]]
+url = "https://id.example.com"
+audiences = ["https://models.example.com"]
+
+[[upstream]]
+name = "llama"
+url = "http://127.0.0.1:8000"
+credential = "llama-key"
+
+[[credential]]
+name = "llama-key"
+file = "secrets/llama-key"
+
+[[policy.rule]]
+name = "engineers-may-ask"
+groups = ["ml-eng"]
+actions = ["infer"]
+effect = "allow"
+"#;
+
+fn parse(text: &str) -> Result<Config, ConfigError> {
+    Config::parse(Path::new("/etc/gatewayd/gatewayd.toml"), text)
+}
+
+fn error(text: &str) -> String {
+    parse(text).err().expect("this configuration is wrong").to_string()
+}
+
+fn with(line: &str, instead: &str) -> String {
+    assert!(MINIMAL.contains(line), "{line} is in the minimal configuration");
+    MINIMAL.replace(line, instead)
+}
+
+#[test]
+fn the_minimal_configuration_holds() {
+    let config = parse(MINIMAL).expect("it holds");
+    assert_eq!(config.data_dir, Path::new("/etc/gatewayd/data"));
+    assert_eq!(config.admin.public_url, "http://127.0.0.1:8081");
+    let credential = config.credentials.credentials.first().expect("one credential");
+    assert_eq!(credential.prefix, "Bearer ");
+    assert_eq!(credential.upstreams, ["llama"]);
+}
+
+#[test]
+fn an_error_names_file_line_key_and_remedy() {
+    let text = error(&with("name = \"llama\"", "nmae = \"llama\""));
+    assert!(text.starts_with("/etc/gatewayd/gatewayd.toml:10:1: upstream"), "{text}");
+    assert!(text.contains("unknown field `nmae`") && text.contains("remedy:"), "{text}");
+
+    let text = error(&with("credential = \"llama-key\"", "credential = \"lama-key\""));
+    assert!(text.contains(":12:") && text.contains("no credential is named `lama-key`"), "{text}");
+    assert!(text.contains("name one of [llama-key]"), "{text}");
+
+    let text = error(&with("effect = \"allow\"", "effect = \"allow\"\nmodels = []"));
+    assert!(text.contains(":18:") && text.contains("engineers-may-ask") && text.contains("models"), "{text}");
+
+    let text = error("[listen");
+    assert!(text.contains(":1:") && text.contains("not TOML"), "{text}");
+}
+
+#[test]
+fn an_inline_secret_is_refused_and_not_repeated() {
+    let text = error(&with("file = \"secrets/llama-key\"", "value = \"sk-very-secret\""));
+    assert!(text.contains("must not stand in the configuration") && text.contains("file ="), "{text}");
+    assert!(!text.contains("sk-very-secret"), "{text}");
+
+    let text = error(&with("http://127.0.0.1:8000", "http://user:hunter2@127.0.0.1:8000"));
+    assert!(text.contains("upstream.url") && !text.contains("hunter2"), "{text}");
+}
+
+#[test]
+fn lengths_of_time_are_read_as_people_write_them() {
+    let config = parse(&format!("{MINIMAL}\n[limits]\ndrain = \"2m\"\nbody = \"1MiB\"")).expect("it holds");
+    assert_eq!(config.limits.drain.as_secs(), 120);
+    assert_eq!(config.dialects.limits.json, 1 << 20);
+    assert!(error(&format!("{MINIMAL}\n[limits]\ndrain = \"-2m\"")).contains("negative"));
+    assert!(error(&format!("{MINIMAL}\n[limits]\ndrain = \"soon\"")).contains("30s"));
+}
+
+#[test]
+fn what_fits_nowhere_is_refused() {
+    assert!(error("[listen]\naddress = \"127.0.0.1:1\"").contains("no [[upstream]]"));
+    let twice = with("[[credential]]", "[[credential]]\nname = \"x\"\nenv = \"X\"\n[[credential]]");
+    assert!(error(&twice).contains("no upstream uses it"));
+    let both = with("file = \"secrets/llama-key\"", "file = \"a\"\nenv = \"B\"");
+    assert!(error(&both).contains("exactly one way"));
+    assert!(error(&with("https://id", "http://id")).contains("must be https"));
+    assert!(error(&format!("{MINIMAL}\n[log]\nlevel = \"gatewayd=nonsense\"")).contains("log.level"));
+    assert!(error(&format!("{MINIMAL}\n[approval.x]\napprovers = []")).contains("approval.x"));
+    assert!(error(&with("[[policy.rule]]", "[policy]\ncedar = [\"no.cedar\"]\n[[policy.rule]]")).contains("no.cedar"));
+}

@@ -1,0 +1,72 @@
+//! What one configuration makes. A reload makes another one, whole, or none at all.
+
+use std::sync::Arc;
+
+use anyhow::Context as _;
+use gatewayd_authn::Authn;
+use gatewayd_core::{CredentialVersion, Secret};
+use gatewayd_credentials::Credentials;
+use gatewayd_dialects::Dialects;
+use gatewayd_masker::Masker;
+use gatewayd_proxy::{FetchConfig, HttpFetch};
+
+use super::lasting::Lasting;
+use crate::config::Config;
+
+/// The controls of one configuration.
+pub(crate) struct Controls {
+    pub config: Config,
+    /// For callers of the model.
+    pub authn: Authn,
+    /// For the admin listener; it also knows the local key.
+    pub admin_authn: Authn,
+    pub dialects: Dialects,
+    pub credentials: Credentials,
+    pub masker: Masker,
+}
+
+impl Controls {
+    /// Builds every control. Nothing is in force yet.
+    pub(crate) fn build(config: Config, lasting: &Lasting, before: Option<&Self>) -> anyhow::Result<Self> {
+        let authn = authn(&config, lasting, before)?;
+        let admin_authn = authn.with_local_admin(lasting.local_admin.clone());
+        let dialects = Dialects::new(&config.dialects)?;
+        let masker = config.masking.masker(lasting.known_secrets.clone())?;
+        let credentials = credentials(&config, lasting)?;
+        Ok(Self { config, authn, admin_authn, dialects, credentials, masker })
+    }
+
+    /// True if every caller could be judged and every upstream be given its credential.
+    pub(crate) fn ready(&self) -> bool {
+        self.authn.ready() && self.credentials.ready()
+    }
+}
+
+fn authn(config: &Config, lasting: &Lasting, before: Option<&Controls>) -> anyhow::Result<Authn> {
+    // The same authorities: keys that were fetched already stay good.
+    if let Some(before) = before.filter(|before| before.config.authn_ca == config.authn_ca) {
+        return Ok(before.authn.reconfigured(config.authn.clone())?);
+    }
+    let fetch = HttpFetch::new(&FetchConfig { ca: config.authn_ca.clone(), ..FetchConfig::default() })?;
+    let tokens = Some(lasting.tokens.clone());
+    Ok(Authn::new(config.authn.clone(), Arc::new(fetch), tokens, Arc::clone(&lasting.clock))?)
+}
+
+fn credentials(config: &Config, lasting: &Lasting) -> anyhow::Result<Credentials> {
+    let known = lasting.known_secrets.clone();
+    let learn = move |version: &CredentialVersion, secret: &Secret| {
+        if let Err(error) = known.insert(secret.expose()) {
+            // Too short to be found reliably: say so once, at the version, never the value.
+            tracing::warn!(
+                credential = &*version.credential,
+                version = &*version.version,
+                %error,
+                "this credential cannot be masked in answers"
+            );
+        }
+    };
+    let mut settings = config.credentials.clone();
+    settings.version_key = Some(lasting.version_key.clone());
+    Credentials::new(settings, Arc::clone(&lasting.clock), lasting.journal(), Arc::new(learn))
+        .context("the credentials cannot be set up")
+}

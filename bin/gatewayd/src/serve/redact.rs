@@ -1,0 +1,38 @@
+//! The masker, as the recorder and the approvals know it.
+
+use arc_swap::ArcSwap;
+use bytes::Bytes;
+use gatewayd_core::{Redact, RedactStream};
+use gatewayd_masker::Masker;
+
+/// Redacts with the masker in force when a body starts.
+pub(crate) struct SwappableRedact(ArcSwap<Masker>);
+
+impl SwappableRedact {
+    pub(crate) fn new(masker: Masker) -> Self {
+        Self(ArcSwap::from_pointee(masker))
+    }
+
+    /// Another masker for bodies that start from now on.
+    pub(crate) fn replace(&self, masker: Masker) {
+        self.0.store(std::sync::Arc::new(masker));
+    }
+}
+
+impl Redact for SwappableRedact {
+    fn start(&self, content_type: Option<&str>) -> Box<dyn RedactStream> {
+        Box::new(Redacting(self.0.load().stream()))
+    }
+}
+
+struct Redacting(gatewayd_masker::Stream);
+
+impl RedactStream for Redacting {
+    fn push(&mut self, chunk: &[u8]) -> Result<Bytes, String> {
+        Ok(Bytes::from(self.0.push(chunk)))
+    }
+
+    fn finish(&mut self) -> Result<Bytes, String> {
+        Ok(Bytes::from(self.0.finish()))
+    }
+}
