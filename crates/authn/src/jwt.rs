@@ -8,7 +8,8 @@ use crate::Algorithm;
 use crate::error::Rejected;
 use crate::strict_json;
 
-const MAX_HEADER: usize = 4 * 1024;
+/// Some issuers put their certificates into every header; more than this is no header.
+const MAX_HEADER: usize = 8 * 1024;
 const MAX_KID: usize = 512;
 
 /// A token whose signature was not looked at.

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use gatewayd_core::Timestamp;
-use rusqlite::{Connection, OptionalExtension as _, Row, TransactionBehavior, params};
+use rusqlite::{Connection, OpenFlags, OptionalExtension as _, Row, TransactionBehavior, params};
 
 use crate::Error;
 use crate::gateway_token::SecretHash;
@@ -33,6 +33,7 @@ const COLUMNS: &str =
 pub(crate) struct TokenDb {
     connection: Connection,
     path: PathBuf,
+    file: FileId,
 }
 
 impl TokenDb {
@@ -41,13 +42,34 @@ impl TokenDb {
         create_private(path).map_err(|error| problem(error.to_string()))?;
         let mut connection = Connection::open(path).map_err(|error| problem(error.to_string()))?;
         match prepare(&mut connection).map_err(|error| problem(error.to_string()))? {
-            FORMAT => Ok(Self { connection, path: path.to_owned() }),
+            FORMAT => {
+                let file = file_id(path).map_err(|error| problem(error.to_string()))?;
+                Ok(Self { connection, path: path.to_owned(), file })
+            }
             found => Err(Error::NewerStore { path: path.to_owned(), found }),
         }
     }
 
+    /// A second connection, that only reads, and does not wait long for anything.
+    pub(crate) fn reader(&self) -> Result<Self, Error> {
+        let open = || {
+            let connection = Connection::open_with_flags(&self.path, OpenFlags::SQLITE_OPEN_READ_WRITE)?;
+            connection.busy_timeout(Duration::from_millis(100))?;
+            connection.pragma_update(None, "query_only", true)?;
+            connection.pragma_update(None, "trusted_schema", false)?;
+            Ok(connection)
+        };
+        Ok(Self { connection: self.told(open())?, path: self.path.clone(), file: self.file })
+    }
+
     /// A number that changes whenever another connection, here or in another process, has written.
+    ///
+    /// A file that was put in the place of this one is no change but an error: its tokens are others.
     pub(crate) fn version(&self) -> Result<i64, Error> {
+        if file_id(&self.path).ok() != Some(self.file) {
+            let problem = "the file was removed or replaced while in use: restart".to_owned();
+            return Err(Error::Store { path: self.path.clone(), problem });
+        }
         self.told(self.connection.query_row("PRAGMA data_version", [], |row| row.get(0)))
     }
 
@@ -105,6 +127,20 @@ impl TokenDb {
     fn told<T>(&self, outcome: rusqlite::Result<T>) -> Result<T, Error> {
         outcome.map_err(|error| Error::Store { path: self.path.clone(), problem: error.to_string() })
     }
+}
+
+/// Device and inode: two files at one path differ in it.
+type FileId = (u64, u64);
+
+#[cfg(unix)]
+fn file_id(path: &Path) -> std::io::Result<FileId> {
+    use std::os::unix::fs::MetadataExt as _;
+    std::fs::metadata(path).map(|metadata| (metadata.dev(), metadata.ino()))
+}
+
+#[cfg(not(unix))]
+fn file_id(path: &Path) -> std::io::Result<FileId> {
+    std::fs::metadata(path).map(|_| (0, 0))
 }
 
 /// The file is for its owner alone, from its first moment on; SQLite gives its side files the same mode.

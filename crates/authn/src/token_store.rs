@@ -7,7 +7,7 @@
 
 use std::collections::HashMap;
 use std::path::Path;
-use std::sync::atomic::{AtomicI64, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicI64, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, TryLockError};
 use std::time::{Duration, Instant};
 
@@ -71,12 +71,17 @@ pub struct TokenInfo {
 pub struct TokenStore(Arc<Inner>);
 
 struct Inner {
-    db: Mutex<TokenDb>,
+    /// Only reads, and only for moments: a request may wait for it. Writers never hold up readers (WAL).
+    reader: Mutex<TokenDb>,
+    /// Waits for the disk.
+    writer: Mutex<TokenDb>,
     clock: Arc<dyn Clock>,
     known: ArcSwap<Known>,
     /// When the file was last seen unchanged, in milliseconds since `opened`.
     looked: AtomicU64,
     opened: Instant,
+    /// The last look failed, and that was said.
+    failing: AtomicBool,
 }
 
 /// The file's content at one time.
@@ -100,14 +105,17 @@ impl TokenStore {
     /// # Errors
     /// If the file cannot be used, or was written by a later version.
     pub fn open(path: impl AsRef<Path>, clock: Arc<dyn Clock>) -> Result<Self, Error> {
-        let db = TokenDb::open(path.as_ref())?;
-        let known = Known::read(&db, None)?;
+        let writer = TokenDb::open(path.as_ref())?;
+        let reader = writer.reader()?;
+        let known = Known::read(&reader, None)?;
         Ok(Self(Arc::new(Inner {
-            db: Mutex::new(db),
+            reader: Mutex::new(reader),
+            writer: Mutex::new(writer),
             clock,
             known: ArcSwap::from_pointee(known),
             looked: AtomicU64::new(0),
             opened: Instant::now(),
+            failing: AtomicBool::new(false),
         })))
     }
 
@@ -143,7 +151,7 @@ impl TokenStore {
     /// If the file cannot be read.
     pub fn list(&self) -> Result<Vec<TokenInfo>, Error> {
         let known = self.0.known.load();
-        let mut all: Vec<TokenInfo> = self.lock().all()?.into_iter().map(|(_, info)| info).collect();
+        let mut all: Vec<TokenInfo> = lock(&self.0.reader).all()?.into_iter().map(|(_, info)| info).collect();
         for info in &mut all {
             // What this process saw and has not written yet.
             let used =
@@ -158,10 +166,12 @@ impl TokenStore {
     /// # Errors
     /// If there is no such token, or it cannot be written.
     pub fn revoke(&self, id: &str, by: &str) -> Result<TokenInfo, Error> {
-        let db = self.lock();
-        db.revoke(id, self.0.clock.now(), by)?;
-        let info = db.get(id)?.ok_or_else(|| Error::NoSuchToken(id.to_owned()))?;
-        self.read_again(&db)?;
+        let info = {
+            let db = lock(&self.0.writer);
+            db.revoke(id, self.0.clock.now(), by)?;
+            db.get(id)?.ok_or_else(|| Error::NoSuchToken(id.to_owned()))?
+        };
+        self.read_again(&lock(&self.0.reader))?;
         Ok(info)
     }
 
@@ -176,7 +186,7 @@ impl TokenStore {
         actor: Option<Identity>,
         journal: &dyn Journal,
     ) -> Result<TokenInfo, Error> {
-        let info = self.lock().get(id)?.ok_or_else(|| Error::NoSuchToken(id.to_owned()))?;
+        let info = lock(&self.0.reader).get(id)?.ok_or_else(|| Error::NoSuchToken(id.to_owned()))?;
         record(journal, EventKind::TokenRevoked, actor, &info, "revoked").await?;
         self.revoke(id, by)
     }
@@ -193,7 +203,7 @@ impl TokenStore {
             return Ok(());
         }
         let rows: Vec<_> = news.iter().map(|(token, at)| (Arc::clone(&token.info.id), *at)).collect();
-        self.lock().note_used(&rows)?;
+        lock(&self.0.writer).note_used(&rows)?;
         for (token, at) in news {
             token.kept_used.store(at.0, Ordering::Relaxed);
         }
@@ -233,13 +243,15 @@ impl TokenStore {
         if age < LOOK_AGAIN {
             return Ok(());
         }
-        let db = match self.0.db.try_lock() {
+        let db = match self.0.reader.try_lock() {
             Ok(db) => db,
-            Err(TryLockError::Poisoned(poisoned)) => poisoned.into_inner(),
-            // Somebody here is looking or writing: the knowledge at hand serves until it is too old.
+            // Somebody is looking: the knowledge at hand serves until it is too old, then its news is awaited.
             Err(TryLockError::WouldBlock) if age < TOO_OLD => return Ok(()),
-            Err(TryLockError::WouldBlock) => self.lock(),
+            Err(_) => lock(&self.0.reader),
         };
+        if self.age() < LOOK_AGAIN {
+            return Ok(());
+        }
         let outcome = match db.version() {
             Ok(version) if version == self.0.known.load().version => {
                 self.mark_looked();
@@ -249,11 +261,17 @@ impl TokenStore {
             Err(error) => Err(error),
         };
         match outcome {
-            Err(error) if age >= TOO_OLD => {
-                tracing::error!(%error, "gateway tokens are refused, since the token store cannot be read");
-                Err(Rejected::NoStore)
+            Ok(()) => {
+                self.0.failing.store(false, Ordering::Relaxed);
+                Ok(())
             }
-            Ok(()) | Err(_) => Ok(()),
+            Err(error) => {
+                // Said once, not at every request.
+                if !self.0.failing.swap(true, Ordering::Relaxed) {
+                    tracing::error!(%error, "the token store cannot be read; while that lasts, gateway tokens are refused");
+                }
+                if age < TOO_OLD { Ok(()) } else { Err(Rejected::NoStore) }
+            }
         }
     }
 
@@ -297,14 +315,8 @@ impl TokenStore {
     }
 
     fn keep(&self, hash: &SecretHash, info: &TokenInfo) -> Result<(), Error> {
-        let db = self.lock();
-        db.insert(hash, info)?;
-        self.read_again(&db)
-    }
-
-    fn lock(&self) -> MutexGuard<'_, TokenDb> {
-        // A panic inside SQLite's calls leaves a connection that is still sound.
-        self.0.db.lock().unwrap_or_else(PoisonError::into_inner)
+        lock(&self.0.writer).insert(hash, info)?;
+        self.read_again(&lock(&self.0.reader))
     }
 
     fn age(&self) -> Duration {
@@ -364,6 +376,11 @@ impl Token {
             self.last_used.store(now.0, Ordering::Relaxed);
         }
     }
+}
+
+/// A panic inside SQLite's calls leaves a connection that is still sound.
+fn lock(db: &Mutex<TokenDb>) -> MutexGuard<'_, TokenDb> {
+    db.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 async fn record(

@@ -193,6 +193,17 @@ async fn a_store_that_cannot_be_read_lets_nobody_in() {
     assert!(programs.ask(&text(&secret)).await.is_ok(), "and is back when the table is");
 }
 
+#[tokio::test]
+async fn a_store_that_was_replaced_lets_nobody_in() {
+    let programs = Programs::new();
+    let (secret, _) = programs.store.create(&new("p")).unwrap();
+    std::fs::remove_file(programs.path()).unwrap();
+    programs.another();
+    tokio::time::sleep(Duration::from_millis(1100)).await;
+    let refusal = programs.ask(&text(&secret)).await.unwrap_err();
+    assert_eq!(refusal.code(), RefusalCode::IdentityProviderUnavailable);
+}
+
 #[test]
 fn files_that_are_no_store_are_left_alone() {
     let directory = tempfile::tempdir().unwrap();
