@@ -37,6 +37,28 @@ impl Session {
         }
     }
 
+    /// The number of the table of known secrets in use.
+    pub(crate) fn generation(&self) -> u64 {
+        self.known.generation
+    }
+
+    /// How many masks are waiting to be taken.
+    pub(crate) fn masks(&self) -> usize {
+        self.events.len()
+    }
+
+    /// The length of the shortest text anything can be found in.
+    pub(crate) fn shortest(&self) -> usize {
+        Scan::shortest(&self.inner.machines, &self.known)
+    }
+
+    /// Says whether bytes are of interest as context: whether a scan that has seen them is not where it began.
+    pub(crate) fn primes(&mut self, bytes: &[&[u8]]) -> bool {
+        let lane = Lane::behind(self, bytes);
+        self.spans.clear();
+        !lane.scan.is_fresh(&self.inner.machines)
+    }
+
     pub(crate) fn take_events(&mut self) -> Vec<MaskEvent> {
         std::mem::take(&mut self.events)
     }
@@ -44,7 +66,7 @@ impl Session {
     /// The spans of a whole text, united.
     pub(crate) fn find(&mut self, text: &[u8]) -> Vec<Span> {
         let mut found = Vec::new();
-        self.whole(text, &mut |piece| {
+        self.whole(text, 0, &mut |piece| {
             if let Piece::Done(span, _) = piece {
                 found.push(span);
             }
@@ -52,31 +74,43 @@ impl Session {
         found
     }
 
-    /// Masks a whole text. `None` where there is nothing to mask.
-    pub(crate) fn mask(&mut self, text: &[u8], name: &dyn Fn() -> String) -> Option<Vec<u8>> {
+    /// Masks a whole text, before which other bytes are imagined. `None` where there is nothing to mask.
+    pub(crate) fn mask(&mut self, text: &[u8], before: &[u8], name: &dyn Fn() -> String) -> Option<Vec<u8>> {
+        let joined;
+        let (bytes, origin) = if before.is_empty() {
+            (text, 0)
+        } else {
+            joined = [before, text].concat();
+            (joined.as_slice(), before.len() as u64)
+        };
         let inner = Arc::clone(&self.inner);
         let stars = self.stars;
+        let window = Window { bytes, base: 0 };
         let mut out = Vec::new();
         let mut events = Vec::new();
-        self.whole(text, &mut |piece| match piece {
-            Piece::Plain(from, to) => out.extend_from_slice(Window { bytes: text, base: 0 }.get(from, to)),
+        self.whole(bytes, origin, &mut |piece| match piece {
+            // Nothing is copied before it is known that something is masked.
+            Piece::Plain(from, _) if from == origin && out.is_empty() => {}
+            Piece::Plain(from, to) => out.extend_from_slice(window.get(from, to)),
             Piece::Drop(from, to) => inner.drop_bytes(stars, to - from, &mut out),
             Piece::Mark(rule, print) => inner.placeholder(stars, rule, print, &mut out),
-            Piece::Done(span, print) => events.push(inner.event(span, 0, print, name())),
+            Piece::Done(span, print) => events.push((span, print)),
         });
-        let masked = !events.is_empty();
-        self.events.append(&mut events);
-        masked.then_some(out)
+        let (first, _) = events.first()?;
+        out.splice(0..0, window.get(origin, first.start).iter().copied());
+        let reports = events.into_iter().map(|(span, print)| self.inner.event(span, origin, print, name()));
+        self.events.extend(reports);
+        Some(out)
     }
 
-    fn whole(&mut self, text: &[u8], sink: &mut impl FnMut(Piece)) {
+    fn whole(&mut self, text: &[u8], origin: u64, sink: &mut impl FnMut(Piece)) {
         let inner = Arc::clone(&self.inner);
         let window = Window { bytes: text, base: 0 };
         let mut scan = Scan::new(&inner.machines);
         let mut spans = std::mem::take(&mut self.spans);
         scan.advance(&inner.machines, &self.known, window, &mut spans);
         scan.finish(&inner.machines, window, &mut spans);
-        let mut emitter = Emitter::at(0);
+        let mut emitter = Emitter::at(origin);
         emitter.add(&mut spans);
         emitter.release(window, scan.pos(), true, inner.manner(self.stars), sink);
         self.spans = spans;
@@ -94,6 +128,8 @@ pub(crate) struct Lane {
     /// Where the text itself begins: what is before it is context that was never part of it.
     origin: u64,
     escapes: Option<Box<Escapes>>,
+    /// What was dropped, where someone wants to know.
+    drops: Option<Vec<(u64, u64)>>,
 }
 
 /// How some of the held bytes were spelled in the source.
@@ -122,7 +158,18 @@ impl Lane {
             base: 0,
             origin: 0,
             escapes: None,
+            drops: None,
         }
+    }
+
+    /// A lane that keeps a list of what it dropped.
+    pub(crate) fn listing_drops(session: &Session) -> Self {
+        Self { drops: Some(Vec::new()), ..Self::new(session) }
+    }
+
+    /// The places of what was dropped, to be shortened by whoever has used them.
+    pub(crate) fn drops(&mut self) -> &mut Vec<(u64, u64)> {
+        self.drops.get_or_insert_default()
     }
 
     /// A lane before whose text other bytes are imagined: they are context and never put out.
@@ -140,7 +187,8 @@ impl Lane {
             Window { bytes: &lane.text, base: 0 },
             &mut spans,
         );
-        spans.retain(|span| span.end > lane.origin);
+        // What ends before the text begins is no part of it.
+        spans.clear();
         session.spans = spans;
         lane
     }
@@ -204,6 +252,11 @@ impl Lane {
         (self.emitter.out() - self.origin, self.scan.pos() - self.origin)
     }
 
+    /// How many bytes of the text were pushed.
+    pub(crate) fn pushed(&self) -> u64 {
+        self.base + self.text.len() as u64 - self.origin
+    }
+
     /// How many bytes of memory the lane takes.
     #[cfg(test)]
     pub(crate) fn memory(&self) -> usize {
@@ -226,7 +279,7 @@ impl Lane {
         let window = Window { bytes: &self.text, base: self.base };
         let inner = &session.inner;
         let (stars, origin, events) = (session.stars, self.origin, &mut session.events);
-        let escapes = &mut self.escapes;
+        let (escapes, drops) = (&mut self.escapes, &mut self.drops);
         self.emitter.release(window, safe.max(self.emitter.out()), end, inner.manner(stars), &mut |piece| {
             match piece {
                 Piece::Plain(from, to) => match escapes {
@@ -235,6 +288,9 @@ impl Lane {
                 },
                 Piece::Drop(from, to) => {
                     inner.drop_bytes(stars, to - from, out);
+                    if let Some(drops) = drops {
+                        drops.push((from, to));
+                    }
                     if let Some(escapes) = escapes {
                         escapes.drop_to(to);
                     }

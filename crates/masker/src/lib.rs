@@ -2,6 +2,7 @@
 #![forbid(unsafe_code)]
 
 mod emit;
+pub mod format;
 mod known;
 mod lane;
 mod masker;

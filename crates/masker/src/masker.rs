@@ -116,7 +116,7 @@ impl Masker {
     #[must_use]
     pub fn mask_with_events(&self, text: &[u8]) -> (Vec<u8>, Vec<MaskEvent>) {
         let mut session = Session::new(Arc::clone(&self.inner));
-        let masked = session.mask(text, &|| "text".to_owned()).unwrap_or_else(|| text.to_vec());
+        let masked = session.mask(text, b"", &|| "text".to_owned()).unwrap_or_else(|| text.to_vec());
         (masked, session.take_events())
     }
 

@@ -28,6 +28,8 @@ pub(crate) struct Machine {
     pub(crate) after: u64,
     /// The secret begins only where a word does.
     pub(crate) word: bool,
+    /// The shortest secret.
+    pub(crate) shortest: usize,
     pub(crate) judge: Judge,
 }
 
@@ -212,6 +214,7 @@ impl Machine {
             cap: rule.cap.map_or(DEFAULT_CAP, |cap| cap as u64),
             after: after as u64,
             word: rule.left == Boundary::Word,
+            shortest: ends.min,
             judge: Judge::new(rule, key)?,
         })
     }

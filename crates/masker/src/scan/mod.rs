@@ -30,6 +30,8 @@ const MOST_LIVE: usize = 32;
 pub(crate) struct Machines {
     rules: Vec<Machine>,
     anchors: Anchors,
+    /// The length of the shortest secret.
+    shortest: usize,
 }
 
 /// A part of a text that is to be masked.
@@ -74,10 +76,10 @@ impl<'a> Window<'a> {
 
 impl Machines {
     pub(crate) fn new(rules: &[Rule], key: Option<&[u8]>) -> Result<Self, RuleError> {
-        Ok(Self {
-            rules: rules.iter().map(|rule| Machine::new(rule, key)).collect::<Result<_, _>>()?,
-            anchors: Anchors::new(rules)?,
-        })
+        let anchors = Anchors::new(rules)?;
+        let rules = rules.iter().map(|rule| Machine::new(rule, key)).collect::<Result<Vec<_>, _>>()?;
+        let shortest = rules.iter().map(|machine| machine.shortest).min().unwrap_or(usize::MAX);
+        Ok(Self { rules, anchors, shortest })
     }
 
     /// How many bytes before the undecided ones a scan must be able to see.
@@ -173,6 +175,16 @@ impl Scan {
     /// Whether forgetting this scan would forget nothing that matters.
     pub(crate) fn is_idle(&self) -> bool {
         self.live.is_empty() && self.traces.is_empty()
+    }
+
+    /// Whether the scan is as if it had seen nothing.
+    pub(crate) fn is_fresh(&self, machines: &Machines) -> bool {
+        self.is_idle() && self.anchor == machines.anchors.start()
+    }
+
+    /// The shortest text anything can be found in.
+    pub(crate) fn shortest(machines: &Machines, known: &Known) -> usize {
+        if known.is_empty() { machines.shortest } else { machines.shortest.min(HEAD) }
     }
 
     /// Passes over clean bytes: up to the first that completes an anchor or the head of a known secret.

@@ -1,0 +1,92 @@
+//! What the members of known event streams mean.
+//!
+//! All dialects are read at once, by the names of members: a stream of an unknown kind is then no special case.
+
+/// Members whose value names something and never goes on in the next event. They are masked as wholes.
+pub(crate) fn is_structural(key: &[u8]) -> bool {
+    matches!(
+        key,
+        b"id"
+            | b"object"
+            | b"model"
+            | b"type"
+            | b"role"
+            | b"name"
+            | b"status"
+            | b"event"
+            | b"finish_reason"
+            | b"stop_reason"
+            | b"stop_type"
+            | b"done_reason"
+            | b"created_at"
+            | b"item_id"
+            | b"call_id"
+            | b"response_id"
+            | b"tool_call_id"
+            | b"service_tier"
+            | b"system_fingerprint"
+            | b"obfuscation"
+            | b"encoding"
+    )
+}
+
+/// Members below which every text is a whole.
+pub(crate) fn is_whole(key: &[u8]) -> bool {
+    matches!(key, b"error" | b"usage" | b"timings" | b"generation_settings" | b"metadata" | b"details")
+}
+
+/// Members that hold JSON as text: escapes are doubled there.
+pub(crate) fn is_nested(key: &[u8]) -> bool {
+    matches!(key, b"arguments" | b"partial_json" | b"input_json" | b"function_call_arguments")
+}
+
+/// Members that tell apart texts with the same path.
+pub(crate) fn is_index(key: &[u8]) -> bool {
+    matches!(
+        key,
+        b"index" | b"output_index" | b"content_index" | b"summary_index" | b"choice_index" | b"item_id"
+    )
+}
+
+/// Members that hold log-probabilities of tokens.
+pub(crate) fn is_logprobs(key: &[u8]) -> bool {
+    matches!(key, b"logprobs" | b"completion_probabilities" | b"prompt_logprobs")
+}
+
+/// What an event's `type` says about its texts.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum EventKind {
+    /// Texts go on in later events.
+    Delta,
+    /// Texts are complete in themselves.
+    Whole,
+    /// As `Whole`; and texts that went on before this event end here.
+    End,
+}
+
+/// The kind of an event by its `type`, as OpenAI's responses and Anthropic's messages have it.
+pub(crate) fn kind_of(event: &[u8]) -> EventKind {
+    match event {
+        b"content_block_start" => EventKind::Delta,
+        b"content_block_stop" | b"message_delta" | b"message_stop" | b"error" => EventKind::End,
+        b"message_start" | b"ping" => EventKind::Whole,
+        _ if event.ends_with(b".delta") => EventKind::Delta,
+        _ if event.starts_with(b"response.")
+            || event.ends_with(b".done")
+            || event.ends_with(b".completed") =>
+        {
+            let ends = [&b".done"[..], b".completed", b".failed", b".incomplete", b".cancelled"];
+            if ends.iter().any(|end| event.ends_with(end)) { EventKind::End } else { EventKind::Whole }
+        }
+        _ => EventKind::Delta,
+    }
+}
+
+/// An event that opens a text and the ones that carry it on are one lane: the name under which it is kept.
+pub(crate) fn alias<'a>(event: &'a [u8], key: &'a [u8]) -> (&'a [u8], &'a [u8]) {
+    match (event, key) {
+        (b"content_block_start", b"content_block") => (b"content_block_delta", b"delta"),
+        (b"content_block_start", _) => (b"content_block_delta", key),
+        _ => (event, key),
+    }
+}

@@ -1,0 +1,208 @@
+//! The lanes of one body.
+
+use std::collections::HashMap;
+
+use super::FormatError;
+use super::json::{Decoder, TokenQueue};
+use crate::lane::{Lane, Session};
+use crate::report::MaskEvent;
+
+/// How many texts of a body may be open at once.
+const MOST_LANES: usize = 1024;
+
+/// The lanes of one body, by name.
+///
+/// A [`Format`](super::Format) gives each text it finds to the lane of its name, and writes out what comes back.
+#[derive(Debug)]
+pub struct Lanes {
+    pub(crate) session: Session,
+    entries: Vec<Entry>,
+    index: HashMap<u64, usize>,
+    seed: u64,
+    keys: Vec<KnownKey>,
+    keys_generation: u64,
+}
+
+/// One text that goes on from event to event.
+#[derive(Debug)]
+pub(crate) struct Entry {
+    pub(crate) key: u64,
+    pub(crate) name: String,
+    /// Which choice, item and part it belongs to.
+    pub(crate) ids: Vec<u64>,
+    pub(crate) lane: Lane,
+    pub(crate) decoder: Decoder,
+    /// The last document it appeared in.
+    pub(crate) touched: u64,
+    /// That document as it was written, and the tag it came with; kept while the lane holds text back.
+    pub(crate) template: Option<(Vec<u8>, Vec<u8>)>,
+    pub(crate) tokens: Option<TokenQueue>,
+}
+
+/// The name of a JSON member that was looked at before.
+#[derive(Debug, Clone, Default)]
+struct KnownKey {
+    spelled: Vec<u8>,
+    primes: bool,
+}
+
+impl Lanes {
+    pub(crate) fn new(session: Session) -> Self {
+        let seed = std::hash::BuildHasher::hash_one(&std::hash::RandomState::new(), 0u8) | 1;
+        Self {
+            session,
+            entries: Vec::new(),
+            index: HashMap::new(),
+            seed,
+            keys: vec![KnownKey::default(); 64],
+            keys_generation: 0,
+        }
+    }
+
+    /// Gives the next piece of a text to its lane, and appends what may leave to `out`.
+    ///
+    /// # Errors
+    /// When too many texts are open.
+    pub fn text(&mut self, lane: &str, bytes: &[u8], out: &mut Vec<u8>) -> Result<(), FormatError> {
+        let key = self.mix(self.seed, lane.as_bytes());
+        let at =
+            self.open(key, |session| Entry::new(key, lane.to_owned(), Vec::new(), Lane::new(session)))?;
+        if let (Some(entry), session) = (self.entries.get_mut(at), &mut self.session) {
+            entry.lane.push(bytes);
+            entry.lane.advance(session, &|| entry.name.clone(), out);
+        }
+        Ok(())
+    }
+
+    /// The end of a text: appends the rest to `out`.
+    pub fn end(&mut self, lane: &str, out: &mut Vec<u8>) {
+        let key = self.mix(self.seed, lane.as_bytes());
+        if let Some(at) = self.index.get(&key).copied() {
+            self.finish(at, out);
+        }
+    }
+
+    /// Masks a text that is at hand as a whole. `None` where there is nothing to mask.
+    pub fn whole(&mut self, lane: &str, text: &[u8]) -> Option<Vec<u8>> {
+        self.session.mask(text, b"", &|| lane.to_owned())
+    }
+
+    /// What has been masked since the last call.
+    pub fn take_events(&mut self) -> Vec<MaskEvent> {
+        self.session.take_events()
+    }
+
+    /// Takes notice of known secrets that were added or withdrawn. Call it before each piece.
+    pub(crate) fn refresh(&mut self) {
+        self.session.refresh();
+        if self.keys_generation != self.session.generation() {
+            self.keys_generation = self.session.generation();
+            self.keys.fill(KnownKey::default());
+        }
+    }
+
+    /// The place of a lane, made if it is new.
+    pub(crate) fn open(
+        &mut self,
+        key: u64,
+        make: impl FnOnce(&mut Session) -> Entry,
+    ) -> Result<usize, FormatError> {
+        // A handful of lanes is found faster by looking at each.
+        let found = if self.entries.len() <= 8 {
+            self.entries.iter().position(|entry| entry.key == key)
+        } else {
+            self.index.get(&key).copied()
+        };
+        if let Some(at) = found {
+            return Ok(at);
+        }
+        if self.entries.len() >= MOST_LANES {
+            self.entries.retain(|entry| !entry.is_idle());
+            self.index = self.entries.iter().enumerate().map(|(at, entry)| (entry.key, at)).collect();
+            if self.entries.len() >= MOST_LANES / 2 {
+                return Err(FormatError::TooManyLanes(MOST_LANES));
+            }
+        }
+        let entry = make(&mut self.session);
+        self.index.insert(key, self.entries.len());
+        self.entries.push(entry);
+        Ok(self.entries.len() - 1)
+    }
+
+    pub(crate) fn entry(&mut self, at: usize) -> Option<(&mut Entry, &mut Session)> {
+        Some((self.entries.get_mut(at)?, &mut self.session))
+    }
+
+    pub(crate) fn len(&self) -> usize {
+        self.entries.len()
+    }
+
+    /// The end of one text: appends the rest, and makes the lane new.
+    pub(crate) fn finish(&mut self, at: usize, out: &mut Vec<u8>) {
+        if let (Some(entry), session) = (self.entries.get_mut(at), &mut self.session) {
+            entry.decoder.finish(&mut entry.lane);
+            entry.lane.finish(session, &|| entry.name.clone(), out);
+            entry.lane = Lane::new(session);
+            entry.decoder = Decoder::new();
+            entry.template = None;
+        }
+    }
+
+    /// Whether a member of this name is clean and no context for what follows.
+    pub(crate) fn key_is_plain(&self, spelled: &[u8]) -> bool {
+        self.keys.get(slot(spelled)).is_some_and(|known| !known.primes && known.spelled == spelled)
+    }
+
+    /// Remembers that the name of a member is clean.
+    pub(crate) fn remember_key(&mut self, spelled: &[u8], primes: bool) {
+        if spelled.len() <= 64
+            && let Some(known) = self.keys.get_mut(slot(spelled))
+        {
+            known.spelled.clear();
+            known.spelled.extend_from_slice(spelled);
+            known.primes = primes;
+        }
+    }
+
+    pub(crate) fn seed(&self) -> u64 {
+        self.seed
+    }
+
+    /// Mixes bytes into a key of a lane. The seed is random, so that nobody can choose two paths with one key.
+    pub(crate) fn mix(&self, mut key: u64, bytes: &[u8]) -> u64 {
+        key ^= bytes.len() as u64;
+        for chunk in bytes.chunks(8) {
+            let word = chunk.iter().fold(0, |word, byte| (word << 8) | u64::from(*byte));
+            let wide = u128::from(key ^ word ^ self.seed)
+                * u128::from(0x9E37_79B9_7F4A_7C15 ^ self.seed.rotate_left(23));
+            #[expect(clippy::cast_possible_truncation, reason = "both halves are used")]
+            let folded = (wide as u64) ^ ((wide >> 64) as u64);
+            key = folded.wrapping_add(0x2545_F491_4F6C_DD1D);
+        }
+        key
+    }
+}
+
+impl Entry {
+    pub(crate) fn new(key: u64, name: String, ids: Vec<u64>, lane: Lane) -> Self {
+        let decoder = Decoder::new();
+        Self { key, name, ids, lane, decoder, touched: 0, template: None, tokens: None }
+    }
+
+    /// Whether something waits for more text.
+    pub(crate) fn is_holding(&self) -> bool {
+        self.lane.is_holding()
+            || self.decoder.is_holding()
+            || self.tokens.as_ref().is_some_and(TokenQueue::is_holding)
+    }
+
+    fn is_idle(&self) -> bool {
+        !self.is_holding() && self.lane.is_idle()
+    }
+}
+
+fn slot(spelled: &[u8]) -> usize {
+    let mix = |hash: usize, byte: &u8| hash.wrapping_mul(31).wrapping_add(usize::from(*byte));
+    let (head, tail) = (spelled.iter().take(8), spelled.iter().rev().take(4));
+    head.chain(tail).fold(spelled.len(), mix) % 64
+}

@@ -1,0 +1,57 @@
+//! Formats: where text is in a body, and how it is spelled there.
+//!
+//! A [`Format`] takes a body apart into texts, gives each to a lane of [`Lanes`], and writes what comes back
+//! where the text was. The formats of this crate are plain text, JSON, server-sent events and NDJSON.
+
+mod body;
+mod json;
+mod lanes;
+mod ndjson;
+mod sse;
+mod text;
+
+pub use self::body::{BodyKind, BodyStream};
+pub use self::json::JsonFormat;
+pub use self::lanes::Lanes;
+pub use self::ndjson::NdjsonFormat;
+pub use self::sse::SseFormat;
+pub use self::text::TextFormat;
+
+/// The most bytes of one event, one line of NDJSON, or one list of log-probabilities.
+pub(crate) const LONGEST_UNIT: usize = 16 << 20;
+
+/// Takes one body apart.
+///
+/// What a format puts out must depend on the bytes of the body alone, never on how they were cut. A format
+/// that cannot go on returns an error; whoever drives it must then end the body without another byte.
+pub trait Format: Send {
+    /// Takes a piece of the body and appends to `out` what may leave.
+    ///
+    /// # Errors
+    /// When the body cannot be masked. The error is final.
+    fn push(&mut self, lanes: &mut Lanes, bytes: &[u8], out: &mut Vec<u8>) -> Result<(), FormatError>;
+
+    /// The end of the body; appends the rest.
+    ///
+    /// # Errors
+    /// As [`push`](Self::push).
+    fn finish(&mut self, lanes: &mut Lanes, out: &mut Vec<u8>) -> Result<(), FormatError>;
+}
+
+/// Why a body cannot be masked. Says nothing of its text.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum FormatError {
+    /// An event or line is too long to be looked at as a whole.
+    #[error("one event or line of the body is longer than {LONGEST_UNIT} bytes; send smaller events")]
+    TooLong,
+    /// Arrays and objects are nested too deeply.
+    #[error("the JSON of the body is nested deeper than 512 levels")]
+    TooDeep,
+    /// Too many texts are open at once.
+    #[error("the body interleaves more than {0} texts; none of them can be let go")]
+    TooManyLanes(usize),
+    /// The body failed before, and nothing of it may follow.
+    #[error("the body could not be masked and was ended")]
+    Ended,
+}
