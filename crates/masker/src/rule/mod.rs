@@ -147,6 +147,7 @@ const FILES: &[(&str, &str)] = &[
     ("saas.toml", include_str!("../../rules/saas.toml")),
     ("stores.toml", include_str!("../../rules/stores.toml")),
     ("structures.toml", include_str!("../../rules/structures.toml")),
+    ("assignments.toml", include_str!("../../rules/assignments.toml")),
 ];
 
 /// The rules that come with the crate, of every tier.

@@ -156,11 +156,52 @@ pub(super) fn placeholder(value: &[u8]) -> bool {
     let variable = first == b'$'
         && value.get(1..).is_some_and(|name| name.iter().all(|&b| b == b'_' || b.is_ascii_alphanumeric()));
     let template = (first == b'{' && value.ends_with(b"}")) || (first == b'%' && value.ends_with(b"%"));
-    variable || template || STAND_INS.iter().any(|word| contains_ignoring_case(value, word))
+    variable
+        || template
+        || value.ends_with(b"...")
+        || STAND_INS.iter().any(|word| contains_ignoring_case(value, word))
+}
+
+/// Long words of samples: each so long that a random value practically never holds it.
+const SAMPLES: &[&[u8]] = &[
+    b"example",
+    b"placeholder",
+    b"redacted",
+    b"changeme",
+    b"xxxxxxx",
+    b"your_",
+    b"your-",
+    b"_here",
+    b"-here",
+    b"0000000000",
+];
+
+/// Whether a value says itself that it is a sample.
+pub(super) fn sample(value: &[u8]) -> bool {
+    SAMPLES.iter().any(|word| contains_ignoring_case(value, word))
+}
+
+/// Whether what follows the last `-` or `_` is hexadecimal.
+pub(super) fn hex(value: &[u8]) -> bool {
+    let last = value.rsplit(|b| matches!(b, b'-' | b'_')).next().unwrap_or_default();
+    last.iter().all(u8::is_ascii_hexdigit)
 }
 
 fn contains_ignoring_case(value: &[u8], word: &[u8]) -> bool {
     value.windows(word.len()).any(|window| window.eq_ignore_ascii_case(word))
+}
+
+/// Whether a value is an expression that fetches a secret from elsewhere: a call, an index, a path of names.
+pub(super) fn reference(value: &[u8]) -> bool {
+    let bracketed =
+        value.iter().any(|b| matches!(b, b'(' | b'[')) && value.iter().any(|b| matches!(b, b')' | b']'));
+    let path = value.contains(&b'.') && value.split(|&b| b == b'.').all(is_name);
+    let snake = value.contains(&b'_') && value.split(|&b| b == b'_').all(is_name);
+    bracketed || path || snake
+}
+
+fn is_name(part: &[u8]) -> bool {
+    part.len() > 1 && is_word(part)
 }
 
 /// Whether a value is a piece of a program: a name, a path of names, a call, a version, a file.

@@ -36,13 +36,21 @@ pub(super) enum Validator {
     NotPlaceholder,
     /// `not-code`: not a name, a path or an expression of a program.
     NotCode,
+    /// `not-sample`: holds no long word that marks a sample, such as `example` or `xxxxxxxx`.
+    NotSample,
+    /// `not-hex`: not hexadecimal digits alone behind the last `-` or `_`.
+    NotHex,
+    /// `no-space`: without white space.
+    NoSpace,
+    /// `not-reference`: not an expression that fetches a value from elsewhere, such as `config["pw"]`.
+    NotReference,
     /// `mixed`: characters of at least two kinds (lower case, upper case, digits, signs).
     Mixed,
 }
 
 /// The names of all checks, for messages.
 const NAMES: &str = "entropy:N, digits:N, github-crc32, npm-crc32, pypi-macaroon, jwt-header, base64-structure, \
-                     basic-credentials, not-placeholder, not-code, mixed";
+                     basic-credentials, not-placeholder, not-code, not-reference, not-sample, not-hex, no-space, mixed";
 
 impl Validator {
     /// Reads a check from its name in a rule.
@@ -70,6 +78,10 @@ impl Validator {
             "basic-credentials" => Self::BasicCredentials,
             "not-placeholder" => Self::NotPlaceholder,
             "not-code" => Self::NotCode,
+            "not-sample" => Self::NotSample,
+            "not-hex" => Self::NotHex,
+            "no-space" => Self::NoSpace,
+            "not-reference" => Self::NotReference,
             "mixed" => Self::Mixed,
             _ => return Err(unknown()),
         })
@@ -87,6 +99,10 @@ impl Validator {
             Self::BasicCredentials => plausible(shape::basic_credentials(value)),
             Self::NotPlaceholder => plausible(!shape::placeholder(value)),
             Self::NotCode => plausible(!shape::code(value)),
+            Self::NotSample => plausible(!shape::sample(value)),
+            Self::NotHex => plausible(!shape::hex(value)),
+            Self::NoSpace => plausible(!value.iter().any(u8::is_ascii_whitespace)),
+            Self::NotReference => plausible(!shape::reference(value)),
             Self::Mixed => plausible(shape::kinds(value) >= 2),
         }
     }
