@@ -74,6 +74,18 @@ async fn a_key_replaced_under_its_old_name_takes_its_verdicts_along() {
 }
 
 #[tokio::test]
+async fn a_bad_signature_is_remembered_for_a_moment_only() {
+    let world = World::new();
+    world.authn.load().await.unwrap();
+    world.idp.add_key("k1", TestKeyKind::P256);
+    let early = world.idp.token("alice").claim("exp", world.now() + 36_000).sign();
+    assert!(world.bearer(&early).await.is_err(), "the key of that name at hand is the old one");
+    world.clock.advance(Duration::from_secs(3601));
+    world.authn.load().await.unwrap();
+    assert!(world.bearer(&early).await.is_ok());
+}
+
+#[tokio::test]
 async fn keys_are_refreshed_when_they_are_old() {
     let world = World::new();
     world.idp.set_max_age(Some(Duration::from_secs(120)));

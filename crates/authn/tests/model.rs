@@ -1,6 +1,8 @@
 //! Random histories of an issuer (keys published and withdrawn, outages, time) against a model that says
 //! for each token whether it may, must or must not be let in.
 
+#![allow(clippy::indexing_slicing, reason = "also outside of test functions this is a test")]
+
 mod world;
 
 use std::collections::BTreeSet;
@@ -89,8 +91,7 @@ async fn play(keys: &[Arc<TestKey>], steps: Vec<Step>) -> Result<(), TestCaseErr
                 // The same token each time, so that what is remembered is put to the test.
                 let token = world.idp.token("alice").kid(&format!("key-{key}"));
                 let token = token.claim("iat", start).claim("nbf", start).claim("exp", start + ends);
-                let token = world_token(token, &keys[key]);
-                let outcome = world.bearer(&token).await;
+                let outcome = world.bearer(&token.sign_with(&keys[key], "ES256")).await;
                 model.follow(&world);
                 judge(&model, &world, key, start + ends, outcome.map_err(|refusal| refusal.code()))?;
             }
@@ -100,10 +101,6 @@ async fn play(keys: &[Arc<TestKey>], steps: Vec<Step>) -> Result<(), TestCaseErr
     let elapsed = usize::try_from(world.now() - start).unwrap_or(0);
     prop_assert!(world.idp.key_fetches() <= 5 + elapsed / 10 + elapsed / 60);
     Ok(())
-}
-
-fn world_token(token: gatewayd_testkit::TokenBuilder, key: &TestKey) -> String {
-    token.sign_with(key, "ES256")
 }
 
 fn judge<T>(

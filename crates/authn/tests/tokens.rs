@@ -197,7 +197,9 @@ async fn a_store_that_cannot_be_read_lets_nobody_in() {
 async fn a_store_that_was_replaced_lets_nobody_in() {
     let programs = Programs::new();
     let (secret, _) = programs.store.create(&new("p")).unwrap();
-    std::fs::remove_file(programs.path()).unwrap();
+    for entry in std::fs::read_dir(programs.directory.path()).unwrap() {
+        std::fs::remove_file(entry.unwrap().path()).unwrap();
+    }
     programs.another();
     tokio::time::sleep(Duration::from_millis(1100)).await;
     let refusal = programs.ask(&text(&secret)).await.unwrap_err();
