@@ -41,7 +41,7 @@ pub(crate) fn assemble(controls: &Controls, lasting: &Lasting, upstreams: Upstre
         // Must people agree? Holds the request, bound to exactly these bytes.
         .layer(ApprovalsLayer::new(lasting.approvals.clone()))
         // What may come back. Inside everything that shows or keeps an answer, outside everything that could leak into one.
-        // .layer(masking::layer(controls.masker.clone(), lasting.metrics.clone()))
+        // .layer(masking::layer(controls.config.masker.clone(), lasting.metrics.clone()))
         // With whose secret. As far in as can be: no layer but the proxy sees it.
         .layer(CredentialsLayer::new(controls.credentials.clone()))
         // The intent is durable before an answer is shown, and before anything with side effects is sent.

@@ -5,6 +5,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use gatewayd_dialects as dialects;
+use gatewayd_masker::{KnownSecrets, Masker};
 use gatewayd_policy::PolicyHandle;
 use gatewayd_proxy::Upstreams;
 use gatewayd_recorder as recorder;
@@ -12,7 +13,6 @@ use toml::Spanned;
 use tracing_subscriber::EnvFilter;
 
 use super::error::{ConfigError, Source};
-use super::masking::Masking;
 use super::paths::Folder;
 use super::raw::{Durability, LogFormat, RawConfig, RawRecorder, RawTls};
 use super::{decisions, identity, masking, people, routing, secrets, servers};
@@ -45,7 +45,7 @@ pub struct Config {
     /// The upstreams' clients.
     pub upstreams: Upstreams,
     /// What is masked.
-    pub masking: Masking,
+    pub masker: Masker,
     /// How evidence is kept.
     pub recorder: recorder::Config,
 }
@@ -104,24 +104,24 @@ pub struct Limits {
     pub drain: Duration,
 }
 
-pub(super) fn build(raw: RawConfig, source: &Source<'_>) -> Result<Config, ConfigError> {
+pub(super) fn build(raw: &RawConfig, source: &Source<'_>, known: &KnownSecrets) -> Result<Config, ConfigError> {
     let folder = Folder::of(source.file);
-    let admin = admin(&raw, &folder);
-    let authn = identity::build(&raw, source)?;
-    authn.validate().map_err(|error| identity::locate(&raw, source, &error))?;
+    let admin = admin(raw, &folder);
+    let authn = identity::build(raw, source)?;
+    authn.validate().map_err(|error| identity::locate(raw, source, &error))?;
     let data_dir = folder.resolve(&raw.data_dir);
     Ok(Config {
-        listen: listen(&raw, source, &folder)?,
-        log: log(&raw, source)?,
-        limits: limits(&raw, source)?,
+        listen: listen(raw, source, &folder)?,
+        log: log(raw, source)?,
+        limits: limits(raw, source)?,
         authn,
         authn_ca: raw.authn.ca.as_deref().map(|path| folder.resolve(path)),
-        dialects: routing::build(&raw, source)?,
-        policy: PolicyHandle::new(decisions::build(&raw, source, &folder)?),
-        approvals: people::build(&raw, source, admin.public_url.clone())?,
-        credentials: secrets::build(&raw, source, &folder)?,
-        upstreams: servers::build(&raw, source, &folder)?,
-        masking: masking::build(&raw, source, &folder)?,
+        dialects: routing::build(raw, source)?,
+        policy: PolicyHandle::new(decisions::build(raw, source, &folder)?),
+        approvals: people::build(raw, source, admin.public_url.clone())?,
+        credentials: secrets::build(raw, source, &folder)?,
+        upstreams: servers::build(raw, source, &folder)?,
+        masker: masking::build(raw, source, &folder, known)?,
         recorder: evidence(&raw.recorder, data_dir.join("evidence")),
         admin,
         data_dir,

@@ -1,5 +1,7 @@
 //! `[masker]`: which rules mask.
 
+use std::path::PathBuf;
+
 use gatewayd_masker::{KnownSecrets, Masker, Rule, Tier, rule};
 use toml::Spanned;
 
@@ -7,50 +9,39 @@ use super::error::{ConfigError, Source};
 use super::paths::Folder;
 use super::raw::RawConfig;
 
-/// The rules to mask with, checked.
-#[derive(Debug, Clone)]
-pub struct Masking {
-    tiers: Vec<Tier>,
-    more: Vec<Rule>,
-    disabled: Vec<String>,
-}
-
-impl Masking {
-    /// A masker of these rules that also masks these known secrets.
-    ///
-    /// # Errors
-    /// If the rules do not fit together.
-    pub(crate) fn masker(&self, known: KnownSecrets) -> Result<Masker, gatewayd_masker::BuildError> {
-        let mut builder = Masker::builder().tiers(self.tiers.iter().copied()).add_rules(self.more.clone()).known(known);
-        for rule in &self.disabled {
-            builder = builder.disable(rule.clone());
-        }
-        builder.build()
-    }
-}
-
-pub(super) fn build(raw: &RawConfig, source: &Source<'_>, folder: &Folder) -> Result<Masking, ConfigError> {
+/// The masker of these rules, which also masks the known secrets.
+pub(super) fn build(
+    raw: &RawConfig,
+    source: &Source<'_>,
+    folder: &Folder,
+    known: &KnownSecrets,
+) -> Result<Masker, ConfigError> {
     let tiers = raw.masker.tiers.iter().map(|name| tier(name, source)).collect::<Result<Vec<_>, _>>()?;
     let mut more = Vec::new();
     for path in &raw.masker.rules {
-        let file = folder.resolve(path.get_ref());
-        let wrong = |problem: String, remedy: &str| source.error(path.span(), "masker.rules", problem, remedy);
-        let text = std::fs::read_to_string(&file).map_err(|error| {
-            wrong(
-                format!("{} cannot be read: {error}", file.display()),
-                "correct the path; it is relative to the configuration's own folder",
-            )
-        })?;
-        let rules = rule::parse(&text).map_err(|error| {
-            wrong(format!("{}: {error}", file.display()), "correct the rule; `gatewayd rules test FILE` checks it alone")
-        })?;
-        more.extend(rules);
+        more.extend(read_rules(path, source, folder)?);
     }
-    let masking = Masking { tiers, more, disabled: raw.masker.disable.clone() };
-    masking.masker(KnownSecrets::new()).map_err(|error| {
+    let mut builder = Masker::builder().tiers(tiers).add_rules(more).known(known.clone());
+    for rule in &raw.masker.disable {
+        builder = builder.disable(rule.clone());
+    }
+    builder.build().map_err(|error| {
         source.error(0..0, "masker", error.to_string(), "`gatewayd rules list` shows the rules there are")
+    })
+}
+
+fn read_rules(path: &Spanned<PathBuf>, source: &Source<'_>, folder: &Folder) -> Result<Vec<Rule>, ConfigError> {
+    let file = folder.resolve(path.get_ref());
+    let wrong = |problem: String, remedy: &str| source.error(path.span(), "masker.rules", problem, remedy);
+    let text = std::fs::read_to_string(&file).map_err(|error| {
+        wrong(
+            format!("{} cannot be read: {error}", file.display()),
+            "correct the path; it is relative to the configuration's own folder",
+        )
     })?;
-    Ok(masking)
+    rule::parse(&text).map_err(|error| {
+        wrong(format!("{}: {error}", file.display()), "correct the rule; `gatewayd rules test FILE` checks it alone")
+    })
 }
 
 fn tier(name: &Spanned<String>, source: &Source<'_>) -> Result<Tier, ConfigError> {

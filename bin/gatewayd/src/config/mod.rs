@@ -14,9 +14,10 @@ mod servers;
 
 use std::path::{Path, PathBuf};
 
+use gatewayd_masker::KnownSecrets;
+
 pub use build::{Admin, Config, Limits, Listen, Log, Tls};
 pub use error::ConfigError;
-pub use masking::Masking;
 pub(crate) use raw::LogFormat;
 
 use error::Source;
@@ -32,18 +33,26 @@ impl Config {
     /// # Errors
     /// The first thing that is wrong, with file, line, key and remedy.
     pub fn load(file: &Path) -> Result<Self, ConfigError> {
+        Self::load_with(file, &KnownSecrets::new())
+    }
+
+    /// As [`load`](Self::load), with the known secrets that the masker is to mask.
+    ///
+    /// # Errors
+    /// As [`load`](Self::load).
+    pub fn load_with(file: &Path, known: &KnownSecrets) -> Result<Self, ConfigError> {
         let text = read(file)?;
-        Self::parse(file, &text)
+        Self::parse(file, &text, known)
     }
 
     /// As [`load`](Self::load), from a text that was read already.
     ///
     /// # Errors
     /// As [`load`](Self::load).
-    pub fn parse(file: &Path, text: &str) -> Result<Self, ConfigError> {
+    pub fn parse(file: &Path, text: &str, known: &KnownSecrets) -> Result<Self, ConfigError> {
         let source = Source { file, text };
         let raw = parse_raw(&source)?;
-        build::build(raw, &source)
+        build::build(&raw, &source, known)
     }
 }
 

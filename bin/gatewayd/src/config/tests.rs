@@ -25,7 +25,7 @@ effect = "allow"
 "#;
 
 fn parse(text: &str) -> Result<Config, ConfigError> {
-    Config::parse(Path::new("/etc/gatewayd/gatewayd.toml"), text)
+    Config::parse(Path::new("/etc/gatewayd/gatewayd.toml"), text, &KnownSecrets::new())
 }
 
 fn error(text: &str) -> String {

@@ -7,7 +7,6 @@ use gatewayd_authn::Authn;
 use gatewayd_core::{CredentialVersion, Secret};
 use gatewayd_credentials::Credentials;
 use gatewayd_dialects::Dialects;
-use gatewayd_masker::Masker;
 use gatewayd_proxy::{FetchConfig, HttpFetch};
 
 use super::lasting::Lasting;
@@ -22,7 +21,6 @@ pub(crate) struct Controls {
     pub admin_authn: Authn,
     pub dialects: Dialects,
     pub credentials: Credentials,
-    pub masker: Masker,
 }
 
 impl Controls {
@@ -31,9 +29,8 @@ impl Controls {
         let authn = authn(&config, lasting, before)?;
         let admin_authn = authn.with_local_admin(lasting.local_admin.clone());
         let dialects = Dialects::new(&config.dialects)?;
-        let masker = config.masking.masker(lasting.known_secrets.clone())?;
         let credentials = credentials(&config, lasting)?;
-        Ok(Self { config, authn, admin_authn, dialects, credentials, masker })
+        Ok(Self { config, authn, admin_authn, dialects, credentials })
     }
 
     /// True if every caller could be judged and every upstream be given its credential.

@@ -6,6 +6,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use anyhow::Context as _;
 use arc_swap::ArcSwap;
 use gatewayd_core::{Event, EventKind, Identity, Journal as _};
+use gatewayd_masker::KnownSecrets;
 use gatewayd_recorder::Recorder;
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
@@ -38,8 +39,8 @@ struct Inner {
 
 impl Gateway {
     /// Opens the stores and builds the controls. Nothing is served yet.
-    pub(crate) fn open(file: &Path, config: Config) -> anyhow::Result<Self> {
-        let lasting = Lasting::open(&config)?;
+    pub(crate) fn open(file: &Path, config: Config, known: KnownSecrets) -> anyhow::Result<Self> {
+        let lasting = Lasting::open(&config, known)?;
         let controls = Controls::build(config, &lasting, None)?;
         let cut = CancellationToken::new();
         let cores = std::thread::available_parallelism().map_or(1, std::num::NonZero::get);
@@ -145,7 +146,7 @@ impl Gateway {
         let (workers, cut) = (self.0.stacks.len(), self.cut());
         // Compiling policies and rules takes milliseconds: not on a thread that serves.
         let built = tokio::task::spawn_blocking(move || -> anyhow::Result<_> {
-            let config = Config::load(&file)?;
+            let config = Config::load_with(&file, &lasting.known_secrets)?;
             warn_of_restart(&before.config, &config);
             let controls = Controls::build(config, &lasting, Some(&before))?;
             let stacks = assemble(&controls, &lasting, workers, &cut)?;
@@ -154,7 +155,7 @@ impl Gateway {
         let (controls, stacks) = built.await.context("the reload was given up")??;
         // The last thing that can fail; from here on nothing can.
         self.lasting().approvals.set_requirements(controls.config.approvals.requirements.clone())?;
-        self.lasting().redact.replace(controls.masker.clone());
+        self.lasting().redact.replace(controls.config.masker.clone());
         let controls = Arc::new(controls);
         self.0.controls.store(Arc::clone(&controls));
         for (current, stack) in self.0.stacks.iter().zip(stacks) {

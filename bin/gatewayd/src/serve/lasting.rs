@@ -39,14 +39,13 @@ pub(crate) struct Lasting {
 
 impl Lasting {
     /// Opens everything below the data directory, making what is not there.
-    pub(crate) fn open(config: &Config) -> anyhow::Result<Self> {
+    pub(crate) fn open(config: &Config, known_secrets: KnownSecrets) -> anyhow::Result<Self> {
         let clock: Arc<dyn Clock> = Arc::new(SystemClock);
         let dir = &config.data_dir;
         make_private_dir(dir).with_context(|| format!("the data directory {} cannot be used", dir.display()))?;
         let local_admin = local_admin(&admin_key_file(dir))?;
         let version_key = version_key(&dir.join("version.key"))?;
-        let known_secrets = KnownSecrets::new();
-        let redact = Arc::new(SwappableRedact::new(config.masking.masker(known_secrets.clone())?));
+        let redact = Arc::new(SwappableRedact::new(config.masker.clone()));
         let recorder = Recorder::open(config.recorder.clone(), Arc::clone(&clock))?;
         let tokens = TokenStore::open(dir.join("tokens.sqlite"), Arc::clone(&clock))?;
         let journal: Arc<dyn Journal> = Arc::new(recorder.clone());

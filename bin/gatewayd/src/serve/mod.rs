@@ -16,6 +16,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::Context as _;
+use gatewayd_masker::KnownSecrets;
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
@@ -31,20 +32,21 @@ const LAST_WORDS: Duration = Duration::from_secs(5);
 
 /// Runs the gateway until it is told to stop (SIGTERM, SIGINT).
 pub(crate) fn run(file: &Path) -> anyhow::Result<ExitCode> {
-    let config = Config::load(file)?;
+    let known = KnownSecrets::new();
+    let config = Config::load_with(file, &known)?;
     telemetry::init(config.log.format, &config.log.filter)?;
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .worker_threads(2)
         .thread_name("gatewayd-main")
         .enable_all()
         .build()?;
-    runtime.block_on(serve(file, config))?;
+    runtime.block_on(serve(file, config, known))?;
     runtime.shutdown_timeout(LAST_WORDS);
     Ok(ExitCode::SUCCESS)
 }
 
-async fn serve(file: &Path, config: Config) -> anyhow::Result<()> {
-    let gateway = Gateway::open(file, config)?;
+async fn serve(file: &Path, config: Config, known: KnownSecrets) -> anyhow::Result<()> {
+    let gateway = Gateway::open(file, config, known)?;
     let config = Arc::clone(&gateway.controls()).config.clone();
     // Ports first: a second gateway must fail before it touches anything.
     let data_listener = listen::bind(config.listen.address)?;
