@@ -74,27 +74,17 @@ impl Credentials {
         journal: Arc<dyn Journal>,
         on_version: OnVersion,
     ) -> Result<Self, Error> {
-        config.validate()?;
-        let version_key =
-            config.version_key.as_ref().map(|key| hmac::Key::new(hmac::HMAC_SHA256, key.expose()));
-        let entries: Vec<Arc<Entry>> = config.credentials.into_iter().map(Entry::new).map(Arc::new).collect();
-        let mut upstreams: HashMap<_, _> = config.without.into_iter().map(|name| (name, None)).collect();
-        for entry in &entries {
-            upstreams
-                .extend(entry.config.upstreams.iter().map(|name| (name.clone(), Some(Arc::clone(entry)))));
-        }
-        let reading = tokio::sync::Mutex::new(());
-        let inner = Inner { entries, upstreams, version_key, clock, journal, on_version, reading };
-        for entry in &inner.entries {
-            match entry.config.source.read() {
-                Ok(value) => match inner.new_version(entry, &value) {
-                    Ok(version) => entry.put_in_force(version),
-                    Err(problem) => entry.note(problem, inner.clock.now()),
-                },
-                Err(problem) => entry.note(problem, inner.clock.now()),
-            }
-        }
-        Ok(Self(Arc::new(inner)))
+        Self::build(config, clock, journal, on_version, None)
+    }
+
+    /// The same under another configuration. Credentials that are read and sent as before keep their
+    /// versions; the hook hears of new ones only. This handle stays as it is.
+    ///
+    /// # Errors
+    /// If the settings do not hold.
+    pub fn reconfigured(&self, config: Config) -> Result<Self, Error> {
+        let Inner { clock, journal, on_version, .. } = &*self.0;
+        Self::build(config, Arc::clone(clock), Arc::clone(journal), Arc::clone(on_version), Some(&self.0))
     }
 
     /// Reads all sources now and puts new values in force, each once the journal has it.
@@ -127,6 +117,34 @@ impl Credentials {
         self.0.upstreams.get(upstream).map(Option::as_deref)
     }
 
+    fn build(
+        config: Config,
+        clock: Arc<dyn Clock>,
+        journal: Arc<dyn Journal>,
+        on_version: OnVersion,
+        before: Option<&Inner>,
+    ) -> Result<Self, Error> {
+        config.validate()?;
+        let version_key =
+            config.version_key.as_ref().map(|key| hmac::Key::new(hmac::HMAC_SHA256, key.expose()));
+        let entries: Vec<Arc<Entry>> = config.credentials.into_iter().map(Entry::new).map(Arc::new).collect();
+        let mut upstreams: HashMap<_, _> = config.without.into_iter().map(|name| (name, None)).collect();
+        for entry in &entries {
+            upstreams
+                .extend(entry.config.upstreams.iter().map(|name| (name.clone(), Some(Arc::clone(entry)))));
+        }
+        let reading = tokio::sync::Mutex::new(());
+        let inner = Inner { entries, upstreams, version_key, clock, journal, on_version, reading };
+        for entry in &inner.entries {
+            let kept = before.and_then(|before| before.kept(entry));
+            entry.current.store(kept);
+            if let Err(problem) = inner.read_first(entry) {
+                entry.note(problem, inner.clock.now());
+            }
+        }
+        Ok(Self(Arc::new(inner)))
+    }
+
     pub(crate) fn sources(&self) -> impl Iterator<Item = &Source> {
         self.0.entries.iter().map(|entry| &entry.config.source)
     }
@@ -139,6 +157,25 @@ impl std::fmt::Debug for Credentials {
 }
 
 impl Inner {
+    /// The version in force of the same credential, if it is read and sent in the same way.
+    fn kept(&self, next: &Entry) -> Option<Arc<Version>> {
+        let is_same = |entry: &&Arc<Entry>| {
+            let (a, b) = (&entry.config, &next.config);
+            (&a.name, &a.source, &a.header, &a.prefix) == (&b.name, &b.source, &b.header, &b.prefix)
+        };
+        self.entries.iter().find(is_same)?.current.load_full()
+    }
+
+    /// Reads a source as the gateway starts. No rotation: each request's record names its version.
+    fn read_first(&self, entry: &Entry) -> Result<(), Problem> {
+        let value = entry.config.source.read()?;
+        // A value that is new to a running gateway is for `reload`, which records it.
+        if entry.current.load().is_none() {
+            entry.put_in_force(self.new_version(entry, &value)?);
+        }
+        Ok(())
+    }
+
     async fn take(&self, entry: &Entry, read: Result<Value, Problem>) {
         let now = self.clock.now();
         let value = match read {

@@ -5,6 +5,7 @@ mod world;
 use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
+use gatewayd_credentials::Credentials;
 use world::World;
 
 #[tokio::test]
@@ -77,6 +78,46 @@ async fn a_rotation_that_cannot_be_recorded_does_not_happen_yet() {
     world.journal.broken.store(false, Ordering::SeqCst);
     world.credentials.reload().await;
     assert_eq!(world.authorization().await.as_deref(), Some("Bearer two"));
+}
+
+#[tokio::test]
+async fn a_new_configuration_keeps_versions_that_it_does_not_concern() {
+    let world = World::new("one");
+    let before = world.credentials.status()[0].version.clone();
+    let mut config = world.config.clone();
+    config.without.push("another".to_owned());
+    let next = world.credentials.reconfigured(config.clone()).unwrap();
+    assert_eq!(next.status()[0].version, before);
+    assert_eq!(world.told(), ["one"]);
+    // A value that changed meanwhile is a rotation, and recorded as one.
+    world.write("two");
+    let next = next.reconfigured(config.clone()).unwrap();
+    assert_eq!(next.status()[0].version, before);
+    next.reload().await;
+    assert_ne!(next.status()[0].version, before);
+    assert_eq!(world.journal.outcomes().len(), 1);
+    // Another prefix makes another header of it.
+    config.credentials[0].prefix = "Key ".to_owned();
+    let other = world.credentials.reconfigured(config).unwrap();
+    assert_ne!(other.status()[0].version, before);
+    assert_eq!(world.authorization().await.as_deref(), Some("Bearer one"), "the handle in use is as it was");
+}
+
+#[tokio::test]
+async fn with_a_key_the_same_value_has_the_same_version_id() {
+    let world = World::new("one");
+    let id = |key: &[u8], value: &str| {
+        world.write(value);
+        let mut config = world.config.clone();
+        config.version_key = Some(gatewayd_core::Secret::new(key.to_vec()));
+        let clock = std::sync::Arc::new(world.clock.clone());
+        let journal = std::sync::Arc::new(gatewayd_core::NullJournal);
+        let credentials = Credentials::new(config, clock, journal, std::sync::Arc::new(|_, _| {})).unwrap();
+        credentials.status()[0].version.clone().unwrap()
+    };
+    assert_eq!(id(b"key", "one"), id(b"key", "one\n"));
+    assert_ne!(id(b"key", "one"), id(b"key", "two"));
+    assert_ne!(id(b"key", "one"), id(b"another", "one"));
 }
 
 #[cfg(unix)]

@@ -18,6 +18,7 @@ pub struct World {
     pub journal: Arc<Keeper>,
     /// Every value the hook was told, in order.
     pub told: Arc<Mutex<Vec<String>>>,
+    pub config: Config,
     pub credentials: Credentials,
 }
 
@@ -52,7 +53,7 @@ impl World {
         let told = Arc::new(Mutex::new(Vec::new()));
         let hook = Arc::clone(&told);
         let credentials = Credentials::new(
-            config,
+            config.clone(),
             Arc::new(clock.clone()),
             Arc::clone(&journal) as Arc<dyn Journal>,
             Arc::new(move |_, secret| {
@@ -61,7 +62,7 @@ impl World {
             }),
         )
         .expect("the settings hold");
-        Self { directory, clock, journal, told, credentials }
+        Self { directory, clock, journal, told, config, credentials }
     }
 
     pub fn file(&self) -> PathBuf {
