@@ -4,6 +4,7 @@ use std::collections::HashMap;
 
 use aws_lc_rs::digest::{Context, SHA256};
 use gatewayd_core::{Ending, Timestamp};
+use rusqlite::Connection;
 
 use crate::codec;
 use crate::error::Error;
@@ -41,10 +42,12 @@ pub(crate) fn interruptions(
     let mut found = find(store, segments, &orphans)?;
     let mut closing = Vec::with_capacity(orphans.len());
     for (number, id) in orphans {
-        let bodies = Bodies {
-            request: found.remove(&(id, Way::Request)).and_then(Found::stored),
-            response: found.remove(&(id, Way::Response)).and_then(Found::stored),
-            ..Bodies::default()
+        let request = found.remove(&(id, Way::Request)).and_then(Found::stored);
+        let response = found.remove(&(id, Way::Response)).and_then(Found::stored);
+        // Blocks whose key was on its way when the process died will never be read: they are no evidence.
+        let bodies = match has_key(store.conn(), number)? {
+            true => Bodies { request, response, ..Bodies::default() },
+            false => Bodies { lost: request.is_some() || response.is_some(), ..Bodies::default() },
         };
         let outcome = Outcome {
             id,
@@ -63,6 +66,11 @@ pub(crate) fn interruptions(
     Ok(closing)
 }
 
+fn has_key(conn: &Connection, number: u64) -> Result<bool, Error> {
+    let mut query = conn.prepare_cached("SELECT count(*) FROM session_keys WHERE number = ?1")?;
+    Ok(query.query_row([row_id(number)], |row| row.get::<_, i64>(0))? > 0)
+}
+
 /// Looks for the blocks of these sessions, as far as they are whole and in order.
 fn find(
     store: &Store,
@@ -74,7 +82,7 @@ fn find(
         found.insert((*id, Way::Request), Found::default());
         found.insert((*id, Way::Response), Found::default());
     }
-    let first = first_segment(store, orphans)?;
+    let first = orphans.first().map_or(Ok(u64::MAX), |(oldest, _)| first_segment(store.conn(), *oldest))?;
     for number in segments.numbers()?.into_iter().filter(|n| *n >= first) {
         let segment = segments.read(number)?;
         let mut rest = segment.blocks(number).unwrap_or_default();
@@ -91,15 +99,12 @@ fn find(
     Ok(found)
 }
 
-/// The first segment that was still open when the oldest of them began.
-fn first_segment(store: &Store, orphans: &[(u64, [u8; 16])]) -> Result<u64, Error> {
-    let Some((oldest, _)) = orphans.first() else { return Ok(u64::MAX) };
-    let leaf = Leaf::decode(&store::leaf(store.conn(), *oldest)?)
-        .map_err(|error| Error::Damaged(format!("entry {oldest}: {error}")))?;
+/// The first segment that can hold blocks of a session: all before were closed when it began.
+pub(crate) fn first_segment(conn: &Connection, session: u64) -> Result<u64, Error> {
+    let leaf = Leaf::decode(&store::leaf(conn, session)?)
+        .map_err(|error| Error::Damaged(format!("entry {session}: {error}")))?;
     let last_before: Option<i64> =
-        store
-            .conn()
-            .query_row("SELECT max(n) FROM segments WHERE closed < ?1", [leaf.time.0], |row| row.get(0))?;
+        conn.query_row("SELECT max(n) FROM segments WHERE closed < ?1", [leaf.time.0], |row| row.get(0))?;
     Ok(last_before.map_or(0, |n| index(n) + 1))
 }
 

@@ -154,7 +154,7 @@ impl Sealer {
     fn work(&mut self, job: Job) -> usize {
         match job {
             Job::Pieces { session, way, pieces, cost } => {
-                if !session.is_finished() {
+                if !session.is_sealed() {
                     self.take_in(&session, way, pieces);
                 }
                 cost
@@ -303,6 +303,7 @@ impl Sealer {
     /// Seals what is left and words the end of a session.
     fn finish(&mut self, session: Arc<Session>, end: End, ack: Option<Ack>) -> Close {
         let id = session.trail.id();
+        session.set_sealed();
         let mut bodies = session.seen_bodies();
         let Some(mut sealing) = self.open.remove(&id) else {
             // Nothing was stored. If something should have been, its key could not be made.
@@ -417,8 +418,7 @@ impl Sealer {
                 });
                 let mut capture = session.capture(way);
                 // Pieces that are still on their way here come first.
-                if capture.handed == taken && capture.waits_since(before(&session)) && !session.is_finished()
-                {
+                if capture.handed == taken && capture.waits_since(before(&session)) && !session.is_sealed() {
                     let pieces = capture.take();
                     drop(capture);
                     self.take_in(&session, way, pieces);

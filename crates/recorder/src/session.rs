@@ -33,6 +33,7 @@ pub(crate) struct Session {
     /// An intent was put before the committer.
     intended: AtomicBool,
     finished: AtomicBool,
+    sealed: AtomicBool,
     status: AtomicU16,
     first_byte: AtomicU64,
     request: Mutex<Capture>,
@@ -68,6 +69,7 @@ impl Session {
             facts: OnceLock::new(),
             intended: AtomicBool::new(false),
             finished: AtomicBool::new(false),
+            sealed: AtomicBool::new(false),
             status: AtomicU16::new(0),
             first_byte: AtomicU64::new(0),
             request: Mutex::default(),
@@ -95,6 +97,9 @@ impl Session {
     /// Keeps a frame, and hands over what is worth a block. Requests are kept here until their intent is
     /// made: before that nobody knows whose key seals them.
     pub(crate) fn keep(&self, way: Way, frame: &Bytes) -> Vec<Piece> {
+        if self.finished.load(Ordering::SeqCst) {
+            return Vec::new();
+        }
         let mut capture = self.capture(way);
         capture.push(frame, self.elapsed(), self.shared.config.max_body);
         if way == Way::Request {
@@ -107,8 +112,14 @@ impl Session {
         self.intended.load(Ordering::SeqCst)
     }
 
-    pub(crate) fn is_finished(&self) -> bool {
-        self.finished.load(Ordering::SeqCst)
+    /// True once the sealer has seen the end: what comes later (the rest of a request that was answered
+    /// early) belongs to no record.
+    pub(crate) fn is_sealed(&self) -> bool {
+        self.sealed.load(Ordering::SeqCst)
+    }
+
+    pub(crate) fn set_sealed(&self) {
+        self.sealed.store(true, Ordering::SeqCst);
     }
 
     pub(crate) fn set_status(&self, status: u16) {

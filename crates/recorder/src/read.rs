@@ -1,0 +1,465 @@
+//! Reading a log, beside the process that writes it or alone.
+
+use std::path::{Path, PathBuf};
+
+use gatewayd_core::{Action, Dialect, Effect, Ending, IdentityKind, RequestId, Timestamp};
+use rusqlite::{Connection, OptionalExtension as _, Row, params_from_iter};
+
+use crate::error::Error;
+use crate::facts::{self, Salt, What, Who, Words};
+use crate::keys::RootKey;
+use crate::leaf::{Bodies, Intent, Kind, Leaf, Outcome, Refused, Stored};
+use crate::replay::{self, Replay, Wanted};
+use crate::segment::Segments;
+use crate::store::{self, index, row_id};
+use crate::view::{Bundle, EventView, StoredBody, Summary};
+
+/// Which sessions to list, newest first. All that is set must hold.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct Filter {
+    /// The caller's subject.
+    pub subject: Option<String>,
+    /// A group of the caller.
+    pub group: Option<String>,
+    /// The model, as the request named it.
+    pub model: Option<String>,
+    /// The action.
+    pub action: Option<Action>,
+    /// The rule that decided.
+    pub rule: Option<String>,
+    /// HTTP status.
+    pub status: Option<u16>,
+    /// Not before.
+    pub since: Option<Timestamp>,
+    /// Before.
+    pub until: Option<Timestamp>,
+    /// Something in the answer was masked by this rule.
+    pub masked_rule: Option<String>,
+    /// At most so many; 0 means 100.
+    pub limit: usize,
+}
+
+/// Reads a log. It never writes to it.
+pub struct Reader {
+    conn: Connection,
+    segments: Segments,
+    root: PathBuf,
+}
+
+/// A row of the database and the entries it belongs to.
+struct Session {
+    number: u64,
+    id: [u8; 16],
+    outcome_at: Option<u64>,
+    salt: Option<Salt>,
+    who: Option<Vec<u8>>,
+    what: Option<Vec<u8>>,
+    masks: Option<Vec<u8>>,
+    erased: bool,
+    first: Leaf,
+    last: Option<Leaf>,
+}
+
+const SESSIONS: &str = "SELECT s.number, s.id, s.outcome, s.salt, s.who, s.what, s.masks, s.erased IS NOT NULL, first.data, last.data
+  FROM sessions s JOIN leaves first ON first.idx = s.number LEFT JOIN leaves last ON last.idx = s.outcome";
+
+impl Reader {
+    /// Opens the log in this directory. The root key is `root.key` there, needed for [`replay`](Self::replay) only.
+    ///
+    /// # Errors
+    /// If there is no log, or a later version wrote it.
+    pub fn open(dir: impl AsRef<Path>) -> Result<Self, Error> {
+        let dir = dir.as_ref();
+        Self::open_with_root(dir, &dir.join("root.key"))
+    }
+
+    /// Opens the log with a root key that lives elsewhere.
+    ///
+    /// # Errors
+    /// As [`open`](Self::open).
+    pub fn open_with_root(dir: impl AsRef<Path>, root: &Path) -> Result<Self, Error> {
+        let dir = dir.as_ref();
+        Ok(Self { conn: store::open_read(dir)?, segments: Segments::below(dir), root: root.to_owned() })
+    }
+
+    /// Sessions, newest first.
+    ///
+    /// # Errors
+    /// If the log cannot be read or is damaged.
+    pub fn list(&self, filter: &Filter) -> Result<Vec<Summary>, Error> {
+        let mut labels = Vec::new();
+        if let Some(subject) = &filter.subject {
+            labels = self.labels_of(subject)?;
+            if labels.is_empty() {
+                return Ok(Vec::new());
+            }
+        }
+        let marks = vec!["?"; labels.len()].join(",");
+        let narrowed =
+            if labels.is_empty() { String::new() } else { format!(" WHERE s.subject IN ({marks})") };
+        let mut query = self.conn.prepare(&format!("{SESSIONS}{narrowed} ORDER BY s.number DESC"))?;
+        let mut rows = query.query(params_from_iter(labels))?;
+        let limit = if filter.limit == 0 { 100 } else { filter.limit };
+        let mut found = Vec::new();
+        while let Some(row) = rows.next()? {
+            let session = Session::from_row(row)?;
+            let summary = session.summary()?;
+            if session.matches(filter, &summary)? {
+                found.push(summary);
+                if found.len() >= limit {
+                    break;
+                }
+            }
+        }
+        Ok(found)
+    }
+
+    /// Everything known of one session.
+    ///
+    /// # Errors
+    /// [`Error::NoSession`], or if the log cannot be read or is damaged.
+    pub fn show(&self, id: RequestId) -> Result<Bundle, Error> {
+        let session = self.session(id)?;
+        let events = self.events(Some(id), 1000)?;
+        session.bundle(events)
+    }
+
+    /// What the caller sent, masked, and what the caller saw, with its timing. A session that is still open
+    /// gives what is stored so far.
+    ///
+    /// # Errors
+    /// [`Error::Erased`] if its key is gone; [`Error::Damaged`] if a body is not what the log commits to.
+    pub fn replay(&self, id: RequestId) -> Result<Replay, Error> {
+        let session = self.session(id)?;
+        if session.erased {
+            return Err(Error::Erased(format!("session {id}")));
+        }
+        let bodies = session.bodies();
+        let open = session.outcome_at.is_none();
+        let (request, response) = bodies.map_or((None, None), |b| (b.request.as_ref(), b.response.as_ref()));
+        if !open && request.is_none() && response.is_none() {
+            return Ok(Replay::default());
+        }
+        let root = RootKey::load(&self.root)?;
+        let Some(key) = replay::session_key(&self.conn, &root, session.number, &session.id)? else {
+            // An open session may have nothing stored yet.
+            return if open {
+                Ok(Replay { open, ..Replay::default() })
+            } else {
+                Err(Error::Erased(format!("the key of session {id}")))
+            };
+        };
+        for stored in [request, response].into_iter().flatten() {
+            self.all_there(stored, id)?;
+        }
+        let wanted = Wanted { number: session.number, id: &session.id, request, response, open };
+        replay::replay(&self.conn, &self.segments, &key, wanted)
+    }
+
+    /// Events, newest first: all, or those that belong to one request.
+    ///
+    /// # Errors
+    /// If the log cannot be read or is damaged.
+    pub fn events(&self, request: Option<RequestId>, limit: usize) -> Result<Vec<EventView>, Error> {
+        let mut query = self.conn.prepare(
+            "SELECT e.idx, e.who, e.words, l.data FROM events e JOIN leaves l ON l.idx = e.idx ORDER BY e.idx DESC",
+        )?;
+        let mut rows = query.query([])?;
+        let mut found = Vec::new();
+        while let Some(row) = rows.next()? {
+            let leaf = decode(&row.get::<_, Vec<u8>>(3)?, row.get(0)?)?;
+            let (kind, belongs) = match &leaf.kind {
+                Kind::Event(event) => (event.event.as_str(), event.request.map(RequestId::from_bytes)),
+                other => (other.name(), None),
+            };
+            if request.is_some() && belongs != request {
+                continue;
+            }
+            let who: Option<Vec<u8>> = row.get(1)?;
+            let actor = who.map(|who| Who::decode(&who)).transpose().map_err(damaged)?;
+            let (object, outcome) = facts::decode_event(&row.get::<_, Vec<u8>>(2)?).map_err(damaged)?;
+            found.push(EventView {
+                number: index(row.get(0)?),
+                time: leaf.time,
+                kind,
+                actor: actor.and_then(|who| who.subject).unwrap_or_else(|| "gatewayd".into()),
+                object,
+                outcome,
+                request: belongs,
+            });
+            if found.len() >= limit {
+                break;
+            }
+        }
+        Ok(found)
+    }
+
+    fn session(&self, id: RequestId) -> Result<Session, Error> {
+        let mut query = self.conn.prepare_cached(&format!("{SESSIONS} WHERE s.id = ?1"))?;
+        let mut rows = query.query([id.as_bytes()])?;
+        match rows.next()? {
+            Some(row) => Session::from_row(row),
+            None => Err(Error::NoSession(id.to_string())),
+        }
+    }
+
+    fn labels_of(&self, subject: &str) -> Result<Vec<i64>, Error> {
+        let mut query =
+            self.conn.prepare("SELECT id FROM labels WHERE text = ?1 OR substr(text, -length(?2)) = ?2")?;
+        let rows = query.query_map([subject, &format!("|{subject}")], |row| row.get(0))?;
+        rows.map(|row| row.map_err(Error::from)).collect()
+    }
+
+    /// Says so if retention took a segment away that the body needs.
+    fn all_there(&self, stored: &Stored, id: RequestId) -> Result<(), Error> {
+        let dropped: Option<i64> = self
+            .conn
+            .query_row(
+                "SELECT n FROM segments WHERE dropped IS NOT NULL AND n BETWEEN ?1 AND ?2 LIMIT 1",
+                [row_id(stored.first_segment), row_id(stored.last_segment)],
+                |row| row.get(0),
+            )
+            .optional()?;
+        match dropped {
+            Some(n) => Err(Error::Erased(format!("a body of session {id} (retention dropped segment {n})"))),
+            None => Ok(()),
+        }
+    }
+}
+
+impl std::fmt::Debug for Reader {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Reader").field("segments", &self.segments).finish_non_exhaustive()
+    }
+}
+
+fn damaged(error: crate::codec::DecodeError) -> Error {
+    Error::Damaged(error.to_string())
+}
+
+fn decode(bytes: &[u8], at: i64) -> Result<Leaf, Error> {
+    Leaf::decode(bytes).map_err(|error| Error::Damaged(format!("entry {at}: {error}")))
+}
+
+/// What both kinds of first entries say.
+struct Head<'a> {
+    identity: Option<IdentityKind>,
+    dialect: Option<Dialect>,
+    action: Option<Action>,
+    effect: Option<Effect>,
+    who: &'a [u8; 32],
+    what: &'a [u8; 32],
+}
+
+impl Session {
+    fn from_row(row: &Row<'_>) -> Result<Self, Error> {
+        let number: i64 = row.get(0)?;
+        let outcome: Option<i64> = row.get(2)?;
+        let last: Option<Vec<u8>> = row.get(9)?;
+        Ok(Self {
+            number: index(number),
+            id: row.get(1)?,
+            outcome_at: outcome.map(index),
+            salt: row.get(3)?,
+            who: row.get(4)?,
+            what: row.get(5)?,
+            masks: row.get(6)?,
+            erased: row.get(7)?,
+            first: decode(&row.get::<_, Vec<u8>>(8)?, number)?,
+            last: last.map(|last| decode(&last, outcome.unwrap_or(-1))).transpose()?,
+        })
+    }
+
+    fn head(&self) -> Result<Head<'_>, Error> {
+        match &self.first.kind {
+            Kind::Intent(intent) => Ok(Head {
+                identity: Some(intent.identity),
+                dialect: Some(intent.dialect),
+                action: Some(intent.action),
+                effect: intent.effect,
+                who: &intent.who,
+                what: &intent.what,
+            }),
+            Kind::Refusal(refused) => Ok(Head {
+                identity: refused.identity,
+                dialect: refused.dialect,
+                action: refused.action,
+                effect: refused.effect,
+                who: &refused.who,
+                what: &refused.what,
+            }),
+            other => Err(Error::Damaged(format!(
+                "session {} begins with an entry of kind {}",
+                self.number,
+                other.name()
+            ))),
+        }
+    }
+
+    fn intent(&self) -> Option<&Intent> {
+        if let Kind::Intent(intent) = &self.first.kind { Some(intent) } else { None }
+    }
+
+    fn outcome(&self) -> Option<&Outcome> {
+        match self.last.as_ref().map(|leaf| &leaf.kind) {
+            Some(Kind::Outcome(outcome) | Kind::Interruption(outcome)) => Some(outcome),
+            _ => None,
+        }
+    }
+
+    fn refused(&self) -> Option<&Refused> {
+        if let Kind::Refusal(refused) = &self.first.kind { Some(refused) } else { None }
+    }
+
+    fn bodies(&self) -> Option<&Bodies> {
+        self.outcome().map(|o| &o.bodies).or_else(|| self.refused().map(|r| &r.bodies))
+    }
+
+    fn words(&self) -> Result<(Who, What), Error> {
+        let who = self.who.as_deref().map(Who::decode).transpose().map_err(damaged)?;
+        let what = self.what.as_deref().map(What::decode).transpose().map_err(damaged)?;
+        Ok((who.unwrap_or_default(), what.unwrap_or_default()))
+    }
+
+    /// True if the words are not those that the entry commits to.
+    fn is_altered(&self, head: &Head<'_>) -> bool {
+        let (Some(salt), Some(who), Some(what)) = (&self.salt, &self.who, &self.what) else {
+            return !self.erased;
+        };
+        facts::digest(Words::Who, salt, who) != *head.who
+            || facts::digest(Words::What, salt, what) != *head.what
+    }
+
+    fn summary(&self) -> Result<Summary, Error> {
+        let head = self.head()?;
+        let (who, what) = self.words()?;
+        let ending = self.outcome().map(|o| o.ending).or_else(|| self.refused().map(|r| r.ending));
+        let refusal =
+            self.outcome().and_then(|o| o.refusal).or_else(|| self.refused().and_then(|r| r.refusal));
+        let shown_rule = || match &self.first.kind {
+            Kind::Intent(intent) => intent.rule.shown(),
+            Kind::Refusal(refused) => refused.rule.shown(),
+            _ => None,
+        };
+        Ok(Summary {
+            id: RequestId::from_bytes(self.id),
+            number: self.number,
+            time: self.first.time,
+            issuer: who.issuer,
+            subject: who.subject,
+            name: who.name,
+            groups: who.groups,
+            method: what.method,
+            path: what.path,
+            dialect: head.dialect.map(Dialect::as_str),
+            action: head.action.map(Action::as_str),
+            model: what.model,
+            upstream: what.upstream,
+            effect: head.effect.map(effect_name),
+            rule: what.rule.or_else(shown_rule),
+            status: self
+                .outcome()
+                .map(|o| o.status)
+                .or_else(|| self.refused().map(|r| r.status))
+                .unwrap_or(0),
+            ending: ending.map_or("open", Ending::as_str),
+            refusal: refusal.map(gatewayd_core::RefusalCode::as_str),
+            request_bytes: self.bodies().map_or(0, |b| b.request_len),
+            response_bytes: self.bodies().map_or(0, |b| b.response_len),
+            duration_us: self
+                .outcome()
+                .map(|o| o.duration)
+                .or_else(|| self.refused().map(|r| r.duration))
+                .unwrap_or(0),
+            masked: self.outcome().map_or(0, |o| o.masks),
+            erased: self.erased,
+            altered: self.is_altered(&head),
+        })
+    }
+
+    fn matches(&self, filter: &Filter, summary: &Summary) -> Result<bool, Error> {
+        let is = |wanted: &Option<String>, found: &Option<String>| wanted.is_none() || wanted == found;
+        let masked = match &filter.masked_rule {
+            None => true,
+            Some(rule) => match &self.masks {
+                None => false,
+                Some(masks) => {
+                    facts::decode_masks(masks).map_err(damaged)?.iter().any(|mask| *mask.rule == **rule)
+                }
+            },
+        };
+        Ok(masked
+            && is(&filter.subject, &summary.subject)
+            && is(&filter.model, &summary.model)
+            && is(&filter.rule, &summary.rule)
+            && filter.group.as_ref().is_none_or(|group| summary.groups.contains(group))
+            && filter.action.is_none_or(|action| summary.action == Some(action.as_str()))
+            && filter.status.is_none_or(|status| summary.status == status)
+            && filter.since.is_none_or(|since| summary.time >= since)
+            && filter.until.is_none_or(|until| summary.time < until))
+    }
+
+    fn bundle(&self, events: Vec<EventView>) -> Result<Bundle, Error> {
+        let (who, what) = self.words()?;
+        let (intent, outcome) = (self.intent(), self.outcome());
+        let masks = self.masks.as_deref().map(facts::decode_masks).transpose().map_err(damaged)?;
+        let bodies = self.bodies().cloned().unwrap_or_default();
+        Ok(Bundle {
+            identity_kind: self.head()?.identity.map(identity_name),
+            peer: who.peer,
+            tls: who.tls,
+            route: what.route,
+            streaming: intent.is_some_and(|i| i.streaming),
+            side_effects: intent.is_some_and(|i| i.side_effects),
+            policy_version: what.policy,
+            claims: what.claims.iter().map(|(kind, id)| format!("{kind}:{id}")).collect(),
+            credential: what.credential,
+            credential_version: what.version,
+            request_type: what.request_type,
+            request_digest: intent.filter(|i| i.request_complete).map(|i| hex::encode(i.request)),
+            masks: masks.unwrap_or_default(),
+            waited_us: intent.map_or(0, |i| i.waited),
+            first_byte_us: outcome.map_or(0, |o| o.first_byte),
+            outcome: self.outcome_at,
+            stored_request: StoredBody {
+                cut: bodies.request_cut,
+                withheld: bodies.request_withheld,
+                lost: bodies.lost,
+                ..stored_body(bodies.request.as_ref())
+            },
+            stored_response: StoredBody {
+                cut: bodies.response_cut,
+                lost: bodies.lost,
+                ..stored_body(bodies.response.as_ref())
+            },
+            events,
+            summary: self.summary()?,
+        })
+    }
+}
+
+fn stored_body(stored: Option<&Stored>) -> StoredBody {
+    stored.map_or_else(StoredBody::default, |stored| StoredBody {
+        blocks: stored.blocks,
+        bytes: stored.plain,
+        digest: Some(hex::encode(stored.digest)),
+        ..StoredBody::default()
+    })
+}
+
+fn effect_name(effect: Effect) -> &'static str {
+    match effect {
+        Effect::Allow => "allow",
+        Effect::Deny => "deny",
+        Effect::Approve => "approve",
+    }
+}
+
+fn identity_name(kind: IdentityKind) -> &'static str {
+    match kind {
+        IdentityKind::Oidc => "oidc",
+        IdentityKind::Saml => "saml",
+        IdentityKind::GatewayToken => "gateway_token",
+        IdentityKind::LocalAdmin => "local_admin",
+    }
+}

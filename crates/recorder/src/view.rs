@@ -1,0 +1,139 @@
+//! What people are shown of a session.
+
+use gatewayd_core::{MaskCount, RequestId, Timestamp};
+use serde::Serialize;
+
+/// A session in a list.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct Summary {
+    /// The request's name.
+    pub id: RequestId,
+    /// Index of its first entry in the log.
+    pub number: u64,
+    /// When that entry was made, in microseconds since 1970.
+    pub time: Timestamp,
+    /// Who vouches for the caller.
+    pub issuer: Option<String>,
+    /// The caller.
+    pub subject: Option<String>,
+    /// A name for people.
+    pub name: Option<String>,
+    /// The caller's groups.
+    pub groups: Vec<String>,
+    /// HTTP method.
+    pub method: String,
+    /// Path and query, masked.
+    pub path: String,
+    /// The dialect, if the operation was known.
+    pub dialect: Option<&'static str>,
+    /// The action, if the operation was known.
+    pub action: Option<&'static str>,
+    /// The model that the request names.
+    pub model: Option<String>,
+    /// The upstream that was chosen.
+    pub upstream: Option<String>,
+    /// What policy decided.
+    pub effect: Option<&'static str>,
+    /// The rule that decided.
+    pub rule: Option<String>,
+    /// HTTP status of the answer; 0 if there was none (yet).
+    pub status: u16,
+    /// How it ended; `open` if it has not.
+    pub ending: &'static str,
+    /// Why it was refused, if so.
+    pub refusal: Option<&'static str>,
+    /// Bytes of the request's body.
+    pub request_bytes: u64,
+    /// Bytes of the answer's body.
+    pub response_bytes: u64,
+    /// From arrival to the end, in microseconds.
+    pub duration_us: u64,
+    /// How many spans were masked in the answer.
+    pub masked: u64,
+    /// Words and bodies were erased.
+    pub erased: bool,
+    /// The words shown are not those that the log commits to: somebody changed them.
+    pub altered: bool,
+}
+
+/// Everything known of one session.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct Bundle {
+    /// What a list shows.
+    #[serde(flatten)]
+    pub summary: Summary,
+    /// How the caller proved who they are.
+    pub identity_kind: Option<&'static str>,
+    /// Address of the other end of the connection.
+    pub peer: Option<String>,
+    /// The connection was protected by TLS.
+    pub tls: bool,
+    /// The route as a template.
+    pub route: Option<String>,
+    /// The caller asked for a stream.
+    pub streaming: bool,
+    /// The operation has side effects, so that it was not forwarded before its intent was durable.
+    pub side_effects: bool,
+    /// Version of the policy that decided.
+    pub policy_version: Option<String>,
+    /// Approvals that this request used, as `kind:id`.
+    pub claims: Vec<String>,
+    /// Name of the injected credential.
+    pub credential: Option<String>,
+    /// Version of the injected credential; says nothing of its value.
+    pub credential_version: Option<String>,
+    /// `Content-Type` of the request.
+    pub request_type: Option<String>,
+    /// Salted SHA-256 of the request's body as the caller sent it, and whether all of it had been seen.
+    pub request_digest: Option<String>,
+    /// How often each rule masked something in the answer.
+    pub masks: Vec<MaskCount>,
+    /// From arrival to the intent, in microseconds: waiting for approval is in here.
+    pub waited_us: u64,
+    /// From arrival to the first byte of the answer's body, in microseconds.
+    pub first_byte_us: u64,
+    /// Index of the entry that closed it.
+    pub outcome: Option<u64>,
+    /// What is stored of the request's body.
+    pub stored_request: StoredBody,
+    /// What is stored of the answer's body.
+    pub stored_response: StoredBody,
+    /// What else the log holds of this request: votes, reads.
+    pub events: Vec<EventView>,
+}
+
+/// What is stored of a body.
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize)]
+pub struct StoredBody {
+    /// Sealed blocks.
+    pub blocks: u64,
+    /// Bytes of text in them; 0 where nobody counted, after an interruption.
+    pub bytes: u64,
+    /// SHA-256 of the sealed blocks, hex.
+    pub digest: Option<String>,
+    /// Not all of it is stored: too long.
+    pub cut: bool,
+    /// Not all of it is stored: it could not be masked.
+    pub withheld: bool,
+    /// Not all of it is stored: it could not be written.
+    pub lost: bool,
+}
+
+/// An event in the log.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct EventView {
+    /// Index of the entry.
+    pub number: u64,
+    /// When.
+    pub time: Timestamp,
+    /// What kind of thing.
+    pub kind: &'static str,
+    /// Who did it: subject, or `gatewayd`.
+    pub actor: String,
+    /// To what.
+    pub object: String,
+    /// What came of it.
+    pub outcome: String,
+    /// The request it belongs to.
+    pub request: Option<RequestId>,
+}

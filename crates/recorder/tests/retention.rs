@@ -1,0 +1,88 @@
+//! What goes away, and what must not.
+#![allow(missing_docs)]
+
+mod rig;
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use gatewayd_core::{Body, ManualClock, Timestamp};
+use gatewayd_recorder::{Config, Error, Filter, Reader, Recorder, Target};
+use http::Response;
+use rig::{Plain, identity, open, request, send, stack, stack_with, until};
+
+fn closed(reader: &Reader) -> bool {
+    reader.list(&Filter::default()).unwrap().iter().all(|s| s.ending != "open")
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn an_erased_session_is_unreadable_and_another_is_not() {
+    let dir = tempfile::tempdir().unwrap();
+    let recorder = open(dir.path());
+    let stack = stack(&recorder, |_| async { Response::new(Body::from("hello")) });
+    let (gone, ..) = send(&stack, request("alice", "x")).await;
+    let (kept, ..) = send(&stack, request("alice", "y")).await;
+    let reader = Reader::open(dir.path()).unwrap();
+    until("both outcomes", || closed(&reader)).await;
+    let erased =
+        recorder.erase(&Target::Session(gone), Some(&identity("dpo")), "asked by the person").unwrap();
+    assert_eq!(erased, 1);
+    assert!(matches!(reader.replay(gone), Err(Error::Erased(_))));
+    let bundle = reader.show(gone).unwrap();
+    assert!(bundle.summary.erased && !bundle.summary.altered);
+    assert_eq!((bundle.summary.subject, bundle.summary.status), (None, 200));
+    assert_eq!(reader.replay(kept).unwrap().response[0].bytes, b"hello");
+    assert!(matches!(recorder.erase(&Target::Session(gone), None, "again"), Err(Error::Erased(_))));
+    let events = reader.events(None, 1).unwrap();
+    assert_eq!((events[0].kind, events[0].actor.as_str()), ("erasure", "dpo"));
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn an_erased_subject_can_come_back() {
+    let dir = tempfile::tempdir().unwrap();
+    let recorder = open(dir.path());
+    let stack = stack(&recorder, |_| async { Response::new(Body::from("hello")) });
+    let (a, ..) = send(&stack, request("alice", "x")).await;
+    let (b, ..) = send(&stack, request("bob", "x")).await;
+    let reader = Reader::open(dir.path()).unwrap();
+    until("both outcomes", || closed(&reader)).await;
+    assert_eq!(recorder.erase(&Target::Subject(identity("alice").key()), None, "gone").unwrap(), 1);
+    assert!(matches!(reader.replay(a), Err(Error::Erased(_))));
+    assert_eq!(reader.replay(b).unwrap().response[0].bytes, b"hello");
+    let (again, ..) = send(&stack, request("alice", "y")).await;
+    until("the outcome", || closed(&reader)).await;
+    assert_eq!(reader.replay(again).unwrap().response[0].bytes, b"hello");
+    assert_eq!(reader.list(&Filter { subject: Some("alice".into()), ..Filter::default() }).unwrap().len(), 1);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_hold_blocks_erasure_and_retention() {
+    let dir = tempfile::tempdir().unwrap();
+    let clock = ManualClock::at(Timestamp::from_seconds(1_700_000_000));
+    let config =
+        Config { keep: Some(Duration::from_secs(3600)), segment_bytes: 1, ..rig::config(dir.path()) };
+    let recorder = Recorder::open(config, Arc::new(clock.clone())).unwrap();
+    let stack = stack_with(&recorder, Arc::new(Plain), |_| async { Response::new(Body::from("hello")) });
+    let reader = Reader::open(dir.path()).unwrap();
+    let mut ids = Vec::new();
+    for subject in ["alice", "bob", "carol", "dave"] {
+        ids.push(send(&stack, request(subject, "x")).await.0);
+        until("the outcome", || closed(&reader)).await;
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    }
+    let hold = recorder
+        .hold(&Target::Subject(identity("alice").key()), Some(&identity("counsel")), "case 7")
+        .unwrap();
+    let refused = recorder.erase(&Target::Session(ids[0]), None, "no");
+    assert!(matches!(refused, Err(Error::Held(n)) if n == hold), "{refused:?}");
+    assert_eq!(recorder.sweep().unwrap(), 0, "nothing is old yet");
+    clock.advance(Duration::from_secs(7200));
+    assert_eq!(recorder.sweep().unwrap(), 2, "the held one and the newest stay");
+    assert_eq!(reader.replay(ids[0]).unwrap().response[0].bytes, b"hello");
+    assert!(matches!(reader.replay(ids[1]), Err(Error::Erased(_))));
+    assert_eq!(reader.show(ids[1]).unwrap().summary.subject.as_deref(), Some("bob"), "the words stay");
+    recorder.release(hold, None, "case closed").unwrap();
+    assert!(recorder.release(hold, None, "twice").is_err());
+    assert_eq!(recorder.sweep().unwrap(), 1);
+    assert!(matches!(reader.replay(ids[0]), Err(Error::Erased(_))));
+}
