@@ -10,6 +10,8 @@ mod report;
 pub mod rule;
 mod scan;
 mod stream;
+#[cfg(feature = "tower")]
+pub mod tower;
 mod value;
 
 pub use self::known::{KnownSecretError, KnownSecrets};

@@ -74,13 +74,17 @@ impl BodyKind {
         }
     }
 
-    /// The kind that the first bytes of a body stand for; `None` if more are needed.
-    fn sniff(bytes: &[u8]) -> Option<Self> {
+    /// The kind that the first bytes of a body stand for, whatever was said of it; `None` if more are needed.
+    ///
+    /// A body is read by clients as what it is, not as what it is said to be: events are masked as events.
+    fn sniff(self, bytes: &[u8]) -> Option<Self> {
         let bytes = bytes.strip_prefix(b"\xEF\xBB\xBF").unwrap_or(bytes);
-        let text = bytes.trim_ascii_start();
-        let first = text.first();
+        let first = bytes.trim_ascii_start().first();
+        if self == Self::Binary {
+            return Some(self);
+        }
         if matches!(first, Some(b'{' | b'[')) {
-            return Some(Self::Json);
+            return Some(if matches!(self, Self::Unknown | Self::Events) { Self::Json } else { self });
         }
         let fields: [&[u8]; 5] = [b"data:", b"event:", b"id:", b"retry:", b":"];
         if fields.iter().any(|field| bytes.starts_with(field)) {
@@ -88,7 +92,11 @@ impl BodyKind {
         }
         let undecided =
             bytes.len() < 64 && (first.is_none() || fields.iter().any(|field| field.starts_with(bytes)));
-        if undecided { None } else { Some(Self::Text) }
+        match self {
+            _ if undecided => None,
+            Self::Unknown => Some(Self::Text),
+            said => Some(said),
+        }
     }
 }
 
@@ -112,7 +120,8 @@ pub struct BodyStream {
     masker: Masker,
     lanes: Lanes,
     format: Option<Box<dyn Format>>,
-    /// The first bytes, while the kind is not known.
+    kind: BodyKind,
+    /// The first bytes, while they do not decide.
     first: Vec<u8>,
     ended: bool,
 }
@@ -128,7 +137,8 @@ impl Masker {
         BodyStream {
             masker: self.clone(),
             lanes: Lanes::new(session),
-            format: format_of(kind),
+            format: None,
+            kind,
             first: Vec::new(),
             ended: false,
         }
@@ -141,13 +151,12 @@ impl Masker {
     }
 }
 
-fn format_of(kind: BodyKind) -> Option<Box<dyn Format>> {
+fn format_of(kind: BodyKind) -> Box<dyn Format> {
     match kind {
-        BodyKind::Text | BodyKind::Binary => Some(Box::new(TextFormat::default())),
-        BodyKind::Json => Some(Box::new(JsonFormat::default())),
-        BodyKind::Events => Some(Box::new(SseFormat::default())),
-        BodyKind::Lines => Some(Box::new(NdjsonFormat::default())),
-        BodyKind::Unknown => None,
+        BodyKind::Json => Box::new(JsonFormat::default()),
+        BodyKind::Events => Box::new(SseFormat::default()),
+        BodyKind::Lines => Box::new(NdjsonFormat::default()),
+        BodyKind::Text | BodyKind::Binary | BodyKind::Unknown => Box::new(TextFormat::default()),
     }
 }
 
@@ -191,7 +200,7 @@ impl BodyStream {
         self.lanes.refresh();
         let mut out = Vec::new();
         let first = std::mem::take(&mut self.first);
-        let format = self.format.get_or_insert_with(|| Box::new(TextFormat::default()));
+        let format = self.format.get_or_insert_with(|| format_of(self.kind));
         format.push(&mut self.lanes, &first, &mut out)?;
         format.finish(&mut self.lanes, &mut out)?;
         Ok(out)
@@ -202,6 +211,12 @@ impl BodyStream {
         self.lanes.take_events()
     }
 
+    /// What the body is; its first bytes can overrule what was said of it.
+    #[must_use]
+    pub fn kind(&self) -> BodyKind {
+        self.kind
+    }
+
     /// The masker this body belongs to.
     #[must_use]
     pub fn masker(&self) -> &Masker {
@@ -210,9 +225,10 @@ impl BodyStream {
 
     fn sniff(&mut self, bytes: &[u8], out: &mut Vec<u8>) -> Result<(), FormatError> {
         self.first.extend_from_slice(bytes);
-        let Some(kind) = BodyKind::sniff(&self.first) else { return Ok(()) };
+        let Some(kind) = self.kind.sniff(&self.first) else { return Ok(()) };
+        self.kind = kind;
         let first = std::mem::take(&mut self.first);
-        let format = self.format.insert(format_of(kind).unwrap_or_else(|| Box::new(TextFormat::default())));
+        let format = self.format.insert(format_of(kind));
         format.push(&mut self.lanes, &first, out)
     }
 }

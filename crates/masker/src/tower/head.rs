@@ -1,0 +1,108 @@
+//! The head of a response: what it says about the body, and what it must not say.
+
+use std::sync::Arc;
+
+use http::{HeaderMap, HeaderName, HeaderValue, StatusCode, header};
+
+use super::MaskError;
+use super::decode::Decode;
+use crate::format::BodyKind;
+use crate::lane::Session;
+use crate::masker::Masker;
+use crate::report::MaskEvent;
+
+/// What the head of a response says about its body.
+#[derive(Debug)]
+pub(super) struct Head {
+    pub(super) kind: BodyKind,
+    pub(super) decode: Option<Decode>,
+}
+
+impl Head {
+    pub(super) fn read(status: StatusCode, headers: &HeaderMap) -> Result<Self, MaskError> {
+        if status == StatusCode::SWITCHING_PROTOCOLS {
+            return Err(MaskError::Upgrade);
+        }
+        if status == StatusCode::PARTIAL_CONTENT || headers.contains_key(header::CONTENT_RANGE) {
+            return Err(MaskError::Partial);
+        }
+        let mut types = headers.get_all(header::CONTENT_TYPE).iter();
+        let first = types.next();
+        if types.any(|other| Some(other) != first) {
+            return Err(MaskError::Ambiguous);
+        }
+        let kind = match first.map(HeaderValue::to_str) {
+            None => BodyKind::Unknown,
+            Some(Ok(text)) => BodyKind::of(Some(text)),
+            Some(Err(_)) => return Err(MaskError::Ambiguous),
+        };
+        let mut codings = Vec::new();
+        for value in headers.get_all(header::CONTENT_ENCODING) {
+            codings.extend(value.to_str().map_err(|_| MaskError::UnknownEncoding)?.split(','));
+        }
+        Ok(Self { kind, decode: Decode::new(codings.into_iter())? })
+    }
+
+    /// Whether the body is as long afterwards as before.
+    pub(super) fn keeps_length(&self) -> bool {
+        self.kind == BodyKind::Binary && self.decode.is_none()
+    }
+}
+
+/// Headers that speak of the body as the upstream sent it.
+const OF_THE_BODY: [HeaderName; 6] = [
+    header::CONTENT_LENGTH,
+    header::CONTENT_ENCODING,
+    header::ETAG,
+    header::ACCEPT_RANGES,
+    HeaderName::from_static("content-md5"),
+    HeaderName::from_static("digest"),
+];
+const DIGESTS: [HeaderName; 4] = [
+    HeaderName::from_static("content-digest"),
+    HeaderName::from_static("repr-digest"),
+    HeaderName::from_static("signature"),
+    HeaderName::from_static("signature-input"),
+];
+
+/// Removes what is not true of the body any more.
+pub(super) fn correct(headers: &mut HeaderMap, keeps_length: bool) {
+    for name in
+        OF_THE_BODY.iter().filter(|name| !(keeps_length && **name == header::CONTENT_LENGTH)).chain(&DIGESTS)
+    {
+        headers.remove(name);
+    }
+}
+
+/// Asks the upstream for a whole answer that can be read.
+pub(super) fn ask_plainly(headers: &mut HeaderMap) {
+    headers.remove(header::RANGE);
+    headers.remove(header::IF_RANGE);
+    headers.insert(header::ACCEPT_ENCODING, HeaderValue::from_static("identity"));
+}
+
+/// Masks the values of headers or trailers. One whose name shows a secret is dropped.
+pub(super) fn mask(masker: &Masker, headers: &mut HeaderMap, report: &mut dyn FnMut(&MaskEvent)) {
+    let mut session = Session::new(Arc::clone(&masker.inner));
+    let shortest = session.shortest();
+    let mut unspeakable = Vec::new();
+    for (name, value) in headers.iter_mut() {
+        let lane = || format!("header:{name}");
+        let spelled = name.as_str().as_bytes();
+        if spelled.len() >= shortest && !session.find(spelled).is_empty() {
+            unspeakable.push(name.clone());
+            continue;
+        }
+        if value.len() < shortest {
+            continue;
+        }
+        let context = [spelled, b": "].concat();
+        if let Some(masked) = session.mask(value.as_bytes(), &context, &lane) {
+            *value = HeaderValue::from_bytes(&masked).unwrap_or(HeaderValue::from_static("[REDACTED]"));
+        }
+    }
+    for name in unspeakable {
+        headers.remove(name);
+    }
+    session.take_events().iter().for_each(report);
+}

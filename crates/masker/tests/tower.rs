@@ -1,0 +1,337 @@
+//! The layer: heads, bodies, encodings, trailers, failures.
+
+use std::convert::Infallible;
+use std::io::Write as _;
+use std::pin::Pin;
+use std::sync::{Arc, Mutex};
+use std::task::{Context, Poll};
+
+use bytes::Bytes;
+use gatewayd_masker::tower::{BoxError, MaskLayer, MaskedBody};
+use gatewayd_masker::{Masker, rule};
+use http::{HeaderMap, HeaderValue, Request, Response, StatusCode};
+use http_body::Frame;
+use http_body_util::BodyExt as _;
+use tower::{Layer as _, ServiceExt as _, service_fn};
+
+const KEY: &str = "AKIAZQ3DRSTUVWXY2345";
+const MASK: &str = "[REDACTED:aws]";
+
+fn masker() -> Masker {
+    let rules = rule::parse(
+        r#"
+[[rule]]
+id = "aws"
+family = "test"
+description = "A fixed shape."
+anchors = ["AKIA"]
+pattern = "AKIA[A-Z2-7]{16}"
+left = "word"
+right = "word"
+positive = ["AKIAZQ3DRSTUVWXY2345", "x AKIAZQ3DRSTUVWXY2345"]
+negative = ["AKIA", "AKIAZQ"]
+"#,
+    )
+    .unwrap();
+    Masker::builder().rules(rules).known_secret("the-upstream-credential").build().unwrap()
+}
+
+/// A body of the given frames; `None` is a pause.
+struct Frames(Vec<Option<Result<Frame<Bytes>, BoxError>>>);
+
+impl http_body::Body for Frames {
+    type Data = Bytes;
+    type Error = BoxError;
+
+    fn poll_frame(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, BoxError>>> {
+        if self.0.is_empty() {
+            return Poll::Ready(None);
+        }
+        match self.0.remove(0) {
+            Some(frame) => Poll::Ready(Some(frame)),
+            None => {
+                cx.waker().wake_by_ref();
+                Poll::Pending
+            }
+        }
+    }
+
+    fn is_end_stream(&self) -> bool {
+        self.0.is_empty()
+    }
+}
+
+fn data(bytes: impl Into<Bytes>) -> Option<Result<Frame<Bytes>, BoxError>> {
+    Some(Ok(Frame::data(bytes.into())))
+}
+
+async fn send(layer: MaskLayer, response: Response<Frames>) -> Response<MaskedBody<Frames>> {
+    let slot = Arc::new(Mutex::new(Some(response)));
+    let upstream = service_fn(move |request: Request<()>| {
+        assert_eq!(request.headers()["accept-encoding"], "identity");
+        assert!(!request.headers().contains_key("range"));
+        let response = slot.lock().unwrap().take().unwrap();
+        async move { Ok::<_, Infallible>(response) }
+    });
+    let request =
+        Request::builder().header("range", "bytes=0-1").header("accept-encoding", "zstd").body(()).unwrap();
+    layer.layer(upstream).oneshot(request).await.unwrap()
+}
+
+async fn text(response: Response<MaskedBody<Frames>>) -> String {
+    String::from_utf8(response.into_body().collect().await.unwrap().to_bytes().to_vec()).unwrap()
+}
+
+fn answer(content_type: &str, frames: Vec<Option<Result<Frame<Bytes>, BoxError>>>) -> Response<Frames> {
+    Response::builder().header("content-type", content_type).body(Frames(frames)).unwrap()
+}
+
+#[tokio::test]
+async fn the_head_is_masked_and_corrected() {
+    let response = Response::builder()
+        .status(StatusCode::FOUND)
+        .header("location", format!("https://x/?k={KEY}"))
+        .header("set-cookie", "a=dGhlLXVwc3RyZWFtLWNyZWRlbnRpYWw; Path=/")
+        .header("content-length", "25")
+        .header("etag", "\"1\"")
+        .header("digest", "sha-256=x")
+        .header("repr-digest", "sha-256=x")
+        .header("x-ok", "fine and long enough")
+        .header(KEY.to_ascii_lowercase(), "v")
+        .header("x-the-upstream-credential", "v")
+        .body(Frames(vec![data(format!("see {KEY}."))]))
+        .unwrap();
+    let response = send(MaskLayer::new(masker()), response).await;
+    let headers = response.headers().clone();
+    assert_eq!(headers["location"], format!("https://x/?k={MASK}"));
+    assert!(!headers["set-cookie"].to_str().unwrap().contains("dGhlLXVwc3"));
+    assert_eq!(headers["x-ok"], "fine and long enough");
+    for gone in ["content-length", "etag", "digest", "repr-digest", "x-the-upstream-credential"] {
+        assert!(!headers.contains_key(gone), "{gone}");
+    }
+    assert_eq!(text(response).await, format!("see {MASK}."));
+}
+
+#[tokio::test]
+async fn errors_of_any_status_and_trailers_are_masked() {
+    for status in [400, 401, 429, 500, 503] {
+        let mut trailers = HeaderMap::new();
+        trailers.insert("grpc-message", HeaderValue::from_str(&format!("bad {KEY}")).unwrap());
+        let frames = vec![
+            data("{\"error\":\"AKIAZQ3D"),
+            None,
+            data("RSTUVWXY2345\"}"),
+            Some(Ok(Frame::trailers(trailers))),
+        ];
+        let mut response = answer("application/json", frames);
+        *response.status_mut() = StatusCode::from_u16(status).unwrap();
+        let response = send(MaskLayer::new(masker()), response).await;
+        assert_eq!(response.status(), status);
+        let collected = response.into_body().collect().await.unwrap();
+        assert_eq!(collected.trailers().unwrap()["grpc-message"], format!("bad {MASK}"));
+        assert_eq!(collected.to_bytes(), format!("{{\"error\":\"{MASK}\"}}"));
+    }
+}
+
+#[tokio::test]
+async fn frames_that_arrive_together_leave_together_and_pauses_are_kept() {
+    let event =
+        |text: &str| data(format!("data: {{\"choices\":[{{\"delta\":{{\"content\":\"{text}\"}}}}]}}\n\n"));
+    let response = answer("text/event-stream", vec![event("one."), event("two."), None, event("three.")]);
+    let mut body = send(MaskLayer::new(masker()), response).await.into_body();
+    let first = body.frame().await.unwrap().unwrap().into_data().unwrap();
+    assert!(first.windows(4).any(|w| w == b"two.") && !first.windows(5).any(|w| w == b"three"));
+    let second = body.frame().await.unwrap().unwrap().into_data().unwrap();
+    assert!(second.windows(5).any(|w| w == b"three"));
+    assert!(body.frame().await.is_none());
+}
+
+fn gzip(bytes: &[u8]) -> Vec<u8> {
+    let mut encoder = flate2::write::GzEncoder::new(Vec::new(), flate2::Compression::best());
+    encoder.write_all(bytes).unwrap();
+    encoder.finish().unwrap()
+}
+
+fn brotli(bytes: &[u8]) -> Vec<u8> {
+    let mut out = Vec::new();
+    brotli::CompressorWriter::new(&mut out, 4096, 5, 22).write_all(bytes).unwrap();
+    out
+}
+
+fn deflate(bytes: &[u8]) -> Vec<u8> {
+    let mut encoder = flate2::write::DeflateEncoder::new(Vec::new(), flate2::Compression::fast());
+    encoder.write_all(bytes).unwrap();
+    encoder.finish().unwrap()
+}
+
+fn zlib(bytes: &[u8]) -> Vec<u8> {
+    let mut encoder = flate2::write::ZlibEncoder::new(Vec::new(), flate2::Compression::fast());
+    encoder.write_all(bytes).unwrap();
+    encoder.finish().unwrap()
+}
+
+fn encodings(plain: &[u8]) -> Vec<(&'static str, Vec<u8>)> {
+    vec![
+        ("gzip", gzip(plain)),
+        ("br", brotli(plain)),
+        ("deflate", deflate(plain)),
+        ("deflate", zlib(plain)),
+        ("zstd", zstd::stream::encode_all(plain, 3).unwrap()),
+        ("gzip, br", brotli(&gzip(plain))),
+        ("identity", plain.to_vec()),
+        ("GZIP", [gzip(plain), gzip(plain)].concat()),
+    ]
+}
+
+fn encoded(coding: &str, frames: Vec<Option<Result<Frame<Bytes>, BoxError>>>) -> Response<Frames> {
+    let mut response = answer("text/plain", frames);
+    response.headers_mut().insert("content-encoding", coding.parse().unwrap());
+    response
+}
+
+#[tokio::test]
+async fn encoded_bodies_are_decoded_and_masked() {
+    let plain = format!("{} {KEY} {}", "before ".repeat(3000), "after ".repeat(3000));
+    for (coding, bytes) in encodings(plain.as_bytes()) {
+        for size in [1, 7, 1 << 20] {
+            let frames = bytes.chunks(size).map(|chunk| data(chunk.to_vec())).collect();
+            let response = send(MaskLayer::new(masker()), encoded(coding, frames)).await;
+            assert!(!response.headers().contains_key("content-encoding"));
+            let times = if coding == "GZIP" { 2 } else { 1 };
+            assert_eq!(text(response).await, plain.replace(KEY, MASK).repeat(times), "{coding} {size}");
+        }
+    }
+}
+
+#[tokio::test]
+async fn a_truncated_or_broken_encoding_ends_with_an_error() {
+    let plain = format!("{KEY} and more to come {}", "x y z ".repeat(50));
+    for (coding, bytes) in encodings(plain.as_bytes()) {
+        if matches!(coding, "identity" | "GZIP") {
+            continue;
+        }
+        let cut = bytes[..bytes.len() - 6].to_vec();
+        let response = send(MaskLayer::new(masker()), encoded(coding, vec![data(cut)])).await;
+        assert!(response.into_body().collect().await.is_err(), "{coding} cut");
+    }
+    let response = send(MaskLayer::new(masker()), encoded("gzip", vec![data("not gzip at all")])).await;
+    let error = response.into_body().collect().await.unwrap_err().to_string();
+    assert!(error.contains("does not decode"), "{error}");
+}
+
+#[tokio::test]
+async fn a_bomb_is_stopped_before_it_fills_memory() {
+    let zeros = vec![b'0'; 64 << 20];
+    let bombs = [
+        ("zstd", zstd::stream::encode_all(&zeros[..], 19).unwrap()),
+        ("br", brotli(&zeros)),
+        ("gzip, gzip", gzip(&gzip(&zeros))),
+    ];
+    for (coding, bytes) in bombs {
+        let response = send(MaskLayer::new(masker()), encoded(coding, vec![data(bytes)])).await;
+        let mut body = response.into_body();
+        let mut seen = 0;
+        let error = loop {
+            match body.frame().await {
+                Some(Ok(frame)) => seen += frame.into_data().unwrap().len(),
+                Some(Err(error)) => break error.to_string(),
+                None => panic!("{coding}: nothing stopped it"),
+            }
+        };
+        assert!(error.contains("more than is allowed"), "{coding}: {error}");
+        assert!(seen < 48 << 20, "{coding}: {seen}");
+    }
+}
+
+#[tokio::test]
+async fn what_cannot_be_masked_is_refused() {
+    let with = |name: &str, value: &str| {
+        let mut response = answer("text/plain", vec![data("AKIAZQ3DRSTUVWXY2345")]);
+        response
+            .headers_mut()
+            .append(http::HeaderName::from_bytes(name.as_bytes()).unwrap(), value.parse().unwrap());
+        response
+    };
+    let mut partial = answer("text/plain", vec![data("IAZQ3DRSTUVWXY2345")]);
+    *partial.status_mut() = StatusCode::PARTIAL_CONTENT;
+    let mut upgrade = answer("text/plain", vec![]);
+    *upgrade.status_mut() = StatusCode::SWITCHING_PROTOCOLS;
+    for response in [
+        with("content-encoding", "compress"),
+        with("content-encoding", "gzip, x"),
+        with("content-encoding", "gzip,gzip,gzip,gzip"),
+        with("content-range", "bytes 0-1/2"),
+        with("content-type", "text/event-stream"),
+        partial,
+        upgrade,
+    ] {
+        let response = send(MaskLayer::new(masker()), response).await;
+        assert_eq!(response.status(), StatusCode::BAD_GATEWAY);
+        let body: serde_json::Value = serde_json::from_str(&text(response).await).unwrap();
+        assert_eq!(body["error"]["code"], "masking_failed");
+    }
+}
+
+#[tokio::test]
+async fn the_host_hears_of_masks_and_words_the_refusals() {
+    let seen = Arc::new(Mutex::new(Vec::new()));
+    let heard = Arc::clone(&seen);
+    let layer = MaskLayer::new(masker())
+        .on_mask(move |extensions, event| {
+            assert!(extensions.get::<u32>().is_none());
+            heard.lock().unwrap().push(format!("{} {} {}", event.rule, event.lane, event.length));
+        })
+        .on_refuse(|_, error| Response::new(Bytes::from(error.to_string().len().to_string())));
+    let mut response = answer("text/plain", vec![data(format!("a {KEY} b"))]);
+    response.headers_mut().insert("x-note", KEY.parse().unwrap());
+    text(send(layer.clone(), response).await).await;
+    assert_eq!(*seen.lock().unwrap(), ["aws header:x-note 20", "aws text 20"]);
+    let mut response = answer("text/plain", vec![data("x")]);
+    response.headers_mut().insert("content-encoding", "lzma".parse().unwrap());
+    assert!(text(send(layer, response).await).await.parse::<usize>().is_ok());
+}
+
+#[tokio::test]
+async fn a_stream_of_events_that_breaks_says_so() {
+    let mut frames = vec![data("data: {\"a\":\"fine.\"}\n\n"), None];
+    frames.extend((0..17).flat_map(|_| [data(vec![b'x'; 1 << 20])]));
+    let response = send(MaskLayer::new(masker()), answer("text/event-stream", frames)).await;
+    let out = text(response).await;
+    assert!(out.starts_with("data: {\"a\":\"fine.\"}\n\n"), "{}", out.len());
+    assert!(out.ends_with("\"code\":\"masking_failed\"}}\n\n"));
+    assert!(out.len() < 1000);
+}
+
+#[tokio::test]
+async fn an_error_of_the_upstream_comes_after_what_was_clean() {
+    let frames = vec![data("clean. AKIAZQ3D"), Some(Err("connection reset".into()))];
+    let mut body = send(MaskLayer::new(masker()), answer("text/plain", frames)).await.into_body();
+    assert_eq!(body.frame().await.unwrap().unwrap().into_data().unwrap(), "clean. ");
+    assert_eq!(body.frame().await.unwrap().unwrap_err().to_string(), "connection reset");
+    assert!(body.frame().await.is_none());
+}
+
+#[tokio::test]
+async fn a_body_is_masked_as_what_it_is() {
+    let events = "data: {\"choices\":[{\"delta\":{\"content\":\"AKIAZQ3D\"}}]}\n\ndata: {\"choices\":[{\"delta\":{\"content\":\"RSTUVWXY2345.\"}}]}\n\n";
+    for said in ["application/json", "text/plain", "text/event-stream", "application/x-ndjson"] {
+        let out = text(send(MaskLayer::new(masker()), answer(said, vec![data(events)])).await).await;
+        assert!(out.contains(MASK) && !out.contains("ZQ3D"), "{said}: {out}");
+    }
+    let error = "{\"error\":\"\\u0041KIAZQ3DRSTUVWXY2345\"}";
+    let out =
+        text(send(MaskLayer::new(masker()), answer("text/event-stream", vec![data(error)])).await).await;
+    assert_eq!(out, format!("{{\"error\":\"{MASK}\"}}"));
+}
+
+#[tokio::test]
+async fn binary_keeps_length_and_header() {
+    let mut response = answer("application/octet-stream", vec![data(format!("\0\0{KEY}\0"))]);
+    response.headers_mut().insert("content-length", "23".parse().unwrap());
+    let response = send(MaskLayer::new(masker()), response).await;
+    assert_eq!(response.headers()["content-length"], "23");
+    assert_eq!(text(response).await, format!("\0\0{}\0", "*".repeat(20)));
+}
