@@ -40,6 +40,19 @@ pub(super) fn kinds(value: &[u8]) -> usize {
         + has(|byte| !byte.is_ascii_alphanumeric())
 }
 
+/// Whether a value is words of one case with single signs between them: `www-data`, `SOME_NAME`, `x.y.z`.
+pub(super) fn name(value: &[u8]) -> bool {
+    let plain = |part: &[u8]| {
+        part.iter().all(u8::is_ascii_lowercase)
+            || part.iter().all(u8::is_ascii_uppercase)
+            || (part.first().is_some_and(u8::is_ascii_uppercase)
+                && part.iter().skip(1).all(u8::is_ascii_lowercase))
+    };
+    value
+        .split(|&b| b != b'!' && b.is_ascii_punctuation())
+        .all(|part| !part.is_empty() && plain(part) && is_word(part))
+}
+
 /// Whether the first segment of a compact JWS or JWE is a JSON object that names an algorithm.
 pub(super) fn jwt_header(token: &[u8]) -> bool {
     let header = token.split(|&b| b == b'.').next().unwrap_or_default();

@@ -44,13 +44,16 @@ pub(super) enum Validator {
     NoSpace,
     /// `not-reference`: not an expression that fetches a value from elsewhere, such as `config["pw"]`.
     NotReference,
+    /// `not-name`: not words of small or of capital letters with single signs between them (`www-data`, `SOME_NAME`),
+    /// nor an expression.
+    NotName,
     /// `mixed`: characters of at least two kinds (lower case, upper case, digits, signs).
     Mixed,
 }
 
 /// The names of all checks, for messages.
 const NAMES: &str = "entropy:N, digits:N, github-crc32, npm-crc32, pypi-macaroon, jwt-header, base64-structure, \
-                     basic-credentials, not-placeholder, not-code, not-reference, not-sample, not-hex, no-space, mixed";
+                     basic-credentials, not-placeholder, not-code, not-reference, not-sample, not-hex, no-space, not-name, mixed";
 
 impl Validator {
     /// Reads a check from its name in a rule.
@@ -82,6 +85,7 @@ impl Validator {
             "not-hex" => Self::NotHex,
             "no-space" => Self::NoSpace,
             "not-reference" => Self::NotReference,
+            "not-name" => Self::NotName,
             "mixed" => Self::Mixed,
             _ => return Err(unknown()),
         })
@@ -103,6 +107,7 @@ impl Validator {
             Self::NotHex => plausible(!shape::hex(value)),
             Self::NoSpace => plausible(!value.iter().any(u8::is_ascii_whitespace)),
             Self::NotReference => plausible(!shape::reference(value)),
+            Self::NotName => plausible(!shape::name(value) && !shape::reference(value)),
             Self::Mixed => plausible(shape::kinds(value) >= 2),
         }
     }
