@@ -257,12 +257,6 @@ impl Lane {
         self.base + self.text.len() as u64 - self.origin
     }
 
-    /// How many bytes of memory the lane takes.
-    #[cfg(test)]
-    pub(crate) fn memory(&self) -> usize {
-        size_of::<Self>() + self.text.capacity()
-    }
-
     fn let_go(
         &mut self,
         session: &mut Session,

@@ -3,6 +3,7 @@
 
 mod emit;
 pub mod format;
+mod io;
 mod known;
 mod lane;
 mod masker;
@@ -14,6 +15,7 @@ mod stream;
 pub mod tower;
 mod value;
 
+pub use self::io::{MaskReader, MaskWriter};
 pub use self::known::{KnownSecretError, KnownSecrets};
 pub use self::masker::{BuildError, Builder, Masker, Placeholder};
 pub use self::report::{Finding, MaskEvent};

@@ -164,7 +164,7 @@ impl SseFormat {
 /// The line that names the event, for events made up after it.
 fn tag_of<'a>(event: &'a [u8], lines: &[Line]) -> &'a [u8] {
     let texts = lines.iter().filter_map(|line| event.get(line.start..line.text));
-    texts.filter(|text| text.starts_with(b"event:")).last().unwrap_or_default()
+    texts.rev().find(|text| text.starts_with(b"event:")).unwrap_or_default()
 }
 
 /// Writes the lines of an event; with other data, if there is some.

@@ -14,6 +14,7 @@ use super::head::{self, Head};
 use super::layer::{MaskLayer, Shared};
 use super::{BoxError, MaskError};
 use crate::format::{BodyKind, BodyStream};
+use crate::masker::Masker;
 
 /// Frames that arrive together leave together, up to so many bytes.
 const TOGETHER: usize = 64 << 10;
@@ -60,6 +61,14 @@ impl<B> MaskedBody<B> {
             trailers: None,
             error: None,
         }
+    }
+}
+
+impl<B> MaskedBody<B> {
+    /// Masks a body of a kind, outside of any layer.
+    pub fn new(masker: &Masker, kind: BodyKind, body: B) -> Self {
+        let head = Head { kind, decode: None };
+        Self::masking(body, head, MaskLayer::new(masker.clone()).shared, Extensions::new())
     }
 }
 
@@ -143,7 +152,7 @@ where
                         let Ok(mut trailers) = frame.into_trailers() else { continue };
                         let Mask { shared, extensions, .. } = &*mask;
                         head::mask(&shared.masker, &mut trailers, &mut |event| {
-                            (shared.on_mask)(extensions, event)
+                            (shared.on_mask)(extensions, event);
                         });
                         *this.trailers = Some(trailers);
                         let result = mask.finish(&mut out);

@@ -6,7 +6,7 @@ use gatewayd_masker::{Masker, Rule};
 use proptest::prelude::*;
 
 /// Small rules that are easily provoked, one of each shape.
-pub fn rules() -> Vec<Rule> {
+pub(crate) fn rules() -> Vec<Rule> {
     parse(
         r#"
 [[rule]]
@@ -89,7 +89,7 @@ right = "word"
 }
 
 /// A masker over the small rules and some known secrets, two of which overlap themselves and each other.
-pub fn masker() -> Masker {
+pub(crate) fn masker() -> Masker {
     Masker::builder()
         .rules(rules())
         .known_secret("aabaab")
@@ -101,7 +101,7 @@ pub fn masker() -> Masker {
 }
 
 /// Texts made of what the small rules are made of.
-pub fn texts() -> impl Strategy<Value = Vec<u8>> {
+pub(crate) fn texts() -> impl Strategy<Value = Vec<u8>> {
     let piece = prop_oneof![
         4 => "[abc0]{1,3}",
         2 => "[ .:;@<>/=~_]",
@@ -115,7 +115,7 @@ pub fn texts() -> impl Strategy<Value = Vec<u8>> {
 }
 
 /// Cuts a text at the given places, which are taken modulo its length.
-pub fn cut<'a>(text: &'a [u8], places: &[usize]) -> Vec<&'a [u8]> {
+pub(crate) fn cut<'a>(text: &'a [u8], places: &[usize]) -> Vec<&'a [u8]> {
     let mut places: Vec<usize> = places.iter().map(|place| place % (text.len() + 1)).collect();
     places.sort_unstable();
     let mut pieces = Vec::new();

@@ -1,0 +1,158 @@
+//! Known secrets: every spelling, thousands of values, added and withdrawn while streams run.
+
+mod support;
+
+use gatewayd_masker::format::BodyKind;
+use gatewayd_masker::{KnownSecretError, KnownSecrets, Masker};
+use proptest::prelude::*;
+
+fn masker(known: &KnownSecrets) -> Masker {
+    Masker::builder().rules([]).known(known.clone()).build().unwrap()
+}
+
+#[test]
+fn a_value_added_while_a_stream_runs_is_masked_from_then_on() {
+    let known = KnownSecrets::new();
+    let masker = masker(&known);
+    let mut stream = masker.stream();
+    assert_eq!(stream.push(b"a rotated-value b"), b"a rotated-value b");
+    known.insert(b"rotated-value").unwrap();
+    assert_eq!(stream.push(b" rotated-va"), b" ");
+    assert_eq!(stream.push(b"lue."), b"[REDACTED:known-secret].");
+    assert!(known.remove(b"rotated-value"));
+    assert_eq!(stream.push(b" rotated-value "), b" rotated-value ");
+    assert!(!known.remove(b"rotated-value"));
+}
+
+#[test]
+fn a_change_in_the_middle_of_a_value_loses_nothing() {
+    let known = KnownSecrets::new();
+    known.insert(b"first-secret").unwrap();
+    let masker = masker(&known);
+    let mut stream = masker.stream();
+    assert_eq!(stream.push(b"x first-se"), b"x ");
+    known.insert(b"another-secret").unwrap();
+    assert_eq!(stream.push(b"cret another-"), b"[REDACTED:known-secret] ");
+    known.remove(b"first-secret");
+    assert_eq!(stream.push(b"secret"), b"[REDACTED:known-secret]");
+    let mut stream = masker.stream();
+    assert_eq!(stream.push(b"another-s"), b"");
+    known.remove(b"another-secret");
+    assert_eq!(stream.push(b"ecret"), b"another-secret");
+}
+
+#[test]
+fn a_value_registered_twice_stays_until_withdrawn_twice() {
+    let known = KnownSecrets::new();
+    let masker = masker(&known);
+    known.insert(b"twice-registered").unwrap();
+    known.insert(b"twice-registered").unwrap();
+    known.remove(b"twice-registered");
+    assert_eq!(masker.mask(b"twice-registered"), b"[REDACTED:known-secret]");
+    known.remove(b"twice-registered");
+    assert_eq!(masker.mask(b"twice-registered"), b"twice-registered");
+}
+
+#[test]
+fn short_and_huge_values_are_refused_with_a_reason() {
+    let known = KnownSecrets::new();
+    assert_eq!(known.insert(b"12345"), Err(KnownSecretError::TooShort(5)));
+    assert_eq!(known.insert(&[b'x'; 20_000]), Err(KnownSecretError::TooLong(20_000)));
+    assert!(KnownSecretError::TooShort(5).to_string().contains("at least 6"));
+    assert!(known.is_empty());
+}
+
+#[test]
+fn nothing_prints_a_value() {
+    let known = KnownSecrets::new();
+    known.insert(b"never-to-be-printed").unwrap();
+    let masker = masker(&known);
+    let shown = format!("{known:?} {masker:?} {:?} {:?}", masker.stream(), masker.body(BodyKind::Json));
+    assert!(!shown.contains("never"), "{shown}");
+}
+
+#[test]
+fn one_of_ten_thousand_is_found_in_every_spelling() {
+    let known = KnownSecrets::new();
+    let values: Vec<String> = (0..10_000u64)
+        .map(|i| {
+            format!(
+                "s{:016x}-{:016x}",
+                i.wrapping_mul(0x9E37_79B9_7F4A_7C15),
+                i.wrapping_mul(0xD6E8_FEB8_6659_FD93)
+            )
+        })
+        .collect();
+    known.extend(values.iter().map(String::as_bytes)).unwrap();
+    let masker = masker(&known);
+    for value in values.iter().step_by(997) {
+        let hex: String = value.bytes().map(|byte| format!("{byte:02x}")).collect();
+        let escaped: String = value.bytes().map(|byte| format!("\\u{byte:04X}")).collect();
+        for text in [value.clone(), hex, escaped] {
+            assert_eq!(masker.mask(format!("<{text}>").as_bytes()), b"<[REDACTED:known-secret]>");
+        }
+    }
+}
+
+/// The plain way: look for every value at every place.
+fn reference(text: &[u8], values: &[Vec<u8>]) -> Vec<u8> {
+    let mut hidden = vec![false; text.len()];
+    for value in values {
+        for at in 0..text.len() {
+            if text[at..].starts_with(value) {
+                hidden[at..at + value.len()].fill(true);
+            }
+        }
+    }
+    let mut out = Vec::new();
+    for (at, byte) in text.iter().enumerate() {
+        match (hidden[at], at > 0 && hidden[at - 1]) {
+            (false, _) => out.push(*byte),
+            (true, false) => out.extend(b"[REDACTED:known-secret]"),
+            (true, true) => {}
+        }
+    }
+    out
+}
+
+/// How many bytes a perfect masker holds back: from the first place at which some value may go on beyond the end
+/// of the text, not counting what is masked for certain.
+fn least_held(text: &[u8], values: &[Vec<u8>]) -> usize {
+    let may_go_on = |at: usize| {
+        values.iter().any(|value| value.len() > text.len() - at && value.starts_with(&text[at..]))
+    };
+    let covered = |at: usize| {
+        (0..=at).any(|from| values.iter().any(|v| at < from + v.len() && text[from..].starts_with(v)))
+    };
+    let first = (0..text.len()).find(|at| may_go_on(*at)).unwrap_or(text.len());
+    (first..text.len()).skip_while(|at| covered(*at)).count()
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { failure_persistence: None, ..ProptestConfig::with_cases(300) })]
+
+    /// On a small alphabet, so that values overlap themselves and each other.
+    #[test]
+    fn as_a_plain_search_does_and_with_the_least_delay(
+        values in prop::collection::vec("[ab]{6,12}", 1..5),
+        text in "[ab]{0,60}",
+        cuts in prop::collection::vec(any::<usize>(), 0..6),
+    ) {
+        let known = KnownSecrets::new();
+        known.extend(values.iter().map(String::as_bytes)).unwrap();
+        let masker = masker(&known);
+        // Their hex, say, cannot appear among these letters; their other spellings are the values themselves.
+        let values: Vec<Vec<u8>> = values.into_iter().map(String::into_bytes).collect();
+        let mut stream = masker.stream();
+        let mut out = Vec::new();
+        let mut seen = 0;
+        for piece in support::cut(text.as_bytes(), &cuts) {
+            out.extend(stream.push(piece));
+            seen += piece.len();
+            let text = &text.as_bytes()[..seen];
+            prop_assert_eq!(stream.held(), least_held(text, &values));
+        }
+        out.extend(stream.finish());
+        prop_assert_eq!(out, reference(text.as_bytes(), &values));
+    }
+}
