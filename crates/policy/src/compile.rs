@@ -77,11 +77,8 @@ fn conditions(rule: &Rule) -> Vec<Value> {
         };
         let known = json!({"has": {"left": var("context"), "attr": "source"}});
         let inside = any(sources.iter().map(in_range).collect());
-        all.push(if rule.is_strict() {
-            binary("||", json!({"!": {"arg": known}}), inside)
-        } else {
-            binary("&&", known, inside)
-        });
+        let unknown = value_of(json!(rule.is_strict()));
+        all.push(single("if-then-else", object([("if", known), ("then", inside), ("else", unknown)])));
     }
     if rule.window.is_some() {
         all.push(binary("contains", attribute("context", "windows"), value_of(json!(spec.name))));
