@@ -305,4 +305,42 @@ mod tests {
         assert!(first.0[0].life.is_over(Timestamp(0)));
         assert!(!narrowed.0[0].life.is_over(Timestamp(0)));
     }
+
+    const PUBLISHED_CLAIMS: &str =
+        "eyJpc3MiOiJqb2UiLA0KICJleHAiOjEzMDA4MTkzODAsDQogImh0dHA6Ly9leGFtcGxlLmNvbS9pc19yb290Ijp0cnVlfQ";
+
+    /// Signatures that others made: RFC 7515, appendices A.2 and A.3, and RFC 8037, appendix A.4.
+    #[test]
+    fn published_signatures_hold_and_damaged_ones_do_not() {
+        let rsa = r#"{"kty":"RSA","e":"AQAB","n":"ofgWCuLjybRlzo0tZWJjNiuSfb4p4fAkd_wWJcyQoTbji9k0l8W26mPddxHmfHQp-Vaw-4qPCJrcS2mJPMEzP1Pt0Bm4d4QlL-yRT-SFd2lZS-pCgNMsD1W_YpRPEwOWvG6b32690r2jZ47soMZo9wGzjb_7OMg0LOL-bSf63kpaSHSXndS5z5rexMdbBYUsLA9e-KXBdQOS-UTo7WTBEMa2R2CapHg665xsmtdVMTBQY4uDZlxvb3qCo5ZwKh9kG4LT6_I5IhlJH7aGhyxXFvUK-DWNmoudF8NAco9_h9iaGNj8q2ethFkMLs91kzk2PAcDTW9gb54h4FRWyuXpoQ"}"#;
+        let rsa_signature = "cC4hiUPoj9Eetdgtv3hF80EGrhuB__dzERat0XF9g2VtQgr9PJbu3XOiZj5RZmh7AAuHIm4Bh-0Qc_lF5YKt_O8W2Fp5jujGbds9uJdbF9CUAr7t1dnZcAcQjbKBYNX4BAynRFdiuB--f_nZLgrnbyTyWzO75vRK5h6xBArLIARNPvkSjtQBMHlb1L07Qe7K0GarZRmB_eSN9383LcOLn6_dO--xi12jzDwusC-eOkHWEsqtFZESc6BfI7noOPqvhJ1phCnvWh6IeYI2w9QOYEUipUTI8np6LbgGY9Fs98rqVt5AXLIhWkWywlVmtVrBp0igcN_IoypGlUPQGe77Rw";
+        let ec = format!(r#"{{"kty":"EC","crv":"P-256","x":"{X}","y":"{Y}"}}"#);
+        let ec_signature =
+            "DtEhU3ljbEg8L38VWAfUAqOyKAM6-Xx-F4GawxaepmXFCgfTjDxw5djxLa8ISlSApmWQxfKTUJqPP3-Kg6NU1Q";
+        let ed = r#"{"kty":"OKP","crv":"Ed25519","x":"11qYAYKxCrfVS_7TyWQHOg7hcvPapiMlrwIaaPcHURo"}"#;
+        let ed_signed = "eyJhbGciOiJFZERTQSJ9.RXhhbXBsZSBvZiBFZDI1NTE5IHNpZ25pbmc";
+        let ed_signature =
+            "hgyY0il_MGCjP0JzlnLWG1PPOt7-09PGcvMg3AIbQR6dWbhijcNR4ki4iylGjg5BhVsPt9g7sVvpAr_MuM0KAg";
+        for (algorithm, jwk, signed, signature) in [
+            (Algorithm::Rs256, rsa, format!("eyJhbGciOiJSUzI1NiJ9.{PUBLISHED_CLAIMS}"), rsa_signature),
+            (Algorithm::Es256, &ec, format!("eyJhbGciOiJFUzI1NiJ9.{PUBLISHED_CLAIMS}"), ec_signature),
+            (Algorithm::EdDsa, ed, ed_signed.to_owned(), ed_signature),
+        ] {
+            let set = read(&format!("{{\"keys\":[{jwk}]}}"), &KeySet::default()).unwrap();
+            let signature = URL_SAFE_NO_PAD.decode(signature).unwrap();
+            let token = |signature: Vec<u8>| Unverified {
+                signed: &signed,
+                signature,
+                algorithm,
+                kid: None,
+                claims: Map::new(),
+            };
+            assert!(set.0[0].verifies(&token(signature.clone())), "{algorithm:?}");
+            for at in [0, signature.len() / 2, signature.len() - 1] {
+                let mut damaged = signature.clone();
+                damaged[at] ^= 1;
+                assert!(!set.0[0].verifies(&token(damaged)), "{algorithm:?} at {at}");
+            }
+        }
+    }
 }

@@ -10,6 +10,7 @@ use std::time::Duration;
 use arc_swap::ArcSwap;
 use gatewayd_core::{Clock, Fetch, Timestamp};
 use serde_json::Value;
+use tokio::sync::Semaphore;
 
 use crate::IssuerConfig;
 use crate::jwt::Unverified;
@@ -27,6 +28,8 @@ const DISCOVERY_LIFE: Duration = Duration::from_secs(24 * 3600);
 /// Unknown keys cause this many fetches in a row, then one each [`UNKNOWN_KEY_INTERVAL`].
 const UNKNOWN_KEY_BURST: u32 = 3;
 const UNKNOWN_KEY_INTERVAL: Duration = Duration::from_secs(10);
+/// Requests that wait for keys at once; more are answered without waiting.
+const MOST_WAITING: usize = 1024;
 const LONGEST_RETRY: Duration = Duration::from_secs(30);
 
 /// What a look for a token's keys came to.
@@ -56,6 +59,7 @@ pub(crate) struct Provider {
     refresh_at: AtomicI64,
     usable_until: Arc<AtomicI64>,
     gate: Arc<tokio::sync::Mutex<Gate>>,
+    waiting: Semaphore,
     last_problem: Mutex<Option<String>>,
 }
 
@@ -118,6 +122,7 @@ impl Provider {
             refresh_at: AtomicI64::new(i64::MIN),
             usable_until: Arc::new(AtomicI64::new(i64::MIN)),
             gate: Arc::default(),
+            waiting: Semaphore::new(MOST_WAITING),
             last_problem: Mutex::default(),
         }
     }
@@ -137,6 +142,7 @@ impl Provider {
 
     /// As [`look`](Self::look), but fetches first if that may help and may be done.
     pub(crate) async fn fetch_and_look(self: &Arc<Self>, token: &Unverified<'_>) -> Found {
+        let Ok(_place) = self.waiting.try_acquire() else { return Found::Unavailable };
         let seen = self.keys.load_full();
         let why = if self.has_keys(self.clock.now()) { Why::UnknownKey } else { Why::Due };
         let gate = Arc::clone(&self.gate).lock_owned().await;

@@ -2,6 +2,7 @@
 
 mod world;
 
+use std::future::Future as _;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -189,6 +190,22 @@ async fn a_storm_of_unknown_keys_causes_a_few_fetches_only() {
     world.idp.add_key("k2", TestKeyKind::P256);
     world.clock.advance(Duration::from_secs(11));
     assert!(world.bearer(&world.idp.token("alice").kid("k2").sign()).await.is_ok());
+}
+
+#[tokio::test]
+async fn not_everybody_may_wait_for_a_slow_issuer() {
+    let world = World::new();
+    world.authn.load().await.unwrap();
+    world.idp.set_delay(Duration::from_secs(3));
+    let token = world.idp.token("mallory").header("kid", "unknown").sign();
+    let mut waiting: Vec<_> = (0..1024).map(|_| Box::pin(world.bearer(&token))).collect();
+    for one in &mut waiting {
+        let looked = std::future::poll_fn(|cx| std::task::Poll::Ready(one.as_mut().poll(cx))).await;
+        assert!(looked.is_pending());
+    }
+    let refusal = world.bearer(&token).await.unwrap_err();
+    assert_eq!(refusal.code(), RefusalCode::IdentityProviderUnavailable);
+    assert!(world.bearer(&world.idp.token("alice").sign()).await.is_ok(), "known keys need no waiting");
 }
 
 #[tokio::test]
