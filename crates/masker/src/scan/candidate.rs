@@ -79,7 +79,7 @@ impl Candidate {
         if matches!(step, Step::Match | Step::Last) {
             begun.push(self.rule);
         }
-        matches!(step, Step::Alive | Step::Match) && at - self.start < CONTEXT_CAP
+        matches!(step, Step::Alive | Step::Match | Step::Sure) && at - self.start < CONTEXT_CAP
     }
 
     fn step_secret(
@@ -92,7 +92,7 @@ impl Candidate {
     ) -> bool {
         if let (Some(commit), Some(state)) = (&machine.commit, &mut self.commit) {
             match commit.step(state, byte) {
-                Step::Alive => {}
+                Step::Alive | Step::Sure => {}
                 Step::Dead => self.commit = None,
                 Step::Match | Step::Last => return self.commit_at(machine, byte, at, spans),
             }
@@ -100,8 +100,10 @@ impl Candidate {
         match machine.secret.step(&mut self.state, byte) {
             Step::Alive => {}
             Step::Match => self.mark = at,
-            Step::Last => {
-                self.mark = at;
+            // The commit automaton decides first.
+            Step::Sure if self.commit.is_some() => {}
+            step @ (Step::Last | Step::Sure) => {
+                self.mark = if step == Step::Sure { at + 1 } else { at };
                 self.conclude(machine, text, spans);
                 return false;
             }
@@ -149,7 +151,10 @@ impl Candidate {
                     matches!(until.step(&mut self.state, byte), Step::Alive | Step::Dead)
                 }),
                 Phase::Blackout => !byte.is_ascii_whitespace() && byte != b'"' && byte != b'\'',
-                _ => matches!(machine.secret.step(&mut self.state, byte), Step::Alive | Step::Match),
+                _ => matches!(
+                    machine.secret.step(&mut self.state, byte),
+                    Step::Alive | Step::Match | Step::Sure
+                ),
             };
         if !goes_on {
             spans.push(Span { start: self.start, end: at, rule: self.rule });

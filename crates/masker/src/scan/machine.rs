@@ -39,6 +39,9 @@ pub(crate) struct Dfa {
     dfa: dense::DFA<Vec<u32>>,
     /// Indexed by state: a match state from which every byte is a dead end.
     terminal: Vec<bool>,
+    /// Indexed by state: whatever comes next, a match ends here and nothing goes on. Empty where there is no such
+    /// state.
+    sure: Vec<bool>,
     stride2: usize,
 }
 
@@ -51,6 +54,8 @@ pub(crate) enum Step {
     Match,
     /// A match ended before this byte, and this byte was not a part of anything longer.
     Last,
+    /// A match ends with this byte, whatever comes next, and nothing can go on.
+    Sure,
     /// Nothing can match any more.
     Dead,
 }
@@ -77,13 +82,35 @@ impl Dfa {
                 }
             })?;
         let stride2 = dfa.stride2();
-        let mut this = Self { dfa, terminal: Vec::new(), stride2 };
-        this.find_terminal_states();
+        let mut this = Self { dfa, terminal: Vec::new(), sure: Vec::new(), stride2 };
+        let states = this.find_terminal_states();
+        this.find_sure_states(&states);
         Ok(this)
     }
 
+    /// Marks the states that a match is bound to follow. Matches are reported one byte late; this makes up for it.
+    fn find_sure_states(&mut self, states: &[StateID]) {
+        let mut sure = vec![false; self.terminal.len()];
+        for state in states {
+            let ends = self.matches_at_end(*state)
+                && !self.dfa.is_match_state(*state)
+                && (0..=255).all(|byte| self.is_terminal(self.dfa.next_state(*state, byte)));
+            if let Some(slot) = sure.get_mut(state.as_usize() >> self.stride2) {
+                *slot = ends;
+            }
+        }
+        if sure.contains(&true) {
+            self.sure = sure;
+        }
+    }
+
+    fn is_terminal(&self, state: StateID) -> bool {
+        self.terminal.get(state.as_usize() >> self.stride2).copied().unwrap_or_default()
+    }
+
     /// Walks all reachable states and marks the match states that lead nowhere.
-    fn find_terminal_states(&mut self) {
+    fn find_terminal_states(&mut self) -> Vec<StateID> {
+        let mut states = Vec::new();
         let mut seen = vec![false; 1];
         let mut todo = Vec::new();
         for byte in std::iter::once(None).chain((0..=255).map(Some)) {
@@ -104,6 +131,7 @@ impl Dfa {
                 Some(seen) if !*seen => *seen = true,
                 _ => continue,
             }
+            states.push(state);
             let mut terminal = self.dfa.is_match_state(state);
             for byte in 0..=255u8 {
                 let next = self.dfa.next_state(state, byte);
@@ -118,6 +146,7 @@ impl Dfa {
                 *slot = terminal;
             }
         }
+        states
     }
 
     fn start_in(&self, anchored: Anchored, before: Option<u8>) -> Result<StateID, ()> {
@@ -132,16 +161,18 @@ impl Dfa {
     #[inline]
     pub(crate) fn step(&self, state: &mut StateID, byte: u8) -> Step {
         *state = self.dfa.next_state(*state, byte);
-        if !self.dfa.is_special_state(*state) { Step::Alive } else { self.special(*state) }
+        if self.dfa.is_special_state(*state) {
+            self.special(*state)
+        } else if !self.sure.is_empty() && self.sure.get(state.as_usize() >> self.stride2) == Some(&true) {
+            Step::Sure
+        } else {
+            Step::Alive
+        }
     }
 
     fn special(&self, state: StateID) -> Step {
         if self.dfa.is_match_state(state) {
-            if self.terminal.get(state.as_usize() >> self.stride2).copied().unwrap_or_default() {
-                Step::Last
-            } else {
-                Step::Match
-            }
+            if self.is_terminal(state) { Step::Last } else { Step::Match }
         } else if self.dfa.is_dead_state(state) || self.dfa.is_quit_state(state) {
             Step::Dead
         } else {
@@ -155,7 +186,7 @@ impl Dfa {
     }
 
     fn memory(&self) -> usize {
-        self.dfa.memory_usage() + self.terminal.len()
+        self.dfa.memory_usage() + self.terminal.len() + self.sure.len()
     }
 }
 
