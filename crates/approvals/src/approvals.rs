@@ -6,12 +6,13 @@ use std::sync::{Arc, PoisonError, RwLock};
 use std::time::Duration;
 
 use gatewayd_core::{Claim, Clock, Event, EventKind, Identity, Journal, Redact, RequestId, Timestamp};
-use tokio::sync::{Mutex, OnceCell, Semaphore, watch};
+use tokio::sync::{Mutex, OnceCell, watch};
 
 use crate::config::{Config, Requirement, check_requirements};
 use crate::diff;
 use crate::digest::RequestDigest;
 use crate::error::{Error, Refused};
+use crate::places::Places;
 use crate::preview::printable;
 use crate::record::Record;
 use crate::state::{State, Step, Use, Verdict};
@@ -43,7 +44,7 @@ pub(crate) struct Inner {
     /// Counts changes made by this process.
     pub(crate) changes: watch::Sender<u64>,
     pub(crate) stopping: watch::Sender<bool>,
-    pub(crate) places: Arc<Semaphore>,
+    pub(crate) places: Places,
     recovered: OnceCell<()>,
 }
 
@@ -74,7 +75,7 @@ impl Approvals {
         let store = Store::open(path)?;
         Ok(Self(Arc::new(Inner {
             requirements: RwLock::new(Arc::new(config.requirements.clone())),
-            places: Arc::new(Semaphore::new(config.max_held)),
+            places: Places::new(config.max_held, config.max_held_per_caller),
             config,
             clock,
             redact,
@@ -146,7 +147,7 @@ impl Approvals {
     /// Requests held right now.
     #[must_use]
     pub fn held(&self) -> usize {
-        self.0.config.max_held.saturating_sub(self.0.places.available_permits())
+        self.0.places.taken()
     }
 
     /// True if some requirement in force asks a group of this person.

@@ -19,6 +19,8 @@ pub struct Config {
     pub public_url: String,
     /// Requests held at once, over all requirements; the next is refused with `429`.
     pub max_held: usize,
+    /// Requests of one caller held at once.
+    pub max_held_per_caller: usize,
     /// Undecided approvals of one caller; the next is refused with `429`.
     pub max_pending_per_caller: u32,
     /// Undecided approvals in all; the next is refused with `429`.
@@ -47,6 +49,7 @@ impl Default for Config {
             requirements: BTreeMap::new(),
             public_url: "http://127.0.0.1:8081".to_owned(),
             max_held: 256,
+            max_held_per_caller: 32,
             max_pending_per_caller: 32,
             max_pending: 1000,
             body_limit: 64 << 20,
@@ -133,7 +136,7 @@ impl Config {
         let fail = |key, problem: &str, remedy: &str| {
             Err(Error::Config { key, problem: problem.to_owned(), remedy: remedy.to_owned() })
         };
-        if self.max_held == 0 {
+        if self.max_held == 0 || self.max_held_per_caller == 0 {
             return fail("max_held", "is 0, so no request could ever wait", "write at least 1");
         }
         if self.poll.is_zero() {

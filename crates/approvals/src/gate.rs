@@ -107,7 +107,7 @@ async fn agreed(
         return Err(shutting_down());
     }
     // Kept while the request waits: it bounds held sockets, memory and disk at once.
-    let Ok(_place) = approvals.0.places.try_acquire() else {
+    let Some(_place) = approvals.0.places.take(&facts.identity) else {
         let message = "too many requests wait for approval; send this one again later";
         return Err(Box::new(Refusal::new(RefusalCode::TooManyRequests, message).retry_after(SOON)));
     };

@@ -1,4 +1,119 @@
 //! A request that policy marks waits until enough people agree to exactly that request, and then passes once.
+//!
+//! [`ApprovalsLayer`] sits behind policy. Where the `Decision` says approve, it takes the request's body, names the
+//! request by a digest of everything that makes it this request, and puts it before people. The caller's
+//! connection is held for a while; if nobody decides in that time, the answer is `403 approval_pending`, and the
+//! same request sent again by the same caller attaches to the same approval.
+//!
+//! ```
+//! use std::collections::BTreeMap;
+//! use std::sync::Arc;
+//! use std::time::Duration;
+//!
+//! use gatewayd_approvals::{Approvals, ApprovalsLayer, Config, Filter, Requirement, Seats, State, Verdict};
+//! use gatewayd_core::{
+//!     Action, Body, Decision, Dialect, Effect, Identity, IdentityKind, NullJournal, Operation, SystemClock, UpstreamName,
+//! };
+//! use http::{Request, Response};
+//! use tower::{Layer as _, ServiceExt as _, service_fn};
+//! # use bytes::Bytes;
+//! # use gatewayd_core::{Redact, RedactStream};
+//! # struct Plain;
+//! # impl Redact for Plain {
+//! #     fn start(&self, _: Option<&str>) -> Box<dyn RedactStream> { Box::new(Self) }
+//! # }
+//! # impl RedactStream for Plain {
+//! #     fn push(&mut self, chunk: &[u8]) -> Result<Bytes, String> { Ok(Bytes::copy_from_slice(chunk)) }
+//! #     fn finish(&mut self) -> Result<Bytes, String> { Ok(Bytes::new()) }
+//! # }
+//! # let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+//! # runtime.block_on(async {
+//! # let folder = tempfile::tempdir()?;
+//! # let path = folder.path().join("approvals.db");
+//! # let mask = Arc::new(Plain);
+//! // Two different people, one of each group. (A short `hold`, so that this example ends.)
+//! let mut two_people = Requirement::all_of(vec![Seats::new("ml-leads", 1), Seats::new("security", 1)]);
+//! two_people.hold = Duration::from_millis(10);
+//! let config = Config {
+//!     requirements: BTreeMap::from([("two-people".to_owned(), two_people)]),
+//!     ..Config::default()
+//! };
+//! let approvals = Approvals::open(&path, config, Arc::new(NullJournal), mask, Arc::new(SystemClock))?;
+//!
+//! let person = |subject: &str, group: &str| Identity {
+//!     kind: IdentityKind::Oidc,
+//!     issuer: "https://id.example".into(),
+//!     subject: subject.into(),
+//!     name: None,
+//!     groups: [group.into()].into(),
+//!     expires: None,
+//! };
+//! // What the controls further out have found.
+//! let request = || {
+//!     let mut request = Request::post("/v1/fine_tuning/jobs").body(Body::from(r#"{"epochs": 3}"#)).unwrap();
+//!     request.extensions_mut().insert(person("alice", "ml-eng"));
+//!     request.extensions_mut().insert(UpstreamName("llama".into()));
+//!     request.extensions_mut().insert(Operation {
+//!         dialect: Dialect::OpenAi,
+//!         action: Action::Train,
+//!         model: None,
+//!         streaming: false,
+//!         route: "/v1/fine_tuning/jobs".into(),
+//!     });
+//!     request.extensions_mut().insert(Decision {
+//!         effect: Effect::Approve,
+//!         rule: "training-needs-approval".into(),
+//!         policy_version: "1".into(),
+//!         approval: Some("two-people".into()),
+//!     });
+//!     request
+//! };
+//! let upstream = service_fn(|_: Request<Body>| async { Ok::<_, std::convert::Infallible>(Response::new(Body::empty())) });
+//! let service = ApprovalsLayer::new(approvals.clone()).layer(upstream);
+//!
+//! assert_eq!(service.clone().oneshot(request()).await?.status(), 403); // approval_pending
+//! let waiting = approvals.list(&Filter { states: vec![State::Pending], ..Filter::default() }).await?;
+//! let id = &waiting[0].id;
+//! approvals.vote(id, &person("bob", "ml-leads"), Verdict::Approve, "go ahead").await?;
+//! approvals.vote(id, &person("carol", "security"), Verdict::Approve, "").await?;
+//! assert_eq!(service.clone().oneshot(request()).await?.status(), 200); // that request, once
+//! assert_eq!(service.oneshot(request()).await?.status(), 403); // asks anew
+//! # Ok::<(), Box<dyn std::error::Error>>(())
+//! # })?;
+//! # Ok::<(), Box<dyn std::error::Error>>(())
+//! ```
+//!
+//! # What an approval is bound to
+//!
+//! Method, path and query, `Content-Type` and `Content-Encoding`, the operation (dialect, action, model, streaming,
+//! route), the upstream, the caller (issuer and subject), the rule and the policy's version, and every byte of the body.
+//! Anything else is another request. Request trailers are dropped. A multipart body whose client draws a new
+//! boundary each time is another request each time: hold it long enough, or ask before the upload.
+//!
+//! # States
+//!
+//! ```text
+//! pending --> approved --> consumed
+//!    |           |-------> indeterminate
+//!    |           '-------> expired | cancelled
+//!    '------> denied | expired | cancelled
+//! ```
+//!
+//! While a request passes, the approval is approved and *in use*; a second one gets `409 approval_consumed` with
+//! `x-should-retry: false`. With a `Trail` on the request the use is a claim that the recorder makes in the
+//! transaction of the request's intent, and the journal is asked afterwards, or after a crash, whether it was made.
+//! Without one this store alone knows, and what is in doubt becomes [`State::Indeterminate`]. Nothing is ever sent again
+//! by the gateway itself.
+//!
+//! # Who decides
+//!
+//! A [`Requirement`] names groups and how many distinct people of each; alternatives are possible. A person takes one
+//! seat, whatever their groups, and groups count as they are when the vote is cast. Nobody votes on their own
+//! request, and nobody votes twice: two identities are taken for one person if issuer and subject are the same, or the
+//! subject alone, or the name. Tokens of programs do not vote unless a requirement says so.
+//!
+//! Votes are recorded in the journal before they count. If the process dies in between, the journal holds a vote
+//! that did not count, and the person votes again.
 #![forbid(unsafe_code)]
 
 mod approvals;
@@ -11,6 +126,7 @@ mod hold;
 mod layer;
 mod passing;
 mod person;
+mod places;
 mod preview;
 mod quorum;
 mod record;
@@ -29,3 +145,8 @@ pub use layer::{ApprovalsFuture, ApprovalsLayer, ApprovalsService};
 pub use preview::Preview;
 pub use state::{State, Verdict, Vote};
 pub use view::{Before, BodyView, View};
+
+/// The examples of the README compile.
+#[cfg(doctest)]
+#[doc = include_str!("../README.md")]
+struct Readme;

@@ -8,7 +8,7 @@ use gatewayd_policy::{Config, Policy, RuleEffect, RuleSpec};
 
 fn rules(count: usize) -> Config {
     let rule = |index: usize| {
-        let effect = if index % 10 == 0 { RuleEffect::Deny } else { RuleEffect::Allow };
+        let effect = if index.is_multiple_of(10) { RuleEffect::Deny } else { RuleEffect::Allow };
         let mut rule = RuleSpec::new(format!("rule-{index}"), effect);
         rule.groups = Some(vec![format!("group-{index}")]);
         rule.actions = Some(vec!["infer".to_owned(), "embed".to_owned()]);

@@ -107,3 +107,8 @@ pub use layer::{PolicyFuture, PolicyHandle, PolicyLayer, PolicyService};
 pub use model::normalise_model;
 pub use spec::{CedarFile, Config, RuleEffect, RuleSpec};
 pub use table::{Case, CaseResult, TestTable};
+
+/// The examples of the README compile.
+#[cfg(doctest)]
+#[doc = include_str!("../README.md")]
+struct Readme;

@@ -218,6 +218,24 @@ async fn limits_hold() {
 }
 
 #[tokio::test]
+async fn one_caller_cannot_take_every_place() {
+    let world = World::with(|config| config.max_held_per_caller = 2);
+    let held = [world.start(ask("two-people", "{}")), world.start(ask("two-people", "{}"))];
+    while world.approvals.held() < 2 {
+        tokio::time::sleep(Duration::from_millis(5)).await;
+    }
+    assert_eq!(world.send(ask("quick", "{}")).await.code(), "429 too_many_requests");
+    let mut other = Ask::new("quick", "{}");
+    other.identity = Some(person("dave", &["ml-eng"]));
+    assert_eq!(world.send(other.request()).await.code(), "403 approval_pending");
+    for one in held {
+        one.abort();
+        let _aborted = one.await;
+    }
+    assert_eq!(world.send(ask("quick", "{}")).await.code(), "403 approval_pending", "places are given back");
+}
+
+#[tokio::test]
 async fn a_large_body_waits_on_disk_and_arrives_whole() {
     let folder = tempfile::tempdir().unwrap();
     let spool = folder.path().to_owned();
