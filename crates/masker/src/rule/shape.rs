@@ -40,17 +40,9 @@ pub(super) fn kinds(value: &[u8]) -> usize {
         + has(|byte| !byte.is_ascii_alphanumeric())
 }
 
-/// Whether a value is words of one case with single signs between them: `www-data`, `SOME_NAME`, `x.y.z`.
+/// Whether a value is words with single signs between them: `www-data`, `SOME_NAME`, `x.y.z`, `challengePassword`.
 pub(super) fn name(value: &[u8]) -> bool {
-    let plain = |part: &[u8]| {
-        part.iter().all(u8::is_ascii_lowercase)
-            || part.iter().all(u8::is_ascii_uppercase)
-            || (part.first().is_some_and(u8::is_ascii_uppercase)
-                && part.iter().skip(1).all(u8::is_ascii_lowercase))
-    };
-    value
-        .split(|&b| b != b'!' && b.is_ascii_punctuation())
-        .all(|part| !part.is_empty() && plain(part) && is_word(part))
+    value.split(|&b| b != b'!' && b.is_ascii_punctuation()).all(|part| !part.is_empty() && is_word(part))
 }
 
 /// Whether the first segment of a compact JWS or JWE is a JSON object that names an algorithm.
@@ -83,7 +75,8 @@ pub(super) fn basic_credentials(value: &[u8]) -> bool {
     }
 }
 
-fn decode(value: &[u8]) -> Result<Vec<u8>, base64::DecodeError> {
+/// Decodes base64 of either alphabet.
+pub(super) fn decode(value: &[u8]) -> Result<Vec<u8>, base64::DecodeError> {
     if value.iter().any(|&b| b == b'-' || b == b'_') {
         URL_SAFE.decode(value)
     } else {
@@ -143,8 +136,6 @@ const WORDS: &[&[u8]] = &[
     b"string",
     b"password",
     b"passwd",
-    b"secret",
-    b"token",
     b"username",
     b"user",
     b"pass",
@@ -171,6 +162,7 @@ pub(super) fn placeholder(value: &[u8]) -> bool {
     let template = (first == b'{' && value.ends_with(b"}")) || (first == b'%' && value.ends_with(b"%"));
     variable
         || template
+        || value.starts_with(b"arn:")
         || value.ends_with(b"...")
         || STAND_INS.iter().any(|word| contains_ignoring_case(value, word))
 }
@@ -210,7 +202,8 @@ pub(super) fn reference(value: &[u8]) -> bool {
         value.iter().any(|b| matches!(b, b'(' | b'[')) && value.iter().any(|b| matches!(b, b')' | b']'));
     let path = value.contains(&b'.') && value.split(|&b| b == b'.').all(is_name);
     let snake = value.contains(&b'_') && value.split(|&b| b == b'_').all(is_name);
-    bracketed || path || snake
+    let called = value.iter().all(u8::is_ascii_alphabetic) && contains_ignoring_case(value, b"password");
+    bracketed || path || snake || called
 }
 
 fn is_name(part: &[u8]) -> bool {
@@ -234,7 +227,17 @@ pub(super) fn code(value: &[u8]) -> bool {
         return true;
     }
     // `kVK_Return.u16`, `x64-uwp`: mostly words, the digits stand alone or at a word's end.
-    segments().count() > 1 && segments().all(|part| is_word(trim_digits(part)))
+    if segments().count() > 1 && segments().all(|part| is_word(trim_digits(part))) {
+        return true;
+    }
+    // `Ed25519PublicKey`, `win32api.RegEnumKey`: short, all words once a number or two are taken out.
+    let letters = || value.split(|b| !b.is_ascii_alphabetic()).filter(|part| !part.is_empty());
+    let numbers = value.split(|b| !b.is_ascii_digit()).filter(|part| !part.is_empty()).count();
+    value.len() < 24
+        && numbers < 3
+        && letters().count() > 1
+        && letters().all(is_word)
+        && letters().any(|part| part.len() > 5)
 }
 
 fn trim_digits(mut part: &[u8]) -> &[u8] {
@@ -246,16 +249,46 @@ fn trim_digits(mut part: &[u8]) -> &[u8] {
     part
 }
 
-/// Letters only, in the cases that words have (`word`, `Word`, `WORD`, `camelCase` with few humps), with the vowels
-/// that words have.
+/// Letters only, in the cases that words and names have (`word`, `Word`, `WORD`, `someName`, `HTTPServer`), each
+/// long part with a vowel and without long rows of consonants.
 fn is_word(part: &[u8]) -> bool {
     if !part.iter().all(u8::is_ascii_alphabetic) {
         return false;
     }
-    let hump = |pair: &&[u8]| matches!(pair, [a, b] if a.is_ascii_lowercase() && b.is_ascii_uppercase());
-    let humps = part.windows(2).filter(hump).count();
-    let consonants = part.split(|b| b"aeiouyAEIOUY".contains(b)).map(<[u8]>::len).max().unwrap_or_default();
-    humps * 3 <= part.len() + 1 && (part.len() < 6 || consonants < 5)
+    if part.len() < 6 {
+        return true;
+    }
+    let (mut rest, mut parts) = (part, 0);
+    while !rest.is_empty() {
+        let (head, tail) = rest.split_at(hump(rest));
+        if !is_sayable(head) {
+            return false;
+        }
+        rest = tail;
+        parts += 1;
+    }
+    parts * 5 <= part.len() + 5
+}
+
+/// How long the first part of a name in camel case is: `some|Name`, `HTTP|Server`, `Name`.
+fn hump(name: &[u8]) -> usize {
+    let capitals = name.iter().take_while(|b| b.is_ascii_uppercase()).count();
+    let small = name.iter().skip(capitals).take_while(|b| b.is_ascii_lowercase()).count();
+    match (capitals, small) {
+        (0 | 1, _) => capitals + small,
+        (_, 0) => capitals,
+        // The last capital begins the next part.
+        _ => capitals - 1,
+    }
+}
+
+/// An abbreviation in capitals, or a word with a vowel and no long row of consonants.
+fn is_sayable(word: &[u8]) -> bool {
+    let rows = || word.split(|b| b"aeiouyAEIOUY".contains(b)).map(<[u8]>::len);
+    let longest = rows().max().unwrap_or_default();
+    word.len() < 4
+        || (longest < 5 && longest < word.len())
+        || (word.len() < 7 && word.iter().all(u8::is_ascii_uppercase))
 }
 
 #[cfg(test)]

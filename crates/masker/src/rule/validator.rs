@@ -30,6 +30,8 @@ pub(super) enum Validator {
     JwtHeader,
     /// `base64-structure`: decodes as base64 to text that opens a JSON object.
     Base64Json,
+    /// `base64`: decodes as base64 of full length.
+    Base64,
     /// `basic-credentials`: base64 of `name:password`.
     BasicCredentials,
     /// `not-placeholder`: not a stand-in such as `changeme`, `xxxx` or `${VALUE}`.
@@ -52,7 +54,7 @@ pub(super) enum Validator {
 }
 
 /// The names of all checks, for messages.
-const NAMES: &str = "entropy:N, digits:N, github-crc32, npm-crc32, pypi-macaroon, jwt-header, base64-structure, \
+const NAMES: &str = "entropy:N, digits:N, github-crc32, npm-crc32, pypi-macaroon, jwt-header, base64, base64-structure, \
                      basic-credentials, not-placeholder, not-code, not-reference, not-sample, not-hex, no-space, not-name, mixed";
 
 impl Validator {
@@ -78,6 +80,7 @@ impl Validator {
             "pypi-macaroon" => Self::PypiMacaroon,
             "jwt-header" => Self::JwtHeader,
             "base64-structure" => Self::Base64Json,
+            "base64" => Self::Base64,
             "basic-credentials" => Self::BasicCredentials,
             "not-placeholder" => Self::NotPlaceholder,
             "not-code" => Self::NotCode,
@@ -100,6 +103,7 @@ impl Validator {
             Self::PypiMacaroon => plausible(checksum::pypi_macaroon(value)),
             Self::JwtHeader => plausible(shape::jwt_header(value)),
             Self::Base64Json => plausible(shape::base64_json(value)),
+            Self::Base64 => plausible(value.len().is_multiple_of(4) && shape::decode(value).is_ok()),
             Self::BasicCredentials => plausible(shape::basic_credentials(value)),
             Self::NotPlaceholder => plausible(!shape::placeholder(value)),
             Self::NotCode => plausible(!shape::code(value)),
