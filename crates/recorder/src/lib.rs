@@ -32,6 +32,7 @@ mod store;
 mod tiles;
 mod track;
 mod tree;
+pub mod verify;
 mod view;
 
 pub use config::{Config, Durability};

@@ -80,10 +80,19 @@ pub(crate) struct Block<'a> {
     pub(crate) sealed: &'a [u8],
     /// All bytes of the block, as they count into the digest of a session.
     pub(crate) bytes: &'a [u8],
+    crc: u32,
 }
 
 /// Takes the next block off the front. `None`: what stands there is no whole, intact block.
 pub(crate) fn next_block<'a>(rest: &mut &'a [u8]) -> Option<Block<'a>> {
+    let mut after = *rest;
+    let block = next_frame(&mut after)?;
+    block.is_intact().then(|| *rest = after)?;
+    Some(block)
+}
+
+/// As [`next_block`], without looking at the checksum: for whoever checks a digest anyway.
+pub(crate) fn next_frame<'a>(rest: &mut &'a [u8]) -> Option<Block<'a>> {
     let all = *rest;
     let mut from = Decoder(all);
     let [marker, flags] = from.array().ok()?;
@@ -96,17 +105,21 @@ pub(crate) fn next_block<'a>(rest: &mut &'a [u8]) -> Option<Block<'a>> {
     let aad = all.get(..all.len() - from.0.len())?;
     let crc = u32::from_be_bytes(from.array().ok()?);
     let sealed = from.take(usize::try_from(len).ok()?).ok()?;
-    let mut hasher = crc32fast::Hasher::new();
-    hasher.update(aad);
-    hasher.update(sealed);
-    if hasher.finalize() != crc {
-        return None;
-    }
     let bytes = all.get(..all.len() - from.0.len())?;
     *rest = from.0;
     let way = if flags & 1 == 1 { Way::Response } else { Way::Request };
     let head = BlockHead { way, compressed: flags & 2 != 0, chained: flags & 4 != 0, id, number };
-    Some(Block { head, aad, sealed, bytes })
+    Some(Block { head, aad, sealed, bytes, crc })
+}
+
+impl Block<'_> {
+    /// True if the checksum holds.
+    pub(crate) fn is_intact(&self) -> bool {
+        let mut hasher = crc32fast::Hasher::new();
+        hasher.update(self.aad);
+        hasher.update(self.sealed);
+        hasher.finalize() == self.crc
+    }
 }
 
 /// Where the segments of a log are.
@@ -119,6 +132,11 @@ pub(crate) struct Segment {
 }
 
 impl Segment {
+    /// How many bytes.
+    pub(crate) fn len(&self) -> u64 {
+        self.bytes.len() as u64
+    }
+
     /// The blocks' bytes; `None` if the head is not that of the segment.
     pub(crate) fn blocks(&self, number: u64) -> Option<&[u8]> {
         let rest = self.bytes.strip_prefix(MAGIC.as_slice())?;

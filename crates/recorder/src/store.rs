@@ -189,7 +189,7 @@ impl Store {
         let changed = self
             .conn
             .prepare_cached(
-                "UPDATE sessions SET outcome = ?2, masks = ?3 WHERE number = ?1 AND outcome IS NULL",
+                "UPDATE sessions SET outcome = ?2, masks = CASE WHEN erased IS NULL THEN ?3 END WHERE number = ?1 AND outcome IS NULL",
             )?
             .execute(params![row_id(number), row_id(outcome), masks])?;
         if changed == 1 { Ok(()) } else { Err(Error::Damaged(format!("session {number} is closed twice"))) }

@@ -1,0 +1,132 @@
+//! The sealed bodies: is each the one that an entry commits to?
+
+use std::collections::{HashMap, HashSet};
+
+use aws_lc_rs::digest::{Context, SHA256};
+
+use super::log::{Expected, Log};
+use super::report::{Damage, Report};
+use crate::codec;
+use crate::error::Error;
+use crate::segment::{Block, Segments, Way, next_frame};
+
+/// A body that was found in part.
+struct Partial {
+    next: u64,
+    hash: Context,
+    first: u64,
+    in_order: bool,
+}
+
+pub(super) fn check(segments: &Segments, log: Log, report: &mut Report) -> Result<(), Error> {
+    let Log { bodies: mut expected, dropped, .. } = log;
+    let mut partial: HashMap<([u8; 16], Way), Partial> = HashMap::new();
+    let mut whole = HashSet::new();
+    let mut unclaimed = 0_u64;
+    let mut there = Vec::new();
+    for number in segments.numbers()? {
+        there.push(number);
+        let segment = segments.read(number)?;
+        report.body_bytes += segment.len();
+        let Some(mut rest) = segment.blocks(number) else {
+            if segment.len() > 0 {
+                report.find(
+                    Damage::SegmentMissing,
+                    None,
+                    format!("segment {number} does not begin as a segment does"),
+                );
+            }
+            continue;
+        };
+        while let Some(block) = next_frame(&mut rest) {
+            let key = (block.head.id, block.head.way);
+            if expected.contains_key(&key) {
+                if take_in(&mut expected, &mut partial, &block, number, report) {
+                    whole.insert(key);
+                }
+            } else if whole.contains(&key) {
+                report.find(
+                    Damage::BodyAltered,
+                    None,
+                    format!("segment {number} has a block too many of a {}", name(key.1)),
+                );
+            } else if block.is_intact() {
+                unclaimed += block.bytes.len() as u64;
+            } else {
+                rest = block.bytes;
+                break;
+            }
+        }
+        unclaimed += rest.len() as u64;
+    }
+    let mut gone = 0_u64;
+    let mut missing: Vec<_> = expected.into_iter().collect();
+    missing.sort_by_key(|(_, expected)| expected.entry);
+    for ((_, way), Expected { entry, stored }) in missing {
+        let range = stored.first_segment..=stored.last_segment;
+        if range.clone().any(|n| dropped.contains(&n)) {
+            gone += 1;
+            continue;
+        }
+        let lost = range.into_iter().find(|n| !there.contains(n));
+        let detail = match lost {
+            Some(n) => format!("segment {n} is missing, which holds the {} of entry {entry}", name(way)),
+            None => format!("the {} of entry {entry} is not whole", name(way)),
+        };
+        let damage = if lost.is_some() { Damage::SegmentMissing } else { Damage::BodyMissing };
+        report.find(damage, entry, detail);
+    }
+    for number in dropped.iter().filter(|n| there.contains(n)) {
+        report.unproven(format!("segment {number} is declared as dropped but still there"));
+    }
+    if gone > 0 {
+        report.unproven(format!("{gone} bodies were dropped by retention, as the log declares"));
+    }
+    if unclaimed > 0 {
+        report.unproven(format!(
+            "{unclaimed} bytes in segments that no entry speaks of: open requests, or torn ends"
+        ));
+    }
+    Ok(())
+}
+
+/// Adds a block to its body; a whole body is compared and done with, and that is the answer.
+fn take_in(
+    expected: &mut HashMap<([u8; 16], Way), Expected>,
+    partial: &mut HashMap<([u8; 16], Way), Partial>,
+    block: &Block<'_>,
+    segment: u64,
+    report: &mut Report,
+) -> bool {
+    let key = (block.head.id, block.head.way);
+    let body = partial.entry(key).or_insert_with(|| Partial {
+        next: 0,
+        hash: Context::new(&SHA256),
+        first: segment,
+        in_order: true,
+    });
+    body.in_order &= block.head.number == body.next;
+    body.next += 1;
+    body.hash.update(block.bytes);
+    let whole = expected.get(&key).is_some_and(|expected| expected.stored.blocks == body.next);
+    if !whole {
+        return false;
+    }
+    let (Some(Expected { entry, stored }), Some(body)) = (expected.remove(&key), partial.remove(&key)) else {
+        return false;
+    };
+    report.bodies += 1;
+    let in_place = (body.first, segment) == (stored.first_segment, stored.last_segment);
+    if !body.in_order || !in_place || codec::finish(body.hash) != stored.digest {
+        let detail = format!("the {} of entry {entry} is not the one that was recorded", name(key.1));
+        report.find(Damage::BodyAltered, entry, detail);
+    }
+    true
+}
+
+fn name(way: Way) -> &'static str {
+    match way {
+        Way::Request => "request body",
+        Way::Response => "response body",
+    }
+}

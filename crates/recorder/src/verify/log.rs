@@ -1,0 +1,341 @@
+//! The entries: are they all there, are they those that were signed, do the rules of sessions hold?
+
+use std::collections::{BTreeMap, HashMap, HashSet};
+
+use rusqlite::Connection;
+
+use super::report::{Damage, Report};
+use crate::codec::Digest;
+use crate::error::Error;
+use crate::leaf::{Bodies, GapReason, Key, KeyRole, Kind, Leaf, Outcome, Scope, Stored};
+use crate::note::{Checkpoint, PublicKey};
+use crate::segment::Way;
+use crate::store::index;
+use crate::tree::{FullTile, TILE, Tree, leaf_hash};
+
+/// Checkpoints beside those in the database.
+pub(super) struct Notes<'a> {
+    pub(super) published: Option<String>,
+    pub(super) pinned: Option<&'a str>,
+}
+
+/// Where a checkpoint came from.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Source {
+    Database,
+    File,
+    Pin,
+}
+
+/// A body that an entry commits to.
+pub(super) struct Expected {
+    pub(super) entry: u64,
+    pub(super) stored: Stored,
+}
+
+/// What the entries say, for the checks that follow.
+#[derive(Default)]
+pub(super) struct Log {
+    /// What each entry is, for those that have a row elsewhere.
+    pub(super) rows: Vec<RowOf>,
+    pub(super) bodies: HashMap<([u8; 16], Way), Expected>,
+    /// Erasures of sessions: how many and the digest of their numbers.
+    pub(super) erasures: HashMap<u64, (u64, Digest)>,
+    pub(super) dropped: HashSet<u64>,
+    /// Outcome of each closed session, by the index of its intent.
+    pub(super) outcome_of: HashMap<u64, u64>,
+    pub(super) claims: HashMap<[u8; 16], u64>,
+}
+
+/// Which row belongs to an entry.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum RowOf {
+    None,
+    Session,
+    Event,
+}
+
+/// The state of the pass over the entries.
+struct Pass<'a> {
+    key: &'a PublicKey,
+    log: Log,
+    tree: Tree,
+    /// Requests that have an intent and no outcome yet.
+    open: HashMap<u64, [u8; 16]>,
+    gaps: u64,
+    lost: u64,
+}
+
+pub(super) fn check(
+    conn: &Connection,
+    key: &PublicKey,
+    notes: &Notes<'_>,
+    report: &mut Report,
+) -> Result<Log, Error> {
+    let heads = heads(conn, key, notes, report)?;
+    let mut pass =
+        Pass { key, log: Log::default(), tree: Tree::default(), open: HashMap::new(), gaps: 0, lost: 0 };
+    compare(&heads, &pass.tree, report);
+    let mut query = conn.prepare("SELECT idx, data FROM leaves ORDER BY idx")?;
+    let mut rows = query.query([])?;
+    let mut full = Vec::new();
+    while let Some(row) = rows.next()? {
+        let at = pass.tree.size();
+        if row.get_ref(0)?.as_i64().map(index).ok() != Some(at) {
+            report.find(Damage::EntryMissing, at, format!("entry {at} is missing"));
+            // Nothing after a hole can be compared with a signature.
+            break;
+        }
+        let Ok(bytes) = row.get_ref(1)?.as_blob() else {
+            report.find(Damage::EntryMalformed, at, format!("entry {at} is no entry"));
+            break;
+        };
+        pass.tree.push(leaf_hash(bytes), &mut full);
+        pass.entry(at, bytes, report);
+        for tile in full.drain(..) {
+            compare_tile(conn, &tile, report)?;
+        }
+        compare(&heads, &pass.tree, report);
+    }
+    pass.finish(conn, &heads, report)
+}
+
+/// All checkpoints whose signature holds, by size.
+fn heads(
+    conn: &Connection,
+    key: &PublicKey,
+    notes: &Notes<'_>,
+    report: &mut Report,
+) -> Result<BTreeMap<u64, Vec<(Source, Digest)>>, Error> {
+    let mut heads: BTreeMap<u64, Vec<(Source, Digest)>> = BTreeMap::new();
+    let mut add = |source, opened: Checkpoint| {
+        heads.entry(opened.size).or_default().push((source, opened.root));
+    };
+    if let Some(pinned) = notes.pinned {
+        // A pin that does not hold is not damage of the log but a wrong pin.
+        add(Source::Pin, key.open(pinned)?);
+    } else {
+        report.unproven(
+            "without a pinned checkpoint: that no older valid state was put back, and that the key's holder did not write the log anew"
+                .into(),
+        );
+    }
+    match &notes.published {
+        None => report.find(Damage::BadCheckpoint, None, "the file `checkpoint` is missing"),
+        Some(note) => match key.open(note) {
+            Ok(opened) => add(Source::File, opened),
+            Err(error) => report.find(Damage::BadCheckpoint, None, format!("the file `checkpoint`: {error}")),
+        },
+    }
+    let mut query = conn.prepare("SELECT size, note FROM checkpoints ORDER BY size")?;
+    let mut rows = query.query([])?;
+    while let Some(row) = rows.next()? {
+        let size = row.get_ref(0)?.as_i64().map(index).unwrap_or(0);
+        let opened = row.get_ref(1)?.as_str().ok().map(|note| key.open(note));
+        match opened {
+            Some(Ok(opened)) if opened.size == size => add(Source::Database, opened),
+            Some(Err(error)) => {
+                report.find(Damage::BadCheckpoint, size, format!("the checkpoint of size {size}: {error}"))
+            }
+            _ => report.find(
+                Damage::BadCheckpoint,
+                size,
+                format!("the checkpoint of size {size} is of another size"),
+            ),
+        }
+    }
+    Ok(heads)
+}
+
+/// Compares the tree with the checkpoints of its size.
+fn compare(heads: &BTreeMap<u64, Vec<(Source, Digest)>>, tree: &Tree, report: &mut Report) {
+    let Some(of_size) = heads.get(&tree.size()) else { return };
+    let (size, root) = (tree.size(), tree.root());
+    for (source, expected) in of_size {
+        if *expected == root {
+            report.checkpoints += 1;
+            report.signed = report.signed.max(size);
+        } else if *source == Source::Pin {
+            let detail = format!("the first {size} entries are not those of the pinned checkpoint");
+            report.find(Damage::Forked, report.signed, detail);
+        } else {
+            let good = report.signed;
+            let detail =
+                format!("the entries {good} to {} are not those that were signed", size.saturating_sub(1));
+            report.find(Damage::TreeMismatch, good, detail);
+        }
+    }
+}
+
+/// Compares a full tile with the stored one: that tells which entry is damaged, not only that one is.
+fn compare_tile(conn: &Connection, tile: &FullTile, report: &mut Report) -> Result<(), Error> {
+    let mut query = conn.prepare_cached("SELECT data FROM tiles WHERE level = ?1 AND n = ?2")?;
+    let mut rows = query.query((tile.level, crate::store::row_id(tile.index)))?;
+    let stored = match rows.next()? {
+        Some(row) => row.get_ref(0)?.as_blob().map(<[u8]>::to_vec).unwrap_or_default(),
+        None => Vec::new(),
+    };
+    if stored != tile.hashes {
+        let same = stored.chunks(32).zip(tile.hashes.chunks(32)).take_while(|(a, b)| a == b).count();
+        let first = (tile.index * TILE as u64 + same as u64) << (8 * u32::from(tile.level));
+        let detail =
+            format!("entry {first}, or tile {}/{} that holds its hash, was changed", tile.level, tile.index);
+        report.find(Damage::TileMismatch, first, detail);
+    }
+    Ok(())
+}
+
+impl Pass<'_> {
+    fn entry(&mut self, at: u64, bytes: &[u8], report: &mut Report) {
+        let leaf = match Leaf::decode(bytes) {
+            Ok(leaf) => leaf,
+            Err(error) => {
+                self.log.rows.push(RowOf::None);
+                return report.find(
+                    Damage::EntryMalformed,
+                    at,
+                    format!("entry {at} cannot be read: {error}"),
+                );
+            }
+        };
+        let mut row = RowOf::None;
+        match leaf.kind {
+            Kind::Intent(intent) => {
+                row = RowOf::Session;
+                report.sessions += 1;
+                self.open.insert(at, intent.id);
+                for claim in &intent.claims {
+                    if let Some(first) = self.log.claims.insert(*claim, at) {
+                        let detail = format!("entries {first} and {at} use the same approval");
+                        report.find(Damage::ClaimReused, at, detail);
+                    }
+                }
+            }
+            Kind::Outcome(outcome) | Kind::Interruption(outcome) => self.outcome(at, &outcome, report),
+            Kind::Refusal(refused) => {
+                row = RowOf::Session;
+                report.sessions += 1;
+                self.expect(at, refused.id, &refused.bodies);
+            }
+            Kind::Event(_) | Kind::Hold(_) => row = RowOf::Event,
+            Kind::Gap(gap) => {
+                self.gaps += 1;
+                self.lost += gap.count;
+                if gap.reason == GapReason::RolledBack {
+                    let detail =
+                        format!("entry {at} says that {} entries were lost with the power", gap.count);
+                    report.unproven(detail);
+                }
+            }
+            Kind::Erasure(erasure) => {
+                if erasure.scope == Scope::Segment {
+                    self.log.dropped.insert(erasure.segment);
+                } else {
+                    row = RowOf::Event;
+                    self.log.erasures.insert(at, (erasure.sessions, erasure.list));
+                }
+            }
+            Kind::Key(key) => self.key(at, &key, report),
+            Kind::Start(_) => self.all_closed(at, "the start", report),
+            Kind::Stop => self.all_closed(at, "the end", report),
+        }
+        self.log.rows.push(row);
+    }
+
+    fn key(&self, at: u64, key: &Key, report: &mut Report) {
+        if key.role == KeyRole::Log && (at != 0 || key.key != *self.key.bytes()) {
+            report.find(
+                Damage::OtherKey,
+                at,
+                format!("entry {at} names another key than the one you verify with"),
+            );
+        }
+    }
+
+    fn outcome(&mut self, at: u64, outcome: &Outcome, report: &mut Report) {
+        match self.open.remove(&outcome.intent) {
+            Some(id) if id == outcome.id => {}
+            Some(_) => {
+                let detail =
+                    format!("entry {at} closes entry {}, which is of another request", outcome.intent);
+                report.find(Damage::OutcomeWithoutIntent, at, detail);
+            }
+            None if self.log.outcome_of.contains_key(&outcome.intent) => {
+                let detail =
+                    format!("entry {at} closes the request of entry {} a second time", outcome.intent);
+                report.find(Damage::OutcomeTwice, at, detail);
+            }
+            None => {
+                let detail = format!("entry {at} closes entry {}, which is no open request", outcome.intent);
+                report.find(Damage::OutcomeWithoutIntent, at, detail);
+            }
+        }
+        self.log.outcome_of.entry(outcome.intent).or_insert(at);
+        self.expect(at, outcome.id, &outcome.bodies);
+    }
+
+    fn expect(&mut self, entry: u64, id: [u8; 16], bodies: &Bodies) {
+        let ways = [(Way::Request, &bodies.request), (Way::Response, &bodies.response)];
+        for (way, stored) in ways {
+            if let Some(stored) = stored {
+                self.log.bodies.insert((id, way), Expected { entry, stored: stored.clone() });
+            }
+        }
+    }
+
+    fn all_closed(&mut self, at: u64, what: &str, report: &mut Report) {
+        let mut open: Vec<u64> = self.open.drain().map(|(entry, _)| entry).collect();
+        open.sort_unstable();
+        for entry in open {
+            let detail = format!(
+                "the request of entry {entry} has no outcome, although {what} (entry {at}) came after it"
+            );
+            report.find(Damage::OutcomeMissing, entry, detail);
+        }
+    }
+
+    fn finish(
+        self,
+        conn: &Connection,
+        heads: &BTreeMap<u64, Vec<(Source, Digest)>>,
+        report: &mut Report,
+    ) -> Result<Log, Error> {
+        let size = self.tree.size();
+        report.entries = size;
+        for (beyond, sources) in heads.range(size + 1..) {
+            for (source, _) in sources {
+                let (damage, whose) = match source {
+                    Source::Pin => (Damage::RolledBack, "pinned"),
+                    _ => (Damage::Truncated, "signed"),
+                };
+                report.find(
+                    damage,
+                    size,
+                    format!("there are {size} entries, but the {whose} checkpoint covers {beyond}"),
+                );
+            }
+        }
+        let tiles: i64 =
+            conn.query_row("SELECT count(*) FROM tiles WHERE level = 0", [], |row| row.get(0))?;
+        if index(tiles) > size / TILE as u64 {
+            report.find(Damage::Truncated, size, "there are tiles of entries that are not there");
+        }
+        if report.signed < size {
+            report.unproven(format!(
+                "entries {} to {}: no checkpoint covers them yet",
+                report.signed,
+                size - 1
+            ));
+        }
+        if !self.open.is_empty() {
+            report.unproven(format!("{} requests had not ended when the log was copied", self.open.len()));
+        }
+        if self.gaps > 0 {
+            report.unproven(format!(
+                "{} declared gaps: {} things were refused or lost unrecorded",
+                self.gaps, self.lost
+            ));
+        }
+        Ok(self.log)
+    }
+}

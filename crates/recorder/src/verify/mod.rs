@@ -1,0 +1,107 @@
+//! Verification without trust in whoever wrote the log: a copied directory and the public key are enough.
+//!
+//! ```no_run
+//! use gatewayd_recorder::PublicKey;
+//! use gatewayd_recorder::verify::{Options, verify};
+//!
+//! # fn main() -> Result<(), Box<dyn std::error::Error>> {
+//! let key = PublicKey::parse("gatewayd/5f3a+c74f20a3+AROOl...")?;
+//! let report = verify("copy-of-evidence", &Options { key: Some(key), ..Options::default() })?;
+//! print!("{report}");
+//! std::process::exit(i32::from(report.exit_code()));
+//! # }
+//! ```
+//!
+//! What the key alone proves: the entries are those that the key's holder signed, in that order, each body
+//! and each word is the one an entry commits to, and the rules of sessions hold. What it cannot prove: that
+//! no *older* valid state was put back, and that the key's holder did not write the whole log anew. A
+//! checkpoint that you kept from earlier, given as [`Options::pinned`], closes both for what it covers.
+
+mod bodies;
+mod log;
+mod report;
+mod words;
+
+use std::fs;
+use std::path::Path;
+
+pub use report::{Damage, Finding, Report};
+
+use crate::error::Error;
+use crate::note::PublicKey;
+use crate::publish::CHECKPOINT;
+use crate::segment::Segments;
+use crate::store;
+
+/// What to verify, and against what.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Options {
+    /// The log's public key. `None`: the one in the directory is taken, and the report says that it was not
+    /// compared with anything.
+    pub key: Option<PublicKey>,
+    /// A checkpoint of this log that was kept elsewhere.
+    pub pinned: Option<String>,
+    /// Check the stored bodies, too.
+    pub bodies: bool,
+    /// Check the words in the database (who, what, events) against the entries, too.
+    pub words: bool,
+}
+
+impl Default for Options {
+    fn default() -> Self {
+        Self { key: None, pinned: None, bodies: true, words: true }
+    }
+}
+
+/// Verifies the log in a directory. It writes nothing there.
+///
+/// # Errors
+/// If it cannot be checked at all: no database, a format of a later version, an unreadable key or pin.
+/// Damage is not an error but a [`Finding`].
+pub fn verify(dir: impl AsRef<Path>, options: &Options) -> Result<Report, Error> {
+    let dir = dir.as_ref();
+    // Read before the snapshot, so that the snapshot is never behind it.
+    let published = fs::read_to_string(dir.join(CHECKPOINT)).ok();
+    let mut report = Report::default();
+    match check(dir, options, published, &mut report) {
+        // What SQLite itself calls broken is damage, not a failure to look.
+        Err(Error::Database(rusqlite::Error::SqliteFailure(e, _)))
+            if matches!(e.code, rusqlite::ErrorCode::DatabaseCorrupt | rusqlite::ErrorCode::NotADatabase) =>
+        {
+            report.find(Damage::DatabaseCorrupt, None, format!("the database file is broken: {e}"));
+        }
+        other => other?,
+    }
+    report.settle();
+    Ok(report)
+}
+
+fn check(dir: &Path, options: &Options, published: Option<String>, report: &mut Report) -> Result<(), Error> {
+    let conn = store::open_read(dir)?;
+    conn.execute_batch("BEGIN")?;
+    let key = match &options.key {
+        Some(key) => key.clone(),
+        None => {
+            report.unproven("the public key was taken from the directory itself, not from you".into());
+            let path = dir.join("log.pub");
+            PublicKey::parse(&fs::read_to_string(&path).map_err(Error::file("read", &path))?)?
+        }
+    };
+    let notes = log::Notes { published, pinned: options.pinned.as_deref() };
+    let log = log::check(&conn, &key, &notes, report)?;
+    if options.words {
+        let state: String = conn.query_row("PRAGMA quick_check(1)", [], |row| row.get(0))?;
+        if state != "ok" {
+            report.find(Damage::DatabaseCorrupt, None, format!("the database file is broken: {state}"));
+        }
+        words::check(&conn, &log, report)?;
+    } else {
+        report.unproven("the words in the database were not compared with the entries".into());
+    }
+    if options.bodies {
+        bodies::check(&Segments::below(dir), log, report)?;
+    } else {
+        report.unproven("the stored bodies were not checked".into());
+    }
+    Ok(())
+}
