@@ -196,7 +196,7 @@ async fn a_storm_of_unknown_keys_causes_a_few_fetches_only() {
 async fn not_everybody_may_wait_for_a_slow_issuer() {
     let world = World::new();
     world.authn.load().await.unwrap();
-    world.idp.set_delay(Duration::from_secs(3));
+    world.idp.set_delay(Duration::from_secs(30));
     let token = world.idp.token("mallory").header("kid", "unknown").sign();
     let mut waiting: Vec<_> = (0..1024).map(|_| Box::pin(world.bearer(&token))).collect();
     for one in &mut waiting {
@@ -226,11 +226,11 @@ async fn a_caller_that_goes_away_does_not_stop_the_fetch() {
     let world = World::new();
     world.authn.load().await.unwrap();
     world.idp.add_key("k2", TestKeyKind::P256);
-    world.idp.set_delay(Duration::from_millis(50));
+    world.idp.set_delay(Duration::from_millis(300));
     let token = world.idp.token("alice").kid("k2").sign();
     let gone = tokio::time::timeout(Duration::from_millis(5), world.bearer(&token)).await;
     assert!(gone.is_err(), "the caller was gone before the keys were there");
-    tokio::time::sleep(Duration::from_millis(200)).await;
+    tokio::time::sleep(Duration::from_millis(900)).await;
     let before = world.idp.key_fetches();
     assert!(world.bearer(&token).await.is_ok());
     assert_eq!(world.idp.key_fetches(), before, "the fetch had ended without its caller");
