@@ -148,7 +148,6 @@ fn prepare(
     let mut request = reqwest::Request::new(parts.method, url);
     let mut headers = parts.headers;
     headers::clean_request(&mut headers);
-    headers.remove(X_REQUEST_ID);
     if let Some(trail) = &caller.trail
         && let Ok(value) = HeaderValue::from_str(&trail.id().to_string())
     {

@@ -185,6 +185,16 @@ async fn silence_within_an_answer_is_limited_where_configured() {
     assert!(said.contains("t0 ") && said.contains("\"code\":\"upstream_timeout\""), "{said}");
     assert_eq!(trail.ending(), Some(Ending::Limit));
     assert!(upstream.wait_cancelled(1), "the upstream is told to stop");
+    // It is told at once, not when the caller has taken the last words.
+    let mut body = setup.send(request(Method::POST, "/v1/chat/completions")).await.into_body();
+    while let Some(frame) = body.frame().await {
+        let frame = frame.expect("no error").into_data().expect("data");
+        if frame.windows(16).any(|window| window == b"upstream_timeout") {
+            break;
+        }
+    }
+    assert!(upstream.wait_cancelled(2));
+    drop(body);
     // Pieces that keep coming are no silence, however long it takes in all.
     let upstream = FakeUpstream::start(Reply::events(6, Duration::from_millis(60)));
     let setup = Setup::with(&upstream, |config| config.idle_timeout = Some(Duration::from_millis(500)));

@@ -18,3 +18,7 @@ pub use pki::Pki;
 pub use reply::{Reply, StreamEnding};
 pub use tokens::{FakeIssuer, FakeIssuers, TestKey, TestKeyKind, TokenBuilder};
 pub use upstream::{FakeUpstream, Seen};
+
+#[cfg(doctest)]
+#[doc = include_str!("../README.md")]
+struct Readme;

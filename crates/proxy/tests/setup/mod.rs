@@ -1,12 +1,17 @@
 //! What the tests of this crate share.
 #![allow(dead_code, unreachable_pub, reason = "not every test file uses everything")]
 
+use std::time::Duration;
+
 use gatewayd_core::{Action, Body, Dialect, Operation, RequestId, Timestamp, Trail, UpstreamName};
 use gatewayd_proxy::{Config, Proxy, UpstreamConfig, Upstreams};
 use gatewayd_testkit::FakeUpstream;
 use http::{Method, Request, Response};
 use http_body_util::BodyExt as _;
 use tower::ServiceExt as _;
+
+/// No test waits longer.
+const LIMIT: Duration = Duration::from_secs(10);
 
 pub struct Setup {
     upstreams: Upstreams,
@@ -33,7 +38,8 @@ impl Setup {
     }
 
     pub async fn send(&self, request: Request<Body>) -> Response<Body> {
-        let answer = Proxy::new(self.upstreams.clone()).oneshot(request).await;
+        let answer = Proxy::new(self.upstreams.clone()).oneshot(request);
+        let answer = tokio::time::timeout(LIMIT, answer).await.expect("an answer within ten seconds");
         answer.unwrap_or_else(|never| match never {})
     }
 }
@@ -62,7 +68,8 @@ pub fn operation(dialect: Dialect) -> Operation {
 }
 
 pub async fn text(body: Body) -> String {
-    let bytes = body.collect().await.expect("the body is whole").to_bytes();
+    let collected = tokio::time::timeout(LIMIT, body.collect()).await.expect("an end within ten seconds");
+    let bytes = collected.expect("the body is whole").to_bytes();
     String::from_utf8(bytes.to_vec()).expect("text")
 }
 
