@@ -45,16 +45,17 @@ class Gateway:
     def write_config(self, text: str) -> None:
         self.config.write_text(text)
 
-    def start(self, seconds: float = 60) -> "Gateway":
+    def start(self, until: str = "ready", seconds: float = 60) -> "Gateway":
+        """`until` it is ready for requests, or only `health`: up, though something it needs is not."""
         self.process.start()
-        self.wait_until(self.ready, seconds, "did not become ready")
+        self.wait_until(lambda: self.says_ok(f"{until}z"), seconds, f"said no {until}z")
         return self
 
-    def ready(self) -> bool:
+    def says_ok(self, probe: str) -> bool:
         if not self.process.running:
             raise PartFailed(f"gatewayd ended with {self.process.child.returncode}:\n{self.process.tail()}")
         try:
-            return httpx.get(f"{self.admin_url}/readyz", timeout=5).status_code == 200
+            return httpx.get(f"{self.admin_url}/{probe}", timeout=5).status_code == 200
         except httpx.TransportError:
             return False
 

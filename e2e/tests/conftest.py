@@ -39,6 +39,7 @@ class World:
         self.leaky = ModelServer(folder, self.keys["leaky"], alias="leaky", grammar=says(f"ok {self.keys['leaky']} ok"))
         self.telling = ModelServer(folder, self.keys["telling"], alias="telling", grammar=says(TOLD))
         self.gateways: list[Gateway] = []
+        self.retired: list[str] = []
         self._tokens: dict[str, str] = {}
 
     def token(self, name: str) -> str:
@@ -47,7 +48,16 @@ class World:
             self._tokens[name] = self.idp.token(name)
         return self._tokens[name]
 
-    def gateway(self, name: str, change=lambda text: text, under: tuple = ()) -> Gateway:
+    def rotate_identity_keys(self) -> None:
+        """After two of these the provider has forgotten the key of an old token, so people sign in anew."""
+        self.idp.lab("rotate")
+        self.retired += self._tokens.values()
+        self._tokens.clear()
+
+    def callers_tokens(self) -> list[str]:
+        return [*self.retired, *self._tokens.values()]
+
+    def gateway(self, name: str, change=lambda text: text, under: tuple = (), until: str = "ready") -> Gateway:
         """A gateway of one's own; `change` edits its configuration, `under` is a program that runs it."""
         gateway = Gateway(self.folder / f"gateway-{name}", under=under)
         self.gateways.append(gateway)
@@ -58,7 +68,7 @@ class World:
             file.touch(mode=0o600)
             file.write_text(value + "\n")
         gateway.write_config(change(self.config(gateway)))
-        return gateway.start()
+        return gateway.start(until)
 
     def config(self, gateway: Gateway) -> str:
         return TEMPLATE.substitute(
@@ -100,16 +110,16 @@ def gateway(world):
     log = gateway.process.log_text()
     assert "panicked" not in log, "a panic in the gateway's log"
     assert status == 0, f"gatewayd did not end cleanly: {status}\n{gateway.process.tail()}"
-    assert_nowhere(gateway, FAKE_AWS_KEY, *world.keys.values(), *world._tokens.values())
+    assert_nowhere(gateway, FAKE_AWS_KEY, *world.keys.values(), *world.callers_tokens())
 
 
 @pytest.fixture
 def own_gateway(world, request):
-    """Starts gateways for one test: `own_gateway(change, under)`."""
+    """Starts gateways for one test: `own_gateway(change, under=..., until=...)`."""
     started = []
 
-    def start(change=lambda text: text, under: tuple = ()) -> Gateway:
-        gateway = world.gateway(f"{request.node.name}-{len(started)}".replace("/", "_"), change, under)
+    def start(*how, **options) -> Gateway:
+        gateway = world.gateway(f"{request.node.name}-{len(started)}".replace("/", "_"), *how, **options)
         started.append(gateway)
         return gateway
 

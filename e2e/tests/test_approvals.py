@@ -94,7 +94,7 @@ def test_an_approval_covers_no_other_body_and_no_other_caller(gateway, world):
 
 
 def test_two_retries_at_once_use_an_approval_once(gateway, world):
-    body = {"grammar": says("yes"), "messages": HELLO}
+    body = {"grammar": says("yes")}
     parked = refused(ask(gateway, world.token("alice"), "tiny-reviewed", **body), 403, "approval_pending")
     approve(gateway, world, "bob", parked["approval_id"])
     answers = list(pool.map(lambda _: ask(gateway, world.token("alice"), "tiny-reviewed", **body), range(8)))
@@ -125,7 +125,7 @@ def test_a_stranger_has_no_vote(gateway, world):
 
 
 def test_a_restart_while_a_request_is_held(gateway, world):
-    body = {"grammar": says("after the restart"), "messages": HELLO}
+    body = {"grammar": says("after the restart"), "max_tokens": 60}
     held = pool.submit(ask, gateway, world.token("alice"), "tiny-restricted", **body)
     waiting = gateway.wait_for_approval()
     gateway.stop()
@@ -142,7 +142,7 @@ def test_a_restart_while_a_request_is_held(gateway, world):
 
 
 def test_a_crash_while_a_request_is_held(gateway, world):
-    body = {"grammar": says("after the crash"), "messages": HELLO}
+    body = {"grammar": says("after the crash"), "max_tokens": 60}
     held = pool.submit(ask, gateway, world.token("alice"), "tiny-restricted", **body)
     waiting = gateway.wait_for_approval()
     gateway.kill()

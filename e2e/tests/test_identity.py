@@ -107,20 +107,21 @@ def test_a_wrong_token_is_refused_and_recorded(gateway, world, fault):
 
 
 def test_a_storm_of_unknown_keys_costs_the_provider_next_to_nothing(gateway, world):
-    before = world.idp.lab("stats")["jwks_fetches"]
+    before, started = world.idp.lab("stats")["jwks_fetches"], time.monotonic()
     tokens = [world.idp.mint(header={"kid": f"storm-{n}"}, **claims(world)) for n in range(100)]
     with httpx.Client() as client:
         for token in tokens:
             answer = client.post(gateway.url + CHAT, json={"model": "tiny", "messages": HELLO}, headers=bearer(token))
             assert answer.status_code == 401
-    assert world.idp.lab("stats")["jwks_fetches"] - before <= 2
+    fetches = world.idp.lab("stats")["jwks_fetches"] - before
+    assert fetches <= 2 + (time.monotonic() - started) / 2, f"{fetches} fetches for 100 unknown keys"
 
 
 def test_the_provider_rotates_its_keys_and_both_tokens_hold(own_gateway, world):
     gateway = own_gateway()
     old = world.idp.token("alice")
     assert ask(gateway, old).status_code == 200
-    world.idp.lab("rotate")
+    world.rotate_identity_keys()
     new = world.idp.token("alice")
     deadline = time.monotonic() + 15  # An unknown key is looked up at a bounded rate.
     while ask(gateway, new).status_code != 200:
@@ -130,7 +131,7 @@ def test_the_provider_rotates_its_keys_and_both_tokens_hold(own_gateway, world):
 
 
 def test_an_unreachable_provider_means_no_entry(world, own_gateway):
-    gateway = own_gateway(lambda text: text + '\n[[issuer]]\nurl = "http://127.0.0.1:9"\naudiences = ["x"]\n')
+    gateway = own_gateway(lambda text: text + '\n[[issuer]]\nurl = "http://127.0.0.1:9"\naudiences = ["x"]\n', until="health")
     answer = ask(gateway, world.idp.mint(**claims(world, iss="http://127.0.0.1:9", aud="x")))
     refused(answer, 503, "identity_provider_unavailable")
 
