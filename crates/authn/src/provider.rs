@@ -152,7 +152,11 @@ impl Provider {
         } else {
             drop(gate);
         }
-        self.look(token)
+        match self.look(token) {
+            // The issuer may have published the key: that it was not seen is not the caller's fault.
+            Found::Unknown if self.last_problem().is_some() => Found::Unavailable,
+            found => found,
+        }
     }
 
     /// Fetches the keys if they are old or missing, and waits for it.

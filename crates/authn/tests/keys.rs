@@ -162,6 +162,22 @@ async fn keys_at_hand_serve_an_outage_but_not_for_ever() {
 }
 
 #[tokio::test]
+async fn a_new_key_in_an_outage_is_not_the_callers_fault() {
+    let world = World::new();
+    world.authn.load().await.unwrap();
+    world.idp.add_key("k2", TestKeyKind::P256);
+    world.idp.set_broken(true);
+    let token = world.idp.token("alice").kid("k2").sign();
+    for _ in 0..2 {
+        let refusal = world.bearer(&token).await.unwrap_err();
+        assert_eq!(refusal.code(), RefusalCode::IdentityProviderUnavailable);
+    }
+    world.idp.set_broken(false);
+    world.clock.advance(Duration::from_secs(1));
+    assert!(world.bearer(&token).await.is_ok());
+}
+
+#[tokio::test]
 async fn an_answer_that_is_no_key_set_changes_nothing_but_an_empty_set_does() {
     let world = World::new();
     let token = world.idp.token("alice").sign();

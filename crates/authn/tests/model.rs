@@ -118,7 +118,12 @@ fn judge<T>(
     }
     match &model.served {
         Some((served, at)) if now < at + STALENESS => {
-            let expected = if served.contains(&key) { Ok(()) } else { Err(RefusalCode::InvalidToken) };
+            let in_trouble = world.authn.status().iter().any(|status| status.problem.is_some());
+            let expected = match (served.contains(&key), in_trouble) {
+                (true, _) => Ok(()),
+                (false, true) => Err(RefusalCode::IdentityProviderUnavailable),
+                (false, false) => Err(RefusalCode::InvalidToken),
+            };
             prop_assert_eq!(outcome, expected, "served {:?}, asked {}", served, key);
         }
         _ => prop_assert_eq!(outcome, Err(RefusalCode::IdentityProviderUnavailable), "no usable keys"),

@@ -32,9 +32,7 @@ impl Version {
             None => random_name()?,
         };
         let line = Zeroizing::new([config.prefix.as_bytes(), value].concat());
-        let mut header =
-            HeaderValue::from_maybe_shared(Bytes::from_owner(line)).map_err(|_| Problem::NotHeaderSafe)?;
-        header.set_sensitive(true);
+        let header = sensitive_header(line)?;
         let id = CredentialVersion { credential: config.name.as_str().into(), version };
         Ok(Self { id, secret: Secret::new(value.to_vec()), header, since })
     }
@@ -42,6 +40,14 @@ impl Version {
     pub(crate) fn has_value(&self, value: &[u8]) -> bool {
         verify_slices_are_equal(self.secret.expose(), value).is_ok()
     }
+}
+
+/// A header value that lives in the very memory of `line`: clones share it, and the last one wipes it.
+fn sensitive_header(line: Zeroizing<Vec<u8>>) -> Result<HeaderValue, Problem> {
+    let mut header =
+        HeaderValue::from_maybe_shared(Bytes::from_owner(line)).map_err(|_| Problem::NotHeaderSafe)?;
+    header.set_sensitive(true);
+    Ok(header)
 }
 
 fn derived_name(key: &hmac::Key, credential: &str, value: &[u8]) -> Arc<str> {
@@ -61,4 +67,18 @@ fn random_name() -> Result<Arc<str>, Problem> {
 
 fn short_hex(bytes: &[u8]) -> Arc<str> {
     hex::encode(bytes.get(..8).unwrap_or(bytes)).into()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_header_is_no_copy_of_the_memory_that_is_wiped() {
+        let line = Zeroizing::new(b"Bearer sk-1".to_vec());
+        let memory = line.as_ptr();
+        let header = sensitive_header(line).unwrap();
+        assert_eq!(header.as_bytes().as_ptr(), memory);
+        assert_eq!(header.clone().as_bytes().as_ptr(), memory);
+    }
 }
