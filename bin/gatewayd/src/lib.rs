@@ -9,7 +9,7 @@ mod admin;
 pub mod cli;
 pub mod commands;
 pub mod config;
-// mod masking;
+mod masking;
 mod metrics;
 mod serve;
 mod stack;

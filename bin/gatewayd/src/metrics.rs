@@ -70,7 +70,8 @@ struct Inner {
 /// From a tenth of a millisecond to ten minutes.
 fn buckets() -> Histogram {
     Histogram::new([
-        0.0001, 0.0005, 0.001, 0.005, 0.01, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0, 120.0, 600.0,
+        0.0001, 0.0005, 0.001, 0.005, 0.01, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0, 120.0,
+        600.0,
     ])
 }
 
@@ -89,11 +90,23 @@ impl Metrics {
             "Requests, by action, upstream and result: the refusal's code or the status class",
             requests.clone(),
         );
-        registry.register("request_duration_seconds", "From the request's head to the answer's last byte", duration.clone());
-        registry.register("first_byte_seconds", "From the request's head to the answer's head", first_byte.clone());
+        registry.register(
+            "request_duration_seconds",
+            "From the request's head to the answer's last byte",
+            duration.clone(),
+        );
+        registry.register(
+            "first_byte_seconds",
+            "From the request's head to the answer's head",
+            first_byte.clone(),
+        );
         registry.register("open_requests", "Requests that are not answered to the end", open.clone());
         registry.register("masked_spans", "Spans masked in answers, by rule", masked.clone());
-        registry.register("configuration_reloads", "Reloads of the configuration, by result", reloads.clone());
+        registry.register(
+            "configuration_reloads",
+            "Reloads of the configuration, by result",
+            reloads.clone(),
+        );
         Self(Arc::new(Inner { registry, requests, duration, first_byte, open, masked, reloads }))
     }
 
@@ -243,7 +256,10 @@ impl http_body::Body for MeasuredBody {
     type Data = Bytes;
     type Error = BoxError;
 
-    fn poll_frame(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, BoxError>>> {
+    fn poll_frame(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, BoxError>>> {
         Pin::new(&mut self.inner).poll_frame(cx)
     }
 

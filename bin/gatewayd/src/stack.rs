@@ -11,7 +11,7 @@ use tokio_util::sync::CancellationToken;
 use tower::ServiceBuilder;
 use tower::util::BoxCloneSyncService;
 
-// use crate::masking;
+use crate::masking;
 use crate::metrics::MetricsLayer;
 use crate::serve::controls::Controls;
 use crate::serve::drain::DrainLayer;
@@ -20,7 +20,12 @@ use crate::serve::lasting::Lasting;
 use crate::serve::worker::Stack;
 
 /// Assembles the stack for one worker, around its own upstream connections.
-pub(crate) fn assemble(controls: &Controls, lasting: &Lasting, upstreams: Upstreams, cut: CancellationToken) -> Stack {
+pub(crate) fn assemble(
+    controls: &Controls,
+    lasting: &Lasting,
+    upstreams: Upstreams,
+    cut: CancellationToken,
+) -> Stack {
     let recorder = &lasting.recorder;
     let service = ServiceBuilder::new()
         // Opens the trail. Whatever happens from here on, refusals included, is evidence; and as the outermost
@@ -41,7 +46,7 @@ pub(crate) fn assemble(controls: &Controls, lasting: &Lasting, upstreams: Upstre
         // Must people agree? Holds the request, bound to exactly these bytes.
         .layer(ApprovalsLayer::new(lasting.approvals.clone()))
         // What may come back. Inside everything that shows or keeps an answer, outside everything that could leak into one.
-        // .layer(masking::layer(controls.config.masker.clone(), lasting.metrics.clone()))
+        .layer(masking::layer(controls.config.masker.clone(), lasting.metrics.clone()))
         // With whose secret. As far in as can be: no layer but the proxy sees it.
         .layer(CredentialsLayer::new(controls.credentials.clone()))
         // The intent is durable before an answer is shown, and before anything with side effects is sent.

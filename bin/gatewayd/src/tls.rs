@@ -96,8 +96,7 @@ fn read_pair(certificate: &Path, key: &Path) -> anyhow::Result<CertifiedKey> {
     let signing = aws_lc_rs::sign::any_supported_type(&private)
         .with_context(|| format!("{}: a kind of key that TLS does not use", key.display()))?;
     let pair = CertifiedKey::new(chain, signing);
-    pair.keys_match().with_context(|| {
-        format!("{} and {} do not belong together", certificate.display(), key.display())
-    })?;
+    pair.keys_match()
+        .with_context(|| format!("{} and {} do not belong together", certificate.display(), key.display()))?;
     Ok(pair)
 }

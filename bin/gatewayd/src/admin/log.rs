@@ -27,7 +27,8 @@ pub(crate) async fn tile(
     match found {
         Ok(Ok(Some(tile))) => {
             // A tile never changes once it is there.
-            let headers = [(CONTENT_TYPE, "application/octet-stream"), (CACHE_CONTROL, "max-age=31536000, immutable")];
+            let headers =
+                [(CONTENT_TYPE, "application/octet-stream"), (CACHE_CONTROL, "max-age=31536000, immutable")];
             Ok((headers, tile))
         }
         Ok(Ok(None)) => Err(Problem::new(RefusalCode::NotFound, "the log has no such tile (yet)")),

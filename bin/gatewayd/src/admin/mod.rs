@@ -7,7 +7,7 @@ mod approvals;
 mod auth;
 mod health;
 mod log;
-//mod sessions;
+mod sessions;
 mod tokens;
 
 use std::sync::Arc;
@@ -76,9 +76,9 @@ fn router(state: AdminState) -> Router {
         .route("/api/v1/approvals", get(approvals::list))
         .route("/api/v1/approvals/{id}", get(approvals::show).delete(approvals::cancel))
         .route("/api/v1/approvals/{id}/votes", post(approvals::vote))
-//        .route("/api/v1/sessions", get(sessions::list))
-//        .route("/api/v1/sessions/{id}", get(sessions::show))
-//        .route("/api/v1/sessions/{id}/replay", get(sessions::replay))
+        .route("/api/v1/sessions", get(sessions::list))
+        .route("/api/v1/sessions/{id}", get(sessions::show))
+        .route("/api/v1/sessions/{id}/replay", get(sessions::replay))
         .route("/api/v1/tokens", get(tokens::list).post(tokens::create))
         .route("/api/v1/tokens/{id}", delete(tokens::revoke))
         .route("/api/v1/reload", post(reload))
@@ -140,7 +140,9 @@ where
     server.http2().timer(TokioTimer::new()).max_header_list_size(64 * 1024);
     let service = TowerToHyperService::new(tower::util::MapRequest::new(
         router,
-        |request: http::Request<hyper::body::Incoming>| request.map(|body| axum::body::Body::new(Body::new(body))),
+        |request: http::Request<hyper::body::Incoming>| {
+            request.map(|body| axum::body::Body::new(Body::new(body)))
+        },
     ));
     if let Err(error) = server.serve_connection(TokioIo::new(stream), service).await {
         tracing::debug!(%error, "an admin connection ended early");

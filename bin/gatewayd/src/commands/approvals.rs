@@ -105,7 +105,14 @@ fn show(approval: &Value) {
     fields.add("covers", print::cell(approval, "/covers"));
     fields.add("time left", print::seconds(approval.pointer("/seconds_left")));
     fields.add("asked", print::time(approval.pointer("/created")));
-    fields.add("body", format!("{} bytes, sha256 {}", print::cell(approval, "/body/length"), print::cell(approval, "/body/sha256")));
+    fields.add(
+        "body",
+        format!(
+            "{} bytes, sha256 {}",
+            print::cell(approval, "/body/length"),
+            print::cell(approval, "/body/sha256")
+        ),
+    );
     fields.print();
     for vote in approval["votes"].as_array().into_iter().flatten() {
         print::line(&format!(

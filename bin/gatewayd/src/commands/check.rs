@@ -10,10 +10,19 @@ pub(crate) fn run(file: &Path) -> anyhow::Result<ExitCode> {
     let config = Config::load(file)?;
     print::line(&format!("{}: right", file.display()));
     print::line(&format!("  listens on     {} (admin {})", config.listen.address, config.admin.address));
-    print::line(&format!("  issuers        {}", names(config.authn.issuers.iter().map(|issuer| &*issuer.issuer))));
+    print::line(&format!(
+        "  issuers        {}",
+        names(config.authn.issuers.iter().map(|issuer| &*issuer.issuer))
+    ));
     print::line(&format!("  upstreams      {}", names(config.upstreams.names())));
-    print::line(&format!("  credentials    {}", names(config.credentials.credentials.iter().map(|c| &*c.name))));
-    print::line(&format!("  approvals      {}", names(config.approvals.requirements.keys().map(String::as_str))));
+    print::line(&format!(
+        "  credentials    {}",
+        names(config.credentials.credentials.iter().map(|c| &*c.name))
+    ));
+    print::line(&format!(
+        "  approvals      {}",
+        names(config.approvals.requirements.keys().map(String::as_str))
+    ));
     print::line(&format!("  policy         {}", config.policy.load().version()));
 
     Ok(ExitCode::SUCCESS)

@@ -29,7 +29,8 @@ pub(crate) fn run(command: PolicyCommand) -> anyhow::Result<ExitCode> {
 fn explain(args: &ExplainArgs) -> anyhow::Result<ExitCode> {
     let config = Config::load(&args.file.config)?;
     let dialects = Dialects::new(&config.dialects)?;
-    let issuer = args.issuer.clone().or_else(|| config.authn.issuers.first().map(|issuer| issuer.issuer.clone()));
+    let issuer =
+        args.issuer.clone().or_else(|| config.authn.issuers.first().map(|issuer| issuer.issuer.clone()));
     let case = Case {
         name: None,
         groups: args.groups.clone(),
@@ -53,7 +54,8 @@ fn explain(args: &ExplainArgs) -> anyhow::Result<ExitCode> {
             Timestamp(time.as_microsecond())
         }
     };
-    let explanation = config.policy.load().explain(&case.identity(), &operation, &upstream, args.address, now);
+    let explanation =
+        config.policy.load().explain(&case.identity(), &operation, &upstream, args.address, now);
     match args.output {
         Output::Json => print::json(&serde_json::json!({
             "operation": operation, "upstream": upstream, "explanation": explanation,
@@ -99,7 +101,8 @@ fn show(operation: &Operation, upstream: &UpstreamName, explanation: &Explanatio
 }
 
 fn test(config: &Config, table: &std::path::Path, output: Output) -> anyhow::Result<ExitCode> {
-    let text = std::fs::read_to_string(table).with_context(|| format!("{} cannot be read", table.display()))?;
+    let text =
+        std::fs::read_to_string(table).with_context(|| format!("{} cannot be read", table.display()))?;
     let table = TestTable::parse(&text)?;
     let dialects = Dialects::new(&config.dialects)?;
     let results = table.run(&config.policy.load(), SystemClock.now(), |case| understand(&dialects, case));
@@ -110,7 +113,9 @@ fn test(config: &Config, table: &std::path::Path, output: Output) -> anyhow::Res
             for result in &results {
                 match &result.failure {
                     None => print::line(&format!("ok    {}: {}", result.case, result.expected)),
-                    Some(why) => print::line(&format!("FAIL  {}: expected {}, {why}", result.case, result.expected)),
+                    Some(why) => {
+                        print::line(&format!("FAIL  {}: expected {}, {why}", result.case, result.expected))
+                    }
                 }
             }
             print::line(&format!("{} passed, {failed} failed", results.len() - failed));
@@ -123,7 +128,8 @@ fn test(config: &Config, table: &std::path::Path, output: Output) -> anyhow::Res
 fn understand(dialects: &Dialects, case: &Case) -> Result<(Operation, UpstreamName), String> {
     let name = case.method.as_deref().unwrap_or("POST");
     let method = Method::from_bytes(name.as_bytes()).map_err(|_| format!("`{name}` is no HTTP method"))?;
-    let uri: Uri = case.path.parse().map_err(|_| format!("`{}` is no path; write it like /v1/models", case.path))?;
+    let uri: Uri =
+        case.path.parse().map_err(|_| format!("`{}` is no path; write it like /v1/models", case.path))?;
     let body = case.model.as_ref().map(|model| serde_json::json!({ "model": model }).to_string());
     let classified = match dialects.classify(&method, &uri, body.as_deref().map(str::as_bytes)) {
         // A route without a body names its model in the path, if anywhere.

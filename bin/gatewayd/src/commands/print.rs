@@ -63,6 +63,16 @@ pub(crate) fn seconds(value: Option<&Value>) -> String {
     seconds.map(|seconds| format!("{:#}", jiff::SignedDuration::from_secs(seconds))).unwrap_or_default()
 }
 
+/// Microseconds as people say a short time.
+pub(crate) fn micros(value: Option<&Value>) -> String {
+    let Some(micros) = value.and_then(Value::as_u64) else { return String::new() };
+    match micros {
+        0..1_000 => format!("{micros} us"),
+        1_000..1_000_000 => format!("{}.{} ms", micros / 1_000, micros % 1_000 / 100),
+        _ => format!("{}.{:02} s", micros / 1_000_000, micros % 1_000_000 / 10_000),
+    }
+}
+
 /// One change of a document: where, what was there, what is there now.
 pub(crate) fn change(value: &Value) -> String {
     let (at, before, after) = (cell(value, "/at"), cell(value, "/before"), cell(value, "/after"));

@@ -20,7 +20,9 @@ pub(crate) fn run(command: TokenCommand) -> anyhow::Result<ExitCode> {
                 Output::Json => print::json(&made),
                 Output::Table => {
                     print::line(&print::cell(&made, "/token"));
-                    print::note("This is shown once. Give it to the program as its API key; only a hash of it is stored.");
+                    print::note(
+                        "This is shown once. Give it to the program as its API key; only a hash of it is stored.",
+                    );
                     print::note(&format!(
                         "id {}, groups [{}], ends {}",
                         print::cell(&made, "/id"),
@@ -41,7 +43,10 @@ pub(crate) fn run(command: TokenCommand) -> anyhow::Result<ExitCode> {
             let revoked = Admin::connect(&access)?.delete(&format!("/api/v1/tokens/{}", segment(&id)))?;
             match access.output {
                 Output::Json => print::json(&revoked),
-                Output::Table => print::line(&format!("revoked {}; the next request with it is refused", print::cell(&revoked, "/id"))),
+                Output::Table => print::line(&format!(
+                    "revoked {}; the next request with it is refused",
+                    print::cell(&revoked, "/id")
+                )),
             }
         }
     }

@@ -104,7 +104,11 @@ pub struct Limits {
     pub drain: Duration,
 }
 
-pub(super) fn build(raw: &RawConfig, source: &Source<'_>, known: &KnownSecrets) -> Result<Config, ConfigError> {
+pub(super) fn build(
+    raw: &RawConfig,
+    source: &Source<'_>,
+    known: &KnownSecrets,
+) -> Result<Config, ConfigError> {
     let folder = Folder::of(source.file);
     let admin = admin(raw, &folder);
     let authn = identity::build(raw, source)?;
@@ -148,7 +152,8 @@ fn listen(raw: &RawConfig, source: &Source<'_>, folder: &Folder) -> Result<Liste
 
 fn admin(raw: &RawConfig, folder: &Folder) -> Admin {
     let scheme = if raw.admin.tls.is_some() { "https" } else { "http" };
-    let public_url = raw.admin.public_url.clone().unwrap_or_else(|| format!("{scheme}://{}", raw.admin.address));
+    let public_url =
+        raw.admin.public_url.clone().unwrap_or_else(|| format!("{scheme}://{}", raw.admin.address));
     Admin {
         address: raw.admin.address,
         tls: raw.admin.tls.as_ref().map(|pair| tls(pair, folder)),

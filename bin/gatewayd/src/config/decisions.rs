@@ -9,7 +9,8 @@ use super::raw::RawConfig;
 
 /// The policy, compiled, so that `check` finds what `serve` would.
 pub(super) fn build(raw: &RawConfig, source: &Source<'_>, folder: &Folder) -> Result<Policy, ConfigError> {
-    let cedar = raw.policy.cedar.iter().map(|path| read(path, source, folder)).collect::<Result<Vec<_>, _>>()?;
+    let cedar =
+        raw.policy.cedar.iter().map(|path| read(path, source, folder)).collect::<Result<Vec<_>, _>>()?;
     let config = Config {
         rules: raw.policy.rule.iter().map(|rule| rule.get_ref().clone()).collect(),
         cedar,
@@ -19,7 +20,11 @@ pub(super) fn build(raw: &RawConfig, source: &Source<'_>, folder: &Folder) -> Re
     Policy::new(&config).map_err(|error| locate(raw, source, &error))
 }
 
-fn read(path: &Spanned<std::path::PathBuf>, source: &Source<'_>, folder: &Folder) -> Result<CedarFile, ConfigError> {
+fn read(
+    path: &Spanned<std::path::PathBuf>,
+    source: &Source<'_>,
+    folder: &Folder,
+) -> Result<CedarFile, ConfigError> {
     let file = folder.resolve(path.get_ref());
     let text = std::fs::read_to_string(&file).map_err(|error| {
         source.error(

@@ -8,7 +8,8 @@ use super::raw::{ClaimKeys, RawConfig, RawIssuer};
 
 pub(super) fn build(raw: &RawConfig, source: &Source<'_>) -> Result<Config, ConfigError> {
     let defaults = Config::default();
-    let issuers = raw.issuer.iter().map(|issuer| build_issuer(issuer, source)).collect::<Result<Vec<_>, _>>()?;
+    let issuers =
+        raw.issuer.iter().map(|issuer| build_issuer(issuer, source)).collect::<Result<Vec<_>, _>>()?;
     Ok(Config {
         issuers,
         leeway: raw.authn.leeway.map_or(defaults.leeway, |span| span.0),
@@ -71,5 +72,10 @@ pub(super) fn locate(raw: &RawConfig, source: &Source<'_>, error: &gatewayd_auth
         }
         _ => (0..0, "authn"),
     };
-    source.error(at, key, error.to_string(), "correct it; docs/configuration.md describes every key of [[issuer]]")
+    source.error(
+        at,
+        key,
+        error.to_string(),
+        "correct it; docs/configuration.md describes every key of [[issuer]]",
+    )
 }

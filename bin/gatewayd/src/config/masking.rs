@@ -30,7 +30,11 @@ pub(super) fn build(
     })
 }
 
-fn read_rules(path: &Spanned<PathBuf>, source: &Source<'_>, folder: &Folder) -> Result<Vec<Rule>, ConfigError> {
+fn read_rules(
+    path: &Spanned<PathBuf>,
+    source: &Source<'_>,
+    folder: &Folder,
+) -> Result<Vec<Rule>, ConfigError> {
     let file = folder.resolve(path.get_ref());
     let wrong = |problem: String, remedy: &str| source.error(path.span(), "masker.rules", problem, remedy);
     let text = std::fs::read_to_string(&file).map_err(|error| {
@@ -40,7 +44,10 @@ fn read_rules(path: &Spanned<PathBuf>, source: &Source<'_>, folder: &Folder) -> 
         )
     })?;
     rule::parse(&text).map_err(|error| {
-        wrong(format!("{}: {error}", file.display()), "correct the rule; `gatewayd rules test FILE` checks it alone")
+        wrong(
+            format!("{}: {error}", file.display()),
+            "correct the rule; `gatewayd rules test FILE` checks it alone",
+        )
     })
 }
 

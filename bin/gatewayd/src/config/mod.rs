@@ -96,8 +96,9 @@ fn read(file: &Path) -> Result<String, ConfigError> {
     if meta.len() > MAX_FILE {
         return Err(ConfigError::whole(file, "is larger than 4 MiB", "is this the right file?"));
     }
-    std::fs::read_to_string(file)
-        .map_err(|error| ConfigError::whole(file, format!("cannot be read: {error}"), "it must be UTF-8 text"))
+    std::fs::read_to_string(file).map_err(|error| {
+        ConfigError::whole(file, format!("cannot be read: {error}"), "it must be UTF-8 text")
+    })
 }
 
 fn parse_raw(source: &Source<'_>) -> Result<RawConfig, ConfigError> {

@@ -70,6 +70,8 @@ fn locate(raw: &RawConfig, source: &Source<'_>, error: &gatewayd_approvals::Erro
         gatewayd_approvals::Error::Config { key, problem, remedy } => {
             source.error(0..0, format!("limits ({key})"), problem, remedy)
         }
-        other => source.error(0..0, "approval", other.to_string(), "see [approval.NAME] in docs/configuration.md"),
+        other => {
+            source.error(0..0, "approval", other.to_string(), "see [approval.NAME] in docs/configuration.md")
+        }
     }
 }

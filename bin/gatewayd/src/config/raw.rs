@@ -76,7 +76,12 @@ pub(crate) struct RawAdmin {
 
 impl Default for RawAdmin {
     fn default() -> Self {
-        Self { address: SocketAddr::from(([127, 0, 0, 1], 8081)), groups: Vec::new(), public_url: None, tls: None }
+        Self {
+            address: SocketAddr::from(([127, 0, 0, 1], 8081)),
+            groups: Vec::new(),
+            public_url: None,
+            tls: None,
+        }
     }
 }
 
@@ -289,11 +294,7 @@ pub(crate) struct RawMasker {
 
 impl Default for RawMasker {
     fn default() -> Self {
-        Self {
-            tiers: vec![Spanned::new(0..0, "default".to_owned())],
-            rules: Vec::new(),
-            disable: Vec::new(),
-        }
+        Self { tiers: vec![Spanned::new(0..0, "default".to_owned())], rules: Vec::new(), disable: Vec::new() }
     }
 }
 
@@ -304,11 +305,11 @@ pub(crate) struct Span(pub Duration);
 impl<'de> Deserialize<'de> for Span {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
         let text = String::deserialize(deserializer)?;
-        let signed: jiff::SignedDuration = text
-            .parse()
-            .map_err(|_| serde::de::Error::custom("not a length of time; write it like \"30s\", \"5m\" or \"24h\""))?;
-        Duration::try_from(signed)
-            .map(Self)
-            .map_err(|_| serde::de::Error::custom("a length of time cannot be negative; write it like \"30s\""))
+        let signed: jiff::SignedDuration = text.parse().map_err(|_| {
+            serde::de::Error::custom("not a length of time; write it like \"30s\", \"5m\" or \"24h\"")
+        })?;
+        Duration::try_from(signed).map(Self).map_err(|_| {
+            serde::de::Error::custom("a length of time cannot be negative; write it like \"30s\"")
+        })
     }
 }

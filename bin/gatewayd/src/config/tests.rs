@@ -93,5 +93,8 @@ fn what_fits_nowhere_is_refused() {
     assert!(error(&with("https://id", "http://id")).contains("must be https"));
     assert!(error(&format!("{MINIMAL}\n[log]\nlevel = \"gatewayd=nonsense\"")).contains("log.level"));
     assert!(error(&format!("{MINIMAL}\n[approval.x]\napprovers = []")).contains("approval.x"));
-    assert!(error(&with("[[policy.rule]]", "[policy]\ncedar = [\"no.cedar\"]\n[[policy.rule]]")).contains("no.cedar"));
+    assert!(
+        error(&with("[[policy.rule]]", "[policy]\ncedar = [\"no.cedar\"]\n[[policy.rule]]"))
+            .contains("no.cedar")
+    );
 }

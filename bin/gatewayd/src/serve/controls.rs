@@ -33,9 +33,18 @@ impl Controls {
         Ok(Self { config, authn, admin_authn, dialects, credentials })
     }
 
-    /// True if every caller could be judged and every upstream be given its credential.
-    pub(crate) fn ready(&self) -> bool {
-        self.authn.ready() && self.credentials.ready()
+    /// Why no request could be served at all, if so. One provider or one credential of several that cannot be
+    /// had is no reason: its requests get 503, the others are served.
+    pub(crate) fn obstacle(&self) -> Option<&'static str> {
+        let issuers = self.authn.status();
+        if !issuers.is_empty() && !issuers.iter().any(|issuer| issuer.ready) {
+            return Some("no identity provider's keys can be had");
+        }
+        let credentials = self.credentials.status();
+        if !credentials.is_empty() && credentials.iter().all(|credential| credential.version.is_none()) {
+            return Some("no credential can be had");
+        }
+        None
     }
 }
 

@@ -76,7 +76,9 @@ where
         let trail = this.trail.take();
         let dialect = trail.as_ref().and_then(Trail::operation).map_or(*this.dialect, |o| o.dialect);
         let cut = Box::pin(this.cut.clone().cancelled_owned());
-        Poll::Ready(Ok(response.map(|inner| Body::new(Cuttable { inner: Some(inner), cut, framing, trail, dialect }))))
+        Poll::Ready(Ok(
+            response.map(|inner| Body::new(Cuttable { inner: Some(inner), cut, framing, trail, dialect }))
+        ))
     }
 }
 
@@ -90,7 +92,8 @@ enum Framing {
 
 impl Framing {
     fn of(response: &Response<Body>) -> Self {
-        let media_type = response.headers().get(CONTENT_TYPE).and_then(|v| v.to_str().ok()).unwrap_or_default();
+        let media_type =
+            response.headers().get(CONTENT_TYPE).and_then(|v| v.to_str().ok()).unwrap_or_default();
         let essence = media_type.split(';').next().unwrap_or_default().trim();
         match essence {
             _ if essence.eq_ignore_ascii_case("text/event-stream") => Self::Events,
@@ -131,7 +134,10 @@ impl http_body::Body for Cuttable {
     type Data = Bytes;
     type Error = BoxError;
 
-    fn poll_frame(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, BoxError>>> {
+    fn poll_frame(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, BoxError>>> {
         let Some(inner) = self.inner.as_mut() else { return Poll::Ready(None) };
         if let Poll::Ready(frame) = Pin::new(inner).poll_frame(cx) {
             return Poll::Ready(frame);

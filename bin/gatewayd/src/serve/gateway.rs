@@ -91,14 +91,10 @@ impl Gateway {
         if self.0.lasting.recorder.failure().is_some() {
             return Err("the recorder cannot write");
         }
-        let controls = self.controls();
-        if !controls.authn.ready() {
-            return Err("an identity provider's keys are missing");
+        match self.controls().obstacle() {
+            Some(why) => Err(why),
+            None => Ok(()),
         }
-        if !controls.ready() {
-            return Err("a credential is missing");
-        }
-        Ok(())
     }
 
     /// Starts what keeps the controls fresh, and settles what the last run left open.
@@ -163,7 +159,10 @@ impl Gateway {
         }
         self.maintain_controls(&controls);
         self.note_configuration(by).await;
-        tracing::info!(policy = &**controls.config.policy.load().version(), "the new configuration is in force");
+        tracing::info!(
+            policy = &**controls.config.policy.load().version(),
+            "the new configuration is in force"
+        );
         Ok(())
     }
 
@@ -235,7 +234,10 @@ fn warn_of_restart(before: &Config, after: &Config) {
     let waits = [
         ("data_dir", before.data_dir != after.data_dir),
         ("listen", before.listen != after.listen),
-        ("admin.address or admin.tls", (before.admin.address, &before.admin.tls) != (after.admin.address, &after.admin.tls)),
+        (
+            "admin.address or admin.tls",
+            (before.admin.address, &before.admin.tls) != (after.admin.address, &after.admin.tls),
+        ),
         ("log", before.log != after.log),
         ("recorder.durability", before.recorder.durability != after.recorder.durability),
     ];

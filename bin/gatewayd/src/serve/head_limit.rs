@@ -43,7 +43,8 @@ where
 
     fn call(&mut self, request: Request<Body>) -> Self::Future {
         let fields = request.headers().iter().map(|(name, value)| name.as_str().len() + value.len() + 4);
-        let size = request.uri().path().len() + request.uri().query().map_or(0, str::len) + fields.sum::<usize>();
+        let size =
+            request.uri().path().len() + request.uri().query().map_or(0, str::len) + fields.sum::<usize>();
         if size <= self.limit {
             return futures_util::future::Either::Right(self.inner.call(request));
         }

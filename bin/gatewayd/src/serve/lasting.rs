@@ -42,7 +42,8 @@ impl Lasting {
     pub(crate) fn open(config: &Config, known_secrets: KnownSecrets) -> anyhow::Result<Self> {
         let clock: Arc<dyn Clock> = Arc::new(SystemClock);
         let dir = &config.data_dir;
-        make_private_dir(dir).with_context(|| format!("the data directory {} cannot be used", dir.display()))?;
+        make_private_dir(dir)
+            .with_context(|| format!("the data directory {} cannot be used", dir.display()))?;
         let local_admin = local_admin(&admin_key_file(dir))?;
         let version_key = version_key(&dir.join("version.key"))?;
         let redact = Arc::new(SwappableRedact::new(config.masker.clone()));
@@ -57,7 +58,17 @@ impl Lasting {
             Arc::clone(&clock),
         )?;
         let metrics = Metrics::new();
-        Ok(Self { clock, recorder, approvals, tokens, local_admin, known_secrets, redact, version_key, metrics })
+        Ok(Self {
+            clock,
+            recorder,
+            approvals,
+            tokens,
+            local_admin,
+            known_secrets,
+            redact,
+            version_key,
+            metrics,
+        })
     }
 
     /// Where events go.
@@ -76,8 +87,9 @@ fn local_admin(file: &Path) -> anyhow::Result<LocalAdmin> {
     match std::fs::read(file) {
         Ok(key) => {
             let key = Secret::new(key);
-            LocalAdmin::from_key(&key, LOCAL_ADMIN_GROUPS)
-                .with_context(|| format!("{} holds no administrator key; remove it to get a new one", file.display()))
+            LocalAdmin::from_key(&key, LOCAL_ADMIN_GROUPS).with_context(|| {
+                format!("{} holds no administrator key; remove it to get a new one", file.display())
+            })
         }
         Err(error) if error.kind() == std::io::ErrorKind::NotFound => {
             let (key, admin) = LocalAdmin::generate(LOCAL_ADMIN_GROUPS)?;
@@ -97,7 +109,8 @@ fn version_key(file: &Path) -> anyhow::Result<Secret> {
         return Ok(Secret::new(key));
     }
     let mut key = Zeroizing::new([0_u8; 32]);
-    aws_lc_rs::rand::fill(&mut *key).map_err(|_| anyhow::anyhow!("the operating system gave no random bytes"))?;
+    aws_lc_rs::rand::fill(&mut *key)
+        .map_err(|_| anyhow::anyhow!("the operating system gave no random bytes"))?;
     write_private(file, &*key)?;
     Ok(Secret::new(key.to_vec()))
 }

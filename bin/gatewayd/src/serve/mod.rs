@@ -66,7 +66,8 @@ async fn serve(file: &Path, config: Config, known: KnownSecrets) -> anyhow::Resu
     ));
     let stop_admin = CancellationToken::new();
     let admin_acceptor = admin_tls.as_ref().map(ReloadingCertificate::acceptor).transpose()?;
-    let admin = tokio::spawn(admin::serve(admin_listener, admin_acceptor, gateway.clone(), stop_admin.clone()));
+    let admin =
+        tokio::spawn(admin::serve(admin_listener, admin_acceptor, gateway.clone(), stop_admin.clone()));
     for certificate in [data_tls, admin_tls].into_iter().flatten() {
         tokio::spawn(certificate.watch());
     }

@@ -4,6 +4,7 @@ use arc_swap::ArcSwap;
 use bytes::Bytes;
 use gatewayd_core::{Redact, RedactStream};
 use gatewayd_masker::Masker;
+use gatewayd_masker::format::{BodyKind, BodyStream};
 
 /// Redacts with the masker in force when a body starts.
 pub(crate) struct SwappableRedact(ArcSwap<Masker>);
@@ -21,18 +22,18 @@ impl SwappableRedact {
 
 impl Redact for SwappableRedact {
     fn start(&self, content_type: Option<&str>) -> Box<dyn RedactStream> {
-        Box::new(Redacting(self.0.load().stream()))
+        Box::new(Redacting(self.0.load().body(BodyKind::of(content_type))))
     }
 }
 
-struct Redacting(gatewayd_masker::Stream);
+struct Redacting(BodyStream);
 
 impl RedactStream for Redacting {
     fn push(&mut self, chunk: &[u8]) -> Result<Bytes, String> {
-        Ok(Bytes::from(self.0.push(chunk)))
+        self.0.push(chunk).map(Bytes::from).map_err(|error| error.to_string())
     }
 
     fn finish(&mut self) -> Result<Bytes, String> {
-        Ok(Bytes::from(self.0.finish()))
+        self.0.finish().map(Bytes::from).map_err(|error| error.to_string())
     }
 }

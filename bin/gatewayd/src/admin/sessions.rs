@@ -1,0 +1,167 @@
+//! `/api/v1/sessions`: what was recorded. Reading is recorded too, before anything is shown.
+
+use std::time::Duration;
+
+use axum::Json;
+use axum::extract::{Path, Query, State};
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
+use gatewayd_core::{Action, Event, EventKind, Identity, Journal as _, RefusalCode, RequestId, Timestamp};
+use gatewayd_recorder::{Bundle, Error, Filter, Frame, Reader, Summary};
+use serde::{Deserialize, Serialize};
+
+use super::AdminState;
+use super::auth::{Administrator, Problem};
+
+/// Which sessions to list.
+#[derive(Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub(crate) struct Listing {
+    subject: Option<String>,
+    group: Option<String>,
+    model: Option<String>,
+    action: Option<String>,
+    rule: Option<String>,
+    status: Option<u16>,
+    masked: Option<String>,
+    /// Not older than so many seconds.
+    since_seconds: Option<u64>,
+    limit: Option<usize>,
+}
+
+/// Most sessions in one answer.
+const MOST: usize = 10_000;
+
+pub(crate) async fn list(
+    State(state): State<AdminState>,
+    Administrator(who): Administrator,
+    Query(listing): Query<Listing>,
+) -> Result<Json<Vec<Summary>>, Problem> {
+    let action = match listing.action.as_deref().map(|name| (name, Action::from_name(name))) {
+        Some((name, None)) => {
+            return Err(Problem::new(RefusalCode::InvalidRequest, format!("there is no action `{name}`")));
+        }
+        Some((_, found)) => found,
+        None => None,
+    };
+    let now = state.gateway().lasting().clock.now();
+    let back = |seconds| Timestamp(now.0.saturating_sub(micros(Duration::from_secs(seconds))));
+    let filter = Filter {
+        subject: listing.subject,
+        group: listing.group,
+        model: listing.model,
+        action,
+        rule: listing.rule,
+        status: listing.status,
+        since: listing.since_seconds.map(back),
+        until: None,
+        masked_rule: listing.masked,
+        limit: listing.limit.unwrap_or(50).clamp(1, MOST),
+    };
+    note(&state, who, "sessions", "list", None).await?;
+    read(&state, move |reader| reader.list(&filter)).await.map(Json)
+}
+
+pub(crate) async fn show(
+    State(state): State<AdminState>,
+    Administrator(who): Administrator,
+    Path(id): Path<String>,
+) -> Result<Json<Bundle>, Problem> {
+    let id = parse(&id)?;
+    note(&state, who, &id.to_string(), "show", Some(id)).await?;
+    read(&state, move |reader| reader.show(id)).await.map(Json)
+}
+
+/// A recorded request and its answer.
+#[derive(Serialize)]
+pub(crate) struct Played {
+    request: Vec<PlayedFrame>,
+    response: Vec<PlayedFrame>,
+    open: bool,
+}
+
+/// Some bytes, and how long after the ones before they came.
+#[derive(Serialize)]
+pub(crate) struct PlayedFrame {
+    delta_us: u64,
+    /// Base64.
+    data: String,
+}
+
+impl From<Frame> for PlayedFrame {
+    fn from(frame: Frame) -> Self {
+        Self { delta_us: frame.delta_us, data: STANDARD.encode(frame.bytes) }
+    }
+}
+
+pub(crate) async fn replay(
+    State(state): State<AdminState>,
+    Administrator(who): Administrator,
+    Path(id): Path<String>,
+) -> Result<Json<Played>, Problem> {
+    let id = parse(&id)?;
+    note(&state, who, &id.to_string(), "replay", Some(id)).await?;
+    let replay = read(&state, move |reader| reader.replay(id)).await?;
+    Ok(Json(Played {
+        request: replay.request.into_iter().map(PlayedFrame::from).collect(),
+        response: replay.response.into_iter().map(PlayedFrame::from).collect(),
+        open: replay.open,
+    }))
+}
+
+fn parse(id: &str) -> Result<RequestId, Problem> {
+    id.parse().map_err(|_| {
+        Problem::new(
+            RefusalCode::InvalidRequest,
+            "this is no session id; it looks like the x-request-id of an answer",
+        )
+    })
+}
+
+fn micros(time: Duration) -> i64 {
+    i64::try_from(time.as_micros()).unwrap_or(i64::MAX)
+}
+
+/// Who looks at what goes into the evidence first; without that, nothing is shown.
+async fn note(
+    state: &AdminState,
+    who: Identity,
+    object: &str,
+    outcome: &'static str,
+    request: Option<RequestId>,
+) -> Result<(), Problem> {
+    let event = Event {
+        kind: EventKind::AdminRead,
+        actor: Some(who),
+        object: object.into(),
+        outcome: outcome.into(),
+        request,
+    };
+    let recorded = state.recorder().record(event).await;
+    recorded.map_err(|error| Problem::new(RefusalCode::RecorderUnavailable, error.to_string()))
+}
+
+async fn read<T: Send + 'static>(
+    state: &AdminState,
+    work: impl FnOnce(&Reader) -> Result<T, Error> + Send + 'static,
+) -> Result<T, Problem> {
+    let config = state.gateway().controls().config.recorder.clone();
+    let done = tokio::task::spawn_blocking(move || {
+        let reader = match &config.root_key {
+            Some(key) => Reader::open_with_root(&config.dir, key)?,
+            None => Reader::open(&config.dir)?,
+        };
+        work(&reader)
+    });
+    match done.await {
+        Ok(Ok(value)) => Ok(value),
+        Ok(Err(error)) => {
+            let code = match error {
+                Error::NoSession(_) | Error::Erased { .. } => RefusalCode::NotFound,
+                _ => RefusalCode::RecorderUnavailable,
+            };
+            Err(Problem::new(code, error.to_string()))
+        }
+        Err(_) => Err(Problem::new(RefusalCode::RecorderUnavailable, "the evidence could not be read")),
+    }
+}

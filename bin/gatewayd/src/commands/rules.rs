@@ -1,0 +1,100 @@
+//! `gatewayd rules list | test | explain`.
+
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+use anyhow::bail;
+use gatewayd_masker::{Rule, Tier, rule};
+use serde_json::json;
+
+use super::mask::read_rules;
+use super::print;
+use crate::cli::{Output, RulesCommand};
+
+pub(crate) fn run(command: RulesCommand) -> anyhow::Result<ExitCode> {
+    match command {
+        RulesCommand::List { rules, output } => {
+            let rules = all(&rules)?;
+            match output {
+                Output::Json => print::json(&rules.iter().map(summary).collect::<Vec<_>>()),
+                Output::Table => list(&rules),
+            }
+            Ok(ExitCode::SUCCESS)
+        }
+        RulesCommand::Test { rules } => test(&rules),
+        RulesCommand::Explain { id, rules } => {
+            let rules = all(&rules)?;
+            let Some(rule) = rules.iter().find(|rule| rule.id == id) else {
+                bail!("there is no rule `{id}`; `gatewayd rules list` shows them");
+            };
+            explain(rule)?;
+            Ok(ExitCode::SUCCESS)
+        }
+    }
+}
+
+fn all(files: &[PathBuf]) -> anyhow::Result<Vec<Rule>> {
+    let mut rules = rule::builtin();
+    rules.extend(read_rules(files)?);
+    Ok(rules)
+}
+
+fn tier(rule: &Rule) -> &'static str {
+    match rule.tier {
+        Tier::Default => "default",
+        Tier::Assignments => "assignments",
+    }
+}
+
+fn summary(rule: &Rule) -> serde_json::Value {
+    json!({ "id": rule.id, "family": rule.family, "tier": tier(rule), "description": rule.description })
+}
+
+fn list(rules: &[Rule]) {
+    let mut table = print::table(&["RULE", "FAMILY", "TIER", "FINDS"]);
+    for rule in rules {
+        table.add_row([&rule.id, &rule.family, tier(rule), &rule.description]);
+    }
+    print::line(&table.to_string());
+    print::line(&format!("{} rules", rules.len()));
+}
+
+/// Checks each rule and runs its examples.
+fn test(files: &[PathBuf]) -> anyhow::Result<ExitCode> {
+    let rules = if files.is_empty() { rule::builtin() } else { read_rules(files)? };
+    let mut failed = 0;
+    for rule in &rules {
+        if let Err(error) = rule::check(rule) {
+            failed += 1;
+            print::line(&format!("FAIL  {error}"));
+        }
+    }
+    print::line(&format!("{} passed, {failed} failed", rules.len() - failed));
+    Ok(if failed == 0 { ExitCode::SUCCESS } else { ExitCode::FAILURE })
+}
+
+fn explain(rule: &Rule) -> anyhow::Result<()> {
+    let mut fields = print::Fields::new();
+    fields.add("rule", rule.id.clone());
+    fields.add("finds", rule.description.clone());
+    fields.add("family", rule.family.clone());
+    fields.add("tier", tier(rule));
+    fields.add("starts at", rule.anchors.join("  "));
+    fields.add("after", rule.context.clone().unwrap_or_default());
+    fields.add("secret", rule.pattern.clone());
+    fields.add("at most", rule.max.map(|max| format!("{max} bytes")).unwrap_or_default());
+    fields.add("committed by", rule.commit.clone().unwrap_or_default());
+    fields.add("until", rule.until.clone().unwrap_or_default());
+    fields.add("checked by", rule.validators.join(", "));
+    fields.add("allows", rule.allow.values.join(", "));
+    fields.print();
+    print::line("\nfinds something in:");
+    for example in rule.positives(1)? {
+        print::line(&format!("  {}", print::printable(&String::from_utf8_lossy(&example.text))));
+    }
+    print::line("finds nothing in:");
+    for example in rule.negatives(1)? {
+        print::line(&format!("  {}", print::printable(&String::from_utf8_lossy(&example))));
+    }
+    Ok(())
+}

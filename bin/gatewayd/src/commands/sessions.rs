@@ -1,0 +1,177 @@
+//! `gatewayd sessions list | show | replay | verify`.
+
+use std::path::Path;
+use std::process::ExitCode;
+
+use anyhow::Context as _;
+use gatewayd_recorder::PublicKey;
+use gatewayd_recorder::verify::{Options, verify};
+use percent_encoding::{NON_ALPHANUMERIC, utf8_percent_encode};
+use serde_json::Value;
+
+use super::access::{Admin, segment};
+use super::{print, replay};
+use crate::cli::{Output, SessionsCommand, SessionsListArgs};
+
+pub(crate) fn run(command: SessionsCommand) -> anyhow::Result<ExitCode> {
+    match command {
+        SessionsCommand::List(args) => list(&args)?,
+        SessionsCommand::Show { access, id } => {
+            let bundle = Admin::connect(&access)?.get(&path(&id))?;
+            match access.output {
+                Output::Json => print::json(&bundle),
+                Output::Table => show(&bundle),
+            }
+        }
+        SessionsCommand::Replay { access, id, speed, raw, step } => {
+            let played = Admin::connect(&access)?.get(&format!("{}/replay", path(&id)))?;
+            match access.output {
+                Output::Json => print::json(&played),
+                Output::Table => replay::play(&played, &replay::Manner { speed, raw, step })?,
+            }
+        }
+        SessionsCommand::Verify { directory, key, pinned, output } => {
+            return check(&directory, key.as_deref(), pinned.as_deref(), output);
+        }
+    }
+    Ok(ExitCode::SUCCESS)
+}
+
+fn path(id: &str) -> String {
+    format!("/api/v1/sessions/{}", segment(id))
+}
+
+fn list(args: &SessionsListArgs) -> anyhow::Result<()> {
+    let mut query = format!("limit={}", args.limit);
+    let texts = [
+        ("subject", &args.subject),
+        ("group", &args.group),
+        ("model", &args.model),
+        ("action", &args.action),
+        ("rule", &args.rule),
+        ("masked", &args.masked),
+    ];
+    for (name, value) in texts {
+        if let Some(value) = value {
+            query.push_str(&format!("&{name}={}", utf8_percent_encode(value, NON_ALPHANUMERIC)));
+        }
+    }
+    if let Some(status) = args.status {
+        query.push_str(&format!("&status={status}"));
+    }
+    if let Some(since) = &args.since {
+        let length: jiff::SignedDuration = since
+            .parse()
+            .with_context(|| format!("--since {since}: write a length of time such as 90m or 24h"))?;
+        query.push_str(&format!("&since_seconds={}", length.as_secs().max(0)));
+    }
+    let found = Admin::connect(&args.access)?.get(&format!("/api/v1/sessions?{query}"))?;
+    match args.access.output {
+        Output::Json => print::json(&found),
+        Output::Table => table(&found),
+    }
+    Ok(())
+}
+
+fn table(found: &Value) {
+    let found = found.as_array().map(Vec::as_slice).unwrap_or_default();
+    if found.is_empty() {
+        print::line("No session fits.");
+        return;
+    }
+    let mut table = print::table(&[
+        "SESSION", "TIME", "WHO", "ACTION", "MODEL", "RULE", "STATUS", "ENDED", "MASKED", "TOOK",
+    ]);
+    for session in found {
+        table.add_row([
+            print::cell(session, "/id"),
+            print::time(session.pointer("/time")),
+            print::cell(session, "/subject"),
+            print::cell(session, "/action"),
+            print::cell(session, "/model"),
+            print::cell(session, "/rule"),
+            print::cell(session, "/status"),
+            print::cell(session, "/ending"),
+            print::cell(session, "/masked"),
+            print::micros(session.pointer("/duration_us")),
+        ]);
+    }
+    print::line(&table.to_string());
+}
+
+fn show(bundle: &Value) {
+    let cell = |pointer| print::cell(bundle, pointer);
+    let both = |a: &str, b: &str| {
+        let (a, b) = (print::cell(bundle, a), print::cell(bundle, b));
+        if b.is_empty() { a } else { format!("{a} ({b})") }
+    };
+    let mut fields = print::Fields::new();
+    fields.add("session", cell("/id"));
+    fields.add("time", print::time(bundle.pointer("/time")));
+    fields.add("who", both("/subject", "/issuer"));
+    fields.add("groups", cell("/groups"));
+    fields.add("signed in by", cell("/identity_kind"));
+    fields.add("from", cell("/peer"));
+    fields.add("request", format!("{} {}", cell("/method"), cell("/path")));
+    fields.add("action", both("/action", "/dialect"));
+    fields.add("model", both("/model", "/upstream"));
+    fields.add("decision", cell("/effect"));
+    fields.add("rule", both("/rule", "/policy_version"));
+    fields.add("approvals", cell("/claims"));
+    fields.add("credential", both("/credential", "/credential_version"));
+    fields.add("status", cell("/status"));
+    fields.add("refusal", cell("/refusal"));
+    fields.add("ended", cell("/ending"));
+    fields.add("masked", masks(bundle));
+    fields.add("request body", format!("{} bytes", cell("/request_bytes")));
+    fields.add("answer", format!("{} bytes", cell("/response_bytes")));
+    fields.add("waited", print::micros(bundle.pointer("/waited_us")));
+    fields.add("first byte", print::micros(bundle.pointer("/first_byte_us")));
+    fields.add("took", print::micros(bundle.pointer("/duration_us")));
+    fields.add("log entries", both("/number", "/outcome"));
+    if bundle["altered"] == Value::Bool(true) {
+        fields.add(
+            "ALTERED",
+            "the words shown are not those that the log commits to; run `gatewayd sessions verify`",
+        );
+    }
+    if bundle["erased"] == Value::Bool(true) {
+        fields.add("erased", "its words and bodies were erased");
+    }
+    fields.print();
+    for event in bundle["events"].as_array().into_iter().flatten() {
+        print::line(&format!(
+            "  {} {} {} by {}: {}",
+            print::time(event.pointer("/time")),
+            print::cell(event, "/kind"),
+            print::cell(event, "/object"),
+            print::cell(event, "/actor"),
+            print::cell(event, "/outcome"),
+        ));
+    }
+}
+
+fn masks(bundle: &Value) -> String {
+    let masks = bundle["masks"].as_array().into_iter().flatten();
+    let masks = masks.map(|mask| format!("{} x{}", print::cell(mask, "/rule"), print::cell(mask, "/count")));
+    masks.collect::<Vec<_>>().join(", ")
+}
+
+fn check(
+    directory: &Path,
+    key: Option<&Path>,
+    pinned: Option<&Path>,
+    output: Output,
+) -> anyhow::Result<ExitCode> {
+    let read = |file: &Path| {
+        std::fs::read_to_string(file).with_context(|| format!("{} cannot be read", file.display()))
+    };
+    let key = key.map(|file| anyhow::Ok(PublicKey::parse(read(file)?.trim())?)).transpose()?;
+    let pinned = pinned.map(read).transpose()?;
+    let report = verify(directory, &Options { key, pinned, ..Options::default() })?;
+    match output {
+        Output::Json => print::json(&report),
+        Output::Table => print::line(report.to_string().trim_end()),
+    }
+    Ok(ExitCode::from(report.exit_code()))
+}
