@@ -19,8 +19,16 @@ pub(crate) struct Parts<'a> {
     pub(crate) operation: &'a Operation,
     pub(crate) upstream: &'a UpstreamName,
     pub(crate) decision: &'a Decision,
-    pub(crate) body_sha256: &'a [u8; 32],
-    pub(crate) body_length: u64,
+    pub(crate) body: BodyName<'a>,
+}
+
+/// What names the body.
+#[derive(Clone, Copy)]
+pub(crate) enum BodyName<'a> {
+    /// Every byte.
+    Bytes { sha256: &'a [u8; 32], length: u64 },
+    /// The pieces of a multipart body, whatever its boundary.
+    Pieces(&'a [u8; 32]),
 }
 
 impl RequestDigest {
@@ -29,7 +37,12 @@ impl RequestDigest {
         let mut hash = Hash::new("gatewayd approval 1");
         hash.part(parts.method.as_str().as_bytes());
         hash.part(parts.uri.path_and_query().map_or("", |path| path.as_str()).as_bytes());
-        for name in [CONTENT_TYPE, CONTENT_ENCODING] {
+        let read_by = match parts.body {
+            BodyName::Bytes { .. } => &[CONTENT_TYPE, CONTENT_ENCODING][..],
+            // The pieces are all that the content type says; see `multipart`.
+            BodyName::Pieces(_) => &[],
+        };
+        for name in read_by {
             let values: Vec<&[u8]> =
                 parts.headers.get_all(name).iter().map(http::HeaderValue::as_bytes).collect();
             hash.list(&values);
@@ -45,8 +58,17 @@ impl RequestDigest {
         hash.part(parts.identity.subject.as_bytes());
         hash.part(parts.decision.policy_version.as_bytes());
         hash.part(parts.decision.rule.as_bytes());
-        hash.part(&parts.body_length.to_be_bytes());
-        hash.part(parts.body_sha256);
+        match parts.body {
+            BodyName::Bytes { sha256, length } => {
+                hash.part(b"bytes");
+                hash.part(&length.to_be_bytes());
+                hash.part(sha256);
+            }
+            BodyName::Pieces(pieces) => {
+                hash.part(b"multipart/form-data");
+                hash.part(pieces);
+            }
+        }
         Self(hash.finish())
     }
 }

@@ -14,10 +14,11 @@ use tower_service::Service;
 
 use crate::approvals::{Approvals, claim, new_id};
 use crate::config::Requirement;
-use crate::digest::{Parts, RequestDigest};
+use crate::digest::{BodyName, Parts, RequestDigest};
 use crate::error::{Error, Refused};
 use crate::hold::{self, Outcome};
 use crate::layer::REASON;
+use crate::multipart;
 use crate::passing::Passing;
 use crate::preview::{LOOKED_AT, Preview, printable, short};
 use crate::record::{Asked, Record};
@@ -113,7 +114,9 @@ async fn agreed(
     };
     approvals.recover().await.map_err(|error| unavailable(&error))?;
     let reason = reason(&mut head.headers)?;
-    let mut whole = spool::take(body, &limits(approvals)).await.map_err(|failure| not_taken(&failure))?;
+    let boundary = multipart::boundary(&head.headers);
+    let taken = spool::take(body, &limits(approvals), boundary).await;
+    let mut whole = taken.map_err(|failure| not_taken(&failure))?;
     let record = ask(approvals, head, &facts, requirement, reason, &mut whole).await?;
     let attached = approvals.attach(record).await.map_err(|error| unavailable(&error))?.ok_or_else(|| {
         let message = "too many approvals of yours wait for people; wait for them, or cancel some";
@@ -190,6 +193,10 @@ async fn ask(
     reason: Option<String>,
     whole: &mut Whole,
 ) -> Result<Record, Box<Refusal>> {
+    let body = match &whole.pieces {
+        Some(pieces) => BodyName::Pieces(pieces),
+        None => BodyName::Bytes { sha256: &whole.sha256, length: whole.length },
+    };
     let digest = RequestDigest::of(&Parts {
         method: &head.method,
         uri: &head.uri,
@@ -198,8 +205,7 @@ async fn ask(
         operation: &facts.operation,
         upstream: &facts.upstream,
         decision: &facts.decision,
-        body_sha256: &whole.sha256,
-        body_length: whole.length,
+        body,
     });
     let first = whole.head(LOOKED_AT).await.map_err(|error| not_taken(&Failure::Disk(error)))?;
     let redact = &*approvals.0.redact;

@@ -87,8 +87,8 @@
 //!
 //! Method, path and query, `Content-Type` and `Content-Encoding`, the operation (dialect, action, model, streaming,
 //! route), the upstream, the caller (issuer and subject), the rule and the policy's version, and every byte of the body.
-//! Anything else is another request. Request trailers are dropped. A multipart body whose client draws a new
-//! boundary each time is another request each time: hold it long enough, or ask before the upload.
+//! Anything else is another request. Request trailers are dropped. Only the boundary of a `multipart/form-data` body does
+//! not count, since clients draw a new one each time: such a body is named by its pieces.
 //!
 //! # States
 //!
@@ -124,6 +124,7 @@ mod error;
 mod gate;
 mod hold;
 mod layer;
+mod multipart;
 mod passing;
 mod person;
 mod places;

@@ -16,6 +16,7 @@ use http_body_util::BodyExt as _;
 use tokio::task::{JoinHandle, spawn_blocking};
 
 use crate::digest::finish;
+use crate::multipart::Pieces;
 
 /// Written and read in pieces of this size.
 const PIECE: usize = 64 << 10;
@@ -32,6 +33,8 @@ pub(crate) struct Limits {
 /// A body that has arrived whole.
 pub(crate) struct Whole {
     pub(crate) sha256: [u8; 32],
+    /// The hash of its pieces, where it is a multipart body that leaves no doubt about them.
+    pub(crate) pieces: Option<[u8; 32]>,
     pub(crate) length: u64,
     store: Store,
 }
@@ -53,18 +56,20 @@ pub(crate) enum Failure {
 }
 
 /// Takes a body, within limits. Trailers are dropped: nobody could see what was agreed to in them.
-pub(crate) async fn take(body: Body, limits: &Limits) -> Result<Whole, Failure> {
+///
+/// With a `boundary` it is also named by its pieces.
+pub(crate) async fn take(body: Body, limits: &Limits, boundary: Option<&str>) -> Result<Whole, Failure> {
     if let Some(bytes) = body.to_full() {
         let length = bytes.len() as u64;
         if length > limits.body {
             return Err(Failure::TooLarge);
         }
-        return Ok(in_memory(bytes));
+        return Ok(in_memory(bytes, boundary));
     }
     if body.size_hint().lower() > limits.body {
         return Err(Failure::TooLarge);
     }
-    tokio::time::timeout(limits.timeout, read(body, limits)).await.unwrap_or(Err(Failure::TooSlow))
+    tokio::time::timeout(limits.timeout, read(body, limits, boundary)).await.unwrap_or(Err(Failure::TooSlow))
 }
 
 impl Whole {
@@ -97,14 +102,38 @@ impl Whole {
     }
 }
 
-fn in_memory(bytes: Bytes) -> Whole {
-    let mut hash = digest::Context::new(&digest::SHA256);
-    hash.update(&bytes);
-    Whole { sha256: finish(hash), length: bytes.len() as u64, store: Store::Memory(bytes) }
+fn in_memory(bytes: Bytes, boundary: Option<&str>) -> Whole {
+    let mut names = Names::new(boundary);
+    names.push(&bytes);
+    let (sha256, pieces) = names.finish();
+    Whole { sha256, pieces, length: bytes.len() as u64, store: Store::Memory(bytes) }
 }
 
-async fn read(mut body: Body, limits: &Limits) -> Result<Whole, Failure> {
-    let mut hash = digest::Context::new(&digest::SHA256);
+/// Both names of a body.
+struct Names {
+    whole: digest::Context,
+    pieces: Option<Pieces>,
+}
+
+impl Names {
+    fn new(boundary: Option<&str>) -> Self {
+        Self { whole: digest::Context::new(&digest::SHA256), pieces: boundary.map(Pieces::new) }
+    }
+
+    fn push(&mut self, bytes: &[u8]) {
+        self.whole.update(bytes);
+        if let Some(pieces) = &mut self.pieces {
+            pieces.push(bytes);
+        }
+    }
+
+    fn finish(self) -> ([u8; 32], Option<[u8; 32]>) {
+        (finish(self.whole), self.pieces.and_then(Pieces::finish))
+    }
+}
+
+async fn read(mut body: Body, limits: &Limits, boundary: Option<&str>) -> Result<Whole, Failure> {
+    let mut names = Names::new(boundary);
     let (mut length, mut waiting, mut file) = (0u64, BytesMut::new(), None);
     while let Some(frame) = body.frame().await {
         let Ok(data) = frame.map_err(|_| Failure::Broken)?.into_data() else { continue };
@@ -112,7 +141,7 @@ async fn read(mut body: Body, limits: &Limits) -> Result<Whole, Failure> {
         if length > limits.body {
             return Err(Failure::TooLarge);
         }
-        hash.update(&data);
+        names.push(&data);
         waiting.extend_from_slice(&data);
         let room = if file.is_some() { PIECE } else { limits.memory };
         if waiting.len() > room {
@@ -125,7 +154,8 @@ async fn read(mut body: Body, limits: &Limits) -> Result<Whole, Failure> {
             Store::Disk(write(Some(file), waiting, limits.folder.clone()).await.map_err(Failure::Disk)?)
         }
     };
-    Ok(Whole { sha256: finish(hash), length, store })
+    let (sha256, pieces) = names.finish();
+    Ok(Whole { sha256, pieces, length, store })
 }
 
 /// Appends to the file, which is made first if there is none yet. It has no name, so it ends with the process.
@@ -233,9 +263,9 @@ mod tests {
     async fn a_body_comes_back_as_it_came_wherever_it_waited() {
         for size in [0usize, 1, 1000, 1001, PIECE, PIECE + 1, 3 * PIECE + 17] {
             let bytes: Vec<u8> = (0..size).map(|i| u8::try_from(i % 251).unwrap()).collect();
-            let mut whole = take(stream(bytes.clone()), &limits(1 << 20)).await.ok().unwrap();
+            let mut whole = take(stream(bytes.clone()), &limits(1 << 20), None).await.ok().unwrap();
             assert_eq!(whole.length, size as u64);
-            assert_eq!(whole.sha256, in_memory(bytes.clone().into()).sha256);
+            assert_eq!(whole.sha256, in_memory(bytes.clone().into(), None).sha256);
             assert_eq!(whole.head(5).await.unwrap(), &bytes[..size.min(5)]);
             assert_eq!(matches!(whole.store, Store::Disk(_)), size > 1000);
             let body = whole.into_body();
@@ -246,12 +276,12 @@ mod tests {
 
     #[tokio::test]
     async fn limits_hold() {
-        assert!(matches!(take(stream(vec![0; 2001]), &limits(2000)).await, Err(Failure::TooLarge)));
-        assert!(matches!(take(Body::full(vec![0; 2001]), &limits(2000)).await, Err(Failure::TooLarge)));
-        assert!(take(stream(vec![0; 2000]), &limits(2000)).await.is_ok());
+        assert!(matches!(take(stream(vec![0; 2001]), &limits(2000), None).await, Err(Failure::TooLarge)));
+        assert!(matches!(take(Body::full(vec![0; 2001]), &limits(2000), None).await, Err(Failure::TooLarge)));
+        assert!(take(stream(vec![0; 2000]), &limits(2000), None).await.is_ok());
         let mut slow = limits(10);
         slow.timeout = Duration::from_millis(10);
-        assert!(matches!(take(Body::new(Never), &slow).await, Err(Failure::TooSlow)));
+        assert!(matches!(take(Body::new(Never), &slow, None).await, Err(Failure::TooSlow)));
     }
 
     struct Never;

@@ -120,6 +120,28 @@ async fn any_other_request_is_another_approval() {
 }
 
 #[tokio::test]
+async fn an_upload_sent_again_with_another_boundary_is_the_same_request() {
+    let world = World::new();
+    let upload = |boundary: &str, text: &str| {
+        let mut upload = Ask::new("quick", "");
+        let body = format!(
+            "--{boundary}\r\nContent-Disposition: form-data; name=\"file\"\r\n\r\n{text}\r\n--{boundary}--\r\n"
+        );
+        upload.body = Body::from(body);
+        let mut request = upload.request();
+        let content_type = format!("multipart/form-data; boundary={boundary}");
+        request.headers_mut().insert("content-type", content_type.parse().unwrap());
+        request
+    };
+    let id = world.send(upload("aaa", "x,y")).await.id();
+    world.yes(&id, &bob()).await;
+    assert_ne!(world.send(upload("aaa", "x,z")).await.id(), id);
+    let answer = world.send(upload("bbb", "x,y")).await;
+    assert!(answer.passed());
+    assert!(answer.body.starts_with(b"--bbb"), "what is sent on is what was sent last");
+}
+
+#[tokio::test]
 async fn a_restart_while_a_request_is_held() {
     let world = World::new();
     let held = world.start(ask("two-people", "{}"));
