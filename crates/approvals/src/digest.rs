@@ -5,6 +5,8 @@ use gatewayd_core::{Decision, Identity, Operation, UpstreamName};
 use http::header::{CONTENT_ENCODING, CONTENT_TYPE};
 use http::{HeaderMap, Method, Uri};
 
+use crate::change::Proposal;
+
 /// SHA-256 over everything that makes a request this request, each part with its length before it.
 #[derive(Clone, Copy, PartialEq, Eq, Hash)]
 pub(crate) struct RequestDigest(pub(crate) [u8; 32]);
@@ -71,6 +73,24 @@ impl RequestDigest {
         }
         Self(hash.finish())
     }
+}
+
+impl RequestDigest {
+    /// Approvals of changes of the gateway itself are bound to this.
+    pub(crate) fn of_change(requirement: &str, proposal: Proposal<'_>, by: &Identity) -> Self {
+        let mut hash = Hash::new("gatewayd change 1");
+        for part in [requirement, proposal.kind, proposal.target, proposal.details, &by.issuer, &by.subject] {
+            hash.part(part.as_bytes());
+        }
+        Self(hash.finish())
+    }
+}
+
+/// SHA-256 of a text at hand.
+pub(crate) fn sha256(bytes: &[u8]) -> [u8; 32] {
+    let mut hash = digest::Context::new(&digest::SHA256);
+    hash.update(bytes);
+    finish(hash)
 }
 
 struct Hash(digest::Context);

@@ -64,6 +64,9 @@ pub enum Refused {
     /// Only the requester or somebody who could vote may cancel.
     #[error("only the one who asks, or one who could vote, can cancel it")]
     NotYours,
+    /// Too many wait already.
+    #[error("too many of yours wait for people; wait for them, or cancel some")]
+    NoRoom,
     /// Another request is using it right now.
     #[error("another request is using it right now")]
     InUse,

@@ -224,7 +224,7 @@ async fn ask(
             method: printable(head.method.as_str(), 32),
             path: short(redact, path, MAX_SHOWN),
             dialect: operation.dialect,
-            action: operation.action,
+            action: operation.action.as_str().to_owned(),
             model: operation.model.as_deref().map(|model| short(redact, model, 256)),
             streaming: operation.streaming,
             route: operation.route.to_string(),

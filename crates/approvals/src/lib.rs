@@ -112,11 +112,14 @@
 //! request, and nobody votes twice: two identities are taken for one person if issuer and subject are the same, or the
 //! subject alone, or the name. Tokens of programs do not vote unless a requirement says so.
 //!
+//! Changes of the gateway itself can be put under the same quorum with [`Approvals::propose`].
+//!
 //! Votes are recorded in the journal before they count. If the process dies in between, the journal holds a vote
 //! that did not count, and the person votes again.
 #![forbid(unsafe_code)]
 
 mod approvals;
+mod change;
 mod config;
 mod diff;
 mod digest;
@@ -139,6 +142,7 @@ mod store;
 mod view;
 
 pub use approvals::{Approvals, CLAIM_KIND, Filter};
+pub use change::{Agreement, Answer, Proposal};
 pub use config::{Config, Requirement, Seats};
 pub use diff::Change;
 pub use error::{Error, Refused};

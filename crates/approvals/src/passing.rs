@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use crate::approvals::Approvals;
-use crate::state::Use;
+use crate::state::{Step, Use};
 
 /// How long after a caller hung up the journal is asked: a commit may still be under way.
 const GRACE: Duration = Duration::from_secs(2);
@@ -27,6 +27,14 @@ impl Passing {
     /// It did not come to use.
     pub(crate) fn forget(mut self) {
         self.settled = true;
+    }
+
+    /// It surely did nothing, so it can be used again.
+    pub(crate) async fn release(mut self) {
+        self.settled = true;
+        if let Err(error) = self.approvals.step(&self.id, Step::Release(self.taken.request)).await {
+            tracing::error!(approval = &*self.id, %error, "an approval could not be given back");
+        }
     }
 
     /// Says what became of it. The caller may hang up meanwhile; it is settled all the same.

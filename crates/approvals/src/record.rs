@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use gatewayd_core::{Action, Dialect, RequestId, Timestamp};
+use gatewayd_core::{Dialect, RequestId, Timestamp};
 
 use crate::digest::RequestDigest;
 use crate::preview::Preview;
@@ -29,7 +29,8 @@ pub(crate) struct Asked {
     /// Masked.
     pub(crate) path: String,
     pub(crate) dialect: Dialect,
-    pub(crate) action: Action,
+    /// An action of the policy, or the kind of a change of the gateway itself.
+    pub(crate) action: String,
     pub(crate) model: Option<String>,
     pub(crate) streaming: bool,
     pub(crate) route: String,

@@ -28,8 +28,8 @@ pub struct View {
     pub path: String,
     /// The protocol.
     pub dialect: &'static str,
-    /// What is to be done.
-    pub action: &'static str,
+    /// What is to be done: an action, or the kind of a change of the gateway itself.
+    pub action: String,
     /// With which model.
     pub model: Option<String>,
     /// True if the answer is a stream.
@@ -134,7 +134,7 @@ impl View {
             method: asked.method.clone(),
             path: asked.path.clone(),
             dialect: asked.dialect.as_str(),
-            action: asked.action.as_str(),
+            action: asked.action.clone(),
             model: asked.model.clone(),
             streaming: asked.streaming,
             route: asked.route.clone(),

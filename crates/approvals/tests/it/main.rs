@@ -3,6 +3,7 @@
 // Tests stop where something is not as it must be.
 #![allow(clippy::unwrap_used, clippy::panic, clippy::indexing_slicing)]
 
+mod changing;
 mod deciding;
 mod holding;
 mod passing;

@@ -18,7 +18,7 @@ async fn people_see_who_what_and_why_and_no_secret() {
     assert_eq!(view.reason.as_deref(), Some("audit  of [masked]"));
     assert_eq!(view.path, "/v1/fine_tuning/jobs?key=[masked]");
     assert_eq!(view.model.as_deref(), Some("llama[masked]"));
-    assert_eq!((view.action, view.dialect, view.upstream.as_str()), ("train", "openai", "llama"));
+    assert_eq!((view.action.as_str(), view.dialect, view.upstream.as_str()), ("train", "openai", "llama"));
     assert_eq!((view.rule.as_str(), view.takes.as_str()), ("training-needs-approval", "1 of ml-leads"));
     assert_eq!(view.covers, "exactly this request, once");
     assert_eq!(view.seconds_left, 3600);
