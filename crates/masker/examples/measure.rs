@@ -3,6 +3,7 @@
 //! ```text
 //! measure labelled [--tier default|all] [--misses] FILE.jsonl...
 //! measure ordinary [--tier default|all] FILE-OR-FOLDER...
+//! measure size [--tier default|all]
 //! ```
 //!
 //! A labelled file holds one JSON object a line: `label` (`positive` or `negative`), `text`, sometimes `secret`
@@ -10,6 +11,7 @@
 
 use std::collections::BTreeMap;
 use std::error::Error;
+use std::io::Write as _;
 use std::path::{Path, PathBuf};
 
 use gatewayd_masker::rule::{self, Rule, Tier};
@@ -41,12 +43,18 @@ fn main() -> Fallible {
             path => options.paths.push(path.into()),
         }
     }
+    let begin = std::time::Instant::now();
     let masker = Masker::builder().tiers(options.tiers.clone()).build()?;
+    let built = begin.elapsed();
     let mut out = std::io::stdout().lock();
     match command.as_str() {
         "labelled" => labelled(&masker, &options, &mut out),
         "ordinary" => ordinary(&masker, &options, &mut out),
-        _ => Err("say `labelled` or `ordinary`, then files".into()),
+        "size" => {
+            let (rules, bytes) = (masker.rules().count(), masker.memory());
+            Ok(writeln!(out, "{rules} rules, {bytes} bytes, made ready in {built:?}")?)
+        }
+        _ => Err("say `labelled` or `ordinary` and then files, or `size`".into()),
     }
 }
 

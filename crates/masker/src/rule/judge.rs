@@ -62,14 +62,6 @@ impl Judge {
         true
     }
 
-    /// Nothing to check: every match is masked.
-    pub(crate) fn is_trivial(&self) -> bool {
-        self.validators.is_empty()
-            && self.values.is_empty()
-            && self.patterns.is_empty()
-            && self.digests.is_none()
-    }
-
     fn allows(&self, value: &[u8]) -> bool {
         self.values.binary_search_by(|known| known.as_slice().cmp(value)).is_ok()
             || self.patterns.iter().any(|pattern| pattern.is_match(value))
@@ -134,7 +126,6 @@ mod tests {
     #[test]
     fn nothing_to_check_masks_all() {
         let judge = Judge::new(&rule(&[], Allow::default()), None).expect("valid");
-        assert!(judge.is_trivial());
         assert!(judge.masks(b"anything"));
     }
 

@@ -4,8 +4,10 @@ mod check;
 mod checksum;
 mod example;
 mod judge;
+mod prove;
 mod sample;
 mod shape;
+mod tuning;
 mod validator;
 
 use serde::Deserialize;
@@ -13,6 +15,8 @@ use serde::Deserialize;
 pub use check::check;
 pub use example::Example;
 pub(crate) use judge::Judge;
+pub use prove::prove;
+pub use tuning::{Change, Tuning};
 
 /// One kind of secret.
 ///
@@ -163,34 +167,26 @@ pub fn builtin() -> Vec<Rule> {
 }
 
 /// Reads rules from TOML: a file is a list of `[[rule]]` tables, and may name the `family` of those that do not.
+/// The rules are read, not checked: a file of a user's is read with [`Tuning::parse`], which checks them and runs
+/// their examples.
 ///
 /// # Errors
-/// Says which rule and field is at fault.
+/// Says which field cannot be read.
 pub fn parse(toml: &str) -> Result<Vec<Rule>, RuleError> {
-    parse_file("the file of rules", toml)
+    Ok(Tuning::read(toml)?.rule)
 }
 
 fn parse_file(name: &str, toml: &str) -> Result<Vec<Rule>, RuleError> {
     #[derive(Deserialize)]
     #[serde(deny_unknown_fields)]
     struct File {
-        #[serde(default = "unnamed")]
         family: String,
-        #[serde(default)]
         rule: Vec<Rule>,
     }
-    fn unnamed() -> String {
-        "custom".to_owned()
-    }
-    let mut file: File = toml::from_str(toml).map_err(|error| RuleError {
-        rule: name.to_owned(),
-        field: "toml",
-        problem: error.to_string(),
-    })?;
+    let mut file: File = toml::from_str(toml)
+        .map_err(|error| RuleError { rule: name.to_owned(), field: "toml", problem: error.to_string() })?;
     for rule in &mut file.rule {
-        if rule.family.is_empty() {
-            rule.family.clone_from(&file.family);
-        }
+        rule.family.clone_from(&file.family);
     }
     Ok(file.rule)
 }
