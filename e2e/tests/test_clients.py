@@ -25,7 +25,7 @@ def test_python_client_streams_in_many_events(gateway, world):
     )
     deltas = stream_text(stream)
     assert "".join(deltas) == SENTENCE
-    assert len(deltas) > len(SENTENCE) * 0.8, "clean text must leave as it comes, not in lumps"
+    assert len(deltas) > len(SENTENCE) * 0.6, f"clean text must leave as it comes, not in lumps: {deltas}"
 
 
 def test_python_client_lists_models_and_completes_text(gateway, world):

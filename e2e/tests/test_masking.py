@@ -1,6 +1,7 @@
 """What may come back: the model is forced to tell a secret, and nobody ever gets it."""
 
 import json
+import pathlib
 
 import httpx
 import pytest
@@ -58,7 +59,7 @@ def test_stream(gateway, world):
     chunks = list(tell(gateway.openai(world.token("alice")), stream=True, stream_options={"include_usage": True}))
     deltas = stream_text(chunks)
     assert "".join(deltas) == MASKED
-    assert len(deltas) > 20, "the clean text around it still streams byte by byte"
+    assert len(deltas) >= 10, f"the clean text around it still streams in small pieces: {deltas}"
     assert chunks[-1].usage.completion_tokens > 0
     assert any(c.choices and c.choices[0].finish_reason == "stop" for c in chunks)
     assert_not_spelled([c.model_dump() for c in chunks])
@@ -148,20 +149,23 @@ def test_the_credential_does_not_come_back_by_another_way(gateway, world, model)
     assert world.keys["fake"] not in everything
 
 
-def test_a_decompression_bomb_is_bounded(gateway, world):
-    with httpx.Client(timeout=30) as client:
+def test_a_decompression_bomb_does_not_fill_the_memory(gateway, world):
+    """It may be cut off or streamed on; a hundred megabytes must not be held."""
+    before = resident(gateway)
+    with httpx.Client(timeout=60) as client:
+        request = {"json": {"model": "fake-bomb", "messages": HELLO}, "headers": bearer(world.token("alice"))}
         try:
-            answer = client.post(
-                f"{gateway.url}/v1/chat/completions",
-                json={"model": "fake-bomb", "messages": HELLO},
-                headers={**bearer(world.token("alice")), "accept-encoding": "gzip"},
-            )
-            assert answer.status_code == 502 or len(answer.content) < 200 << 20
-        except httpx.HTTPError:
-            pass  # Cut off: fine too.
-    status = open(f"/proc/{gateway.process.child.pid}/status").read()
-    peak = int(next(line for line in status.splitlines() if line.startswith("VmHWM")).split()[1])
-    assert peak < 600 << 10, f"the gateway grew to {peak} KiB"
+            with client.stream("POST", f"{gateway.url}/v1/chat/completions", **request) as answer:
+                for _ in answer.iter_raw():
+                    assert resident(gateway) - before < 64 << 20
+        except httpx.TransportError:
+            pass  # Cut off.
+
+
+def resident(gateway) -> int:
+    """Bytes of memory that the gateway holds now."""
+    status = pathlib.Path(f"/proc/{gateway.process.child.pid}/status").read_text()
+    return int(next(line for line in status.splitlines() if line.startswith("VmRSS")).split()[1]) << 10
 
 
 def test_neither_the_record_nor_the_log_has_it(gateway, world):
