@@ -1,5 +1,7 @@
 //! From spans to output: what may leave, where a placeholder goes, what is dropped.
 
+use std::collections::VecDeque;
+
 use hmac::{Hmac, KeyInit as _, Mac as _};
 use sha2::Sha256;
 
@@ -13,7 +15,7 @@ pub(crate) struct Emitter {
     /// Everything before this position is out, or dropped.
     out: u64,
     /// Sorted by start; none of them begun.
-    pending: Vec<Span>,
+    pending: VecDeque<Span>,
     open: Option<Open>,
 }
 
@@ -90,14 +92,14 @@ impl Emitter {
                 }
                 continue;
             }
-            let next = self.pending.first().copied().filter(|span| span.start < safe);
+            let next = self.pending.front().copied().filter(|span| span.start < safe);
             let until = next.map_or(safe, |span| span.start.max(self.out));
             if until > self.out {
                 sink(Piece::Plain(self.out, until));
                 self.out = until;
             }
             let Some(span) = next else { return };
-            self.pending.remove(0);
+            self.pending.pop_front();
             let hmac = manner.key.and_then(|key| Hmac::new_from_slice(key).ok()).map(Box::new);
             let span = Span { start: span.start.max(self.out), ..span };
             if span.start >= span.end {
@@ -120,9 +122,9 @@ impl Emitter {
         sink: &mut impl FnMut(Piece),
     ) -> bool {
         let Some(open) = &mut self.open else { return false };
-        while let Some(next) = self.pending.first().filter(|next| next.start <= open.span.end) {
+        while let Some(next) = self.pending.front().filter(|next| next.start <= open.span.end) {
             open.span.end = open.span.end.max(next.end);
-            self.pending.remove(0);
+            self.pending.pop_front();
         }
         let closes = end || safe > open.span.end;
         if closes {
@@ -140,7 +142,7 @@ impl Emitter {
             sink(Piece::Drop(self.out, open.span.end));
             self.out = open.span.end;
         }
-        if !closes || self.pending.first().is_some_and(|next| next.start <= open.span.end) {
+        if !closes || self.pending.front().is_some_and(|next| next.start <= open.span.end) {
             return closes;
         }
         if let Some(open) = self.open.take() {

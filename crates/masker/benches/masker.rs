@@ -1,0 +1,177 @@
+//! What masking costs: a delta in a stream, a whole body, many known secrets, the worst input.
+
+use std::hint::black_box;
+
+use criterion::measurement::{Measurement, ValueFormatter, WallTime};
+use criterion::{Throughput, criterion_group, criterion_main};
+use gatewayd_masker::format::BodyKind;
+use gatewayd_masker::{KnownSecrets, Masker};
+
+type Criterion = criterion::Criterion<CpuTime>;
+
+/// Time on the processor, so that a busy machine measures the same as an idle one. Where the kernel does not tell, time
+/// on the wall.
+struct CpuTime(WallTime);
+
+impl CpuTime {
+    fn now() -> Option<u64> {
+        std::fs::read_to_string("/proc/thread-self/schedstat").ok()?.split(' ').next()?.parse().ok()
+    }
+}
+
+impl Measurement for CpuTime {
+    type Intermediate = (Option<u64>, std::time::Instant);
+    type Value = std::time::Duration;
+
+    fn start(&self) -> Self::Intermediate {
+        (Self::now(), self.0.start())
+    }
+
+    fn end(&self, (cpu, wall): Self::Intermediate) -> Self::Value {
+        match cpu.zip(Self::now()) {
+            Some((before, after)) => std::time::Duration::from_nanos(after - before),
+            None => self.0.end(wall),
+        }
+    }
+
+    fn add(&self, left: &Self::Value, right: &Self::Value) -> Self::Value {
+        self.0.add(left, right)
+    }
+
+    fn zero(&self) -> Self::Value {
+        self.0.zero()
+    }
+
+    fn to_f64(&self, value: &Self::Value) -> f64 {
+        self.0.to_f64(value)
+    }
+
+    fn formatter(&self) -> &dyn ValueFormatter {
+        self.0.formatter()
+    }
+}
+
+/// Source code and prose of this crate: clean text of the kind that models write.
+const CODE: &str = include_str!("../src/scan/mod.rs");
+const PROSE: &str = include_str!("../src/masker.rs");
+
+fn clean(length: usize) -> Vec<u8> {
+    CODE.bytes().chain(PROSE.bytes()).cycle().take(length).collect()
+}
+
+fn masker() -> Masker {
+    Masker::builder().build().expect("the built-in rules compile")
+}
+
+fn with_known(count: u64) -> Masker {
+    let known = KnownSecrets::new();
+    let values: Vec<String> = (0..count)
+        .map(|i| format!("{:016x}{:016X}", i.wrapping_mul(0x9E37_79B9_7F4A_7C15), !i.wrapping_mul(0xD6E8_FEB8_6659_FD93)))
+        .collect();
+    known.extend(values.iter().map(String::as_bytes)).expect("long enough");
+    Masker::builder().known(known).build().expect("the built-in rules compile")
+}
+
+fn deltas(c: &mut Criterion) {
+    let text = clean(1 << 16);
+    let mut group = c.benchmark_group("delta of 4 bytes");
+    group.throughput(Throughput::Elements(text.len() as u64 / 4));
+    for (name, masker) in [("rules only", masker()), ("10 known", with_known(10)), ("10000 known", with_known(10_000))] {
+        group.bench_function(format!("scanner, {name}"), |b| {
+            let mut out = Vec::with_capacity(1 << 17);
+            b.iter(|| {
+                let mut stream = masker.stream();
+                out.clear();
+                for delta in text.chunks(4) {
+                    stream.push_into(black_box(delta), &mut out);
+                }
+                out.len()
+            });
+        });
+    }
+    let masker = masker();
+    let events: Vec<String> = String::from_utf8_lossy(&text)
+        .as_bytes()
+        .chunks(4)
+        .map(|delta| {
+            let delta = serde_json::Value::from(String::from_utf8_lossy(delta));
+            format!(
+                "data: {{\"id\":\"chatcmpl-8f2b1c\",\"object\":\"chat.completion.chunk\",\"created\":1735689600,\"model\":\"qwen2.5-0.5b\",\
+                 \"system_fingerprint\":\"b4321\",\"choices\":[{{\"index\":0,\"delta\":{{\"content\":{delta}}},\"finish_reason\":null}}]}}\n\n"
+            )
+        })
+        .collect();
+    group.bench_function("SSE + JSON", |b| {
+        let mut out = Vec::with_capacity(1 << 23);
+        b.iter(|| {
+            let mut body = masker.body(BodyKind::Events);
+            out.clear();
+            for event in &events {
+                body.push_into(black_box(event.as_bytes()), &mut out).expect("events");
+            }
+            out.len()
+        });
+    });
+    group.finish();
+}
+
+fn bodies(c: &mut Criterion) {
+    let masker = masker();
+    let text = clean(4 << 20);
+    let json = serde_json::json!({"choices": [{"message": {"content": String::from_utf8_lossy(&text)}}]}).to_string();
+    let mut group = c.benchmark_group("whole body");
+    group.sample_size(20);
+    let mut run = |name: &str, masker: &Masker, text: &[u8]| {
+        group.throughput(Throughput::Bytes(text.len() as u64));
+        group.bench_function(name, |b| b.iter(|| masker.find(black_box(text)).len()));
+    };
+    run("clean", &masker, &text);
+    run("clean, 10 known", &with_known(10), &text);
+    run("clean, 10000 known", &with_known(10_000), &text);
+    run("rich in secrets", &masker, &rich(4 << 20));
+    for (name, text) in worst(1 << 20) {
+        run(&format!("worst: {name}"), &masker, &text);
+    }
+    group.throughput(Throughput::Bytes(json.len() as u64));
+    group.bench_function("JSON", |b| {
+        b.iter(|| {
+            let mut body = masker.body(BodyKind::Json);
+            let mut out = body.push(black_box(json.as_bytes())).expect("JSON");
+            out.extend(body.finish().expect("JSON"));
+            out.len()
+        });
+    });
+    group.finish();
+}
+
+fn rich(length: usize) -> Vec<u8> {
+    let mut unit = clean(200);
+    unit.extend(b" AKIAZQ3DRSTUVWXY2345 postgres://app:s3cretpassw0rd@db/x eyJhbGciOiJIUzI1NiJ9.eyJzdWIiOiIxMjM0In0.c2lnbmF0dXJlLXNpZ25hdHVyZQ ");
+    unit.iter().copied().cycle().take(length).collect()
+}
+
+/// Inputs made to keep many candidates alive.
+fn worst(length: usize) -> Vec<(&'static str, Vec<u8>)> {
+    [
+        "eyJ-", "eyJhbGciOi.", "sk-", "sk-ant-", "AKIA", "AKI", "ghp_a", "://a:", "-----BEGIN ", "xoxb-1-", "password=a", "npm_glpat-ghp_sk-eyJ",
+        "SG.AIza-ya29.sk_live_", "a", "\\u0041", "%41", "token: \"", "secret_key=",
+    ]
+    .into_iter()
+    .map(|unit| (unit, unit.bytes().cycle().take(length).collect()))
+    .collect()
+}
+
+fn startup(c: &mut Criterion) {
+    let mut group = c.benchmark_group("startup");
+    group.sample_size(10);
+    group.bench_function("compile the built-in rules", |b| b.iter(|| masker().memory()));
+    group.bench_function("register 10000 known secrets", |b| b.iter(|| with_known(10_000).known().memory()));
+    group.finish();
+}
+
+criterion_group! {
+    name = benches;
+    config = criterion::Criterion::default().with_measurement(CpuTime(WallTime));
+    targets = deltas, bodies, startup
+}
+criterion_main!(benches);
