@@ -22,6 +22,9 @@ use crate::view::{Before, View};
 /// The kind of the claims that approvals make: one for each approval.
 pub const CLAIM_KIND: &str = "approval";
 
+/// The kind of the claims of requests that pass on a grant: one for each request, named `{approval}/{request}`.
+pub const GRANT_CLAIM_KIND: &str = "approval-grant";
+
 /// Times a step is tried again when another process took one in between.
 const TRIES: usize = 5;
 const MAX_COMMENT: usize = 1000;
@@ -460,6 +463,11 @@ impl std::fmt::Debug for Approvals {
 /// The claim of an approval.
 pub(crate) fn claim(id: &Arc<str>) -> Claim {
     Claim { kind: CLAIM_KIND, id: Arc::clone(id) }
+}
+
+/// The claim of one request that passes on a grant: so that the record names the grant, which may be used again.
+pub(crate) fn grant_claim(id: &Arc<str>, request: RequestId) -> Claim {
+    Claim { kind: GRANT_CLAIM_KIND, id: format!("{id}/{request}").into() }
 }
 
 /// A name for a new approval: sorts by time, and cannot be guessed.

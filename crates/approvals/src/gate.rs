@@ -12,7 +12,7 @@ use http::{HeaderMap, Request, Response, request};
 use http_body::Body as HttpBody;
 use tower_service::Service;
 
-use crate::approvals::{Approvals, claim, new_id};
+use crate::approvals::{Approvals, claim, grant_claim, new_id};
 use crate::config::Requirement;
 use crate::digest::{BodyName, Parts, RequestDigest};
 use crate::error::{Error, Refused};
@@ -261,6 +261,9 @@ async fn take(
             return Ok(Some(passing));
         }
         Ok(_) => {
+            if let Some(trail) = trail {
+                trail.claim(grant_claim(id, request));
+            }
             passing.forget();
             return Ok(None);
         }

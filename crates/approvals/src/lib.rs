@@ -141,7 +141,7 @@ mod state_model;
 mod store;
 mod view;
 
-pub use approvals::{Approvals, CLAIM_KIND, Filter};
+pub use approvals::{Approvals, CLAIM_KIND, Filter, GRANT_CLAIM_KIND};
 pub use change::{Agreement, Answer, Proposal};
 pub use config::{Config, Requirement, Seats};
 pub use diff::Change;

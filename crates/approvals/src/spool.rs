@@ -64,7 +64,13 @@ pub(crate) async fn take(body: Body, limits: &Limits, boundary: Option<&str>) ->
         if length > limits.body {
             return Err(Failure::TooLarge);
         }
-        return Ok(in_memory(bytes, boundary));
+        let mut whole = in_memory(bytes.clone(), boundary);
+        if bytes.len() > limits.memory {
+            // It may wait for minutes, and many may wait.
+            let file = write(None, bytes, limits.folder.clone()).await.map_err(Failure::Disk)?;
+            whole.store = Store::Disk(file);
+        }
+        return Ok(whole);
     }
     if body.size_hint().lower() > limits.body {
         return Err(Failure::TooLarge);
@@ -145,21 +151,23 @@ async fn read(mut body: Body, limits: &Limits, boundary: Option<&str>) -> Result
         waiting.extend_from_slice(&data);
         let room = if file.is_some() { PIECE } else { limits.memory };
         if waiting.len() > room {
-            file = Some(write(file, waiting.split(), limits.folder.clone()).await.map_err(Failure::Disk)?);
+            file = Some(
+                write(file, waiting.split().freeze(), limits.folder.clone()).await.map_err(Failure::Disk)?,
+            );
         }
     }
     let store = match file {
         None => Store::Memory(waiting.freeze()),
-        Some(file) => {
-            Store::Disk(write(Some(file), waiting, limits.folder.clone()).await.map_err(Failure::Disk)?)
-        }
+        Some(file) => Store::Disk(
+            write(Some(file), waiting.freeze(), limits.folder.clone()).await.map_err(Failure::Disk)?,
+        ),
     };
     let (sha256, pieces) = names.finish();
     Ok(Whole { sha256, pieces, length, store })
 }
 
 /// Appends to the file, which is made first if there is none yet. It has no name, so it ends with the process.
-async fn write(file: Option<File>, bytes: BytesMut, folder: Option<PathBuf>) -> std::io::Result<File> {
+async fn write(file: Option<File>, bytes: Bytes, folder: Option<PathBuf>) -> std::io::Result<File> {
     let write = move || {
         let mut file = match (file, folder) {
             (Some(file), _) => file,
@@ -263,6 +271,10 @@ mod tests {
     async fn a_body_comes_back_as_it_came_wherever_it_waited() {
         for size in [0usize, 1, 1000, 1001, PIECE, PIECE + 1, 3 * PIECE + 17] {
             let bytes: Vec<u8> = (0..size).map(|i| u8::try_from(i % 251).unwrap()).collect();
+            let at_hand = take(Body::full(bytes.clone()), &limits(1 << 20), None).await.ok().unwrap();
+            assert_eq!(at_hand.sha256, in_memory(bytes.clone().into(), None).sha256);
+            assert_eq!(matches!(at_hand.store, Store::Disk(_)), size > 1000);
+            assert_eq!(at_hand.into_body().collect().await.unwrap().to_bytes(), bytes, "{size}");
             let mut whole = take(stream(bytes.clone()), &limits(1 << 20), None).await.ok().unwrap();
             assert_eq!(whole.length, size as u64);
             assert_eq!(whole.sha256, in_memory(bytes.clone().into(), None).sha256);

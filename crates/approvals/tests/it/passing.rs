@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use gatewayd_approvals::{Filter, State};
+use gatewayd_approvals::{Filter, GRANT_CLAIM_KIND, State};
 use gatewayd_core::{Claim, RequestId};
 
 use crate::world::{Answer, Ask, Mode, World, ask, bob};
@@ -174,7 +174,11 @@ async fn a_grant_lets_the_same_request_pass_until_its_window_closes() {
     world.clock.advance(Duration::from_secs(1000));
     world.yes(&id, &bob()).await;
     for _ in 0..3 {
-        assert!(world.send(ask("window", "{}")).await.passed());
+        let request = ask("window", "{}");
+        let trail = request.extensions().get::<gatewayd_core::Trail>().unwrap().clone();
+        assert!(world.send(request).await.passed());
+        let named = Claim { kind: GRANT_CLAIM_KIND, id: format!("{id}/{}", trail.id()).into() };
+        assert_eq!(trail.claims(), [named], "the record names the grant");
         world.clock.advance(Duration::from_secs(599));
     }
     assert_eq!(world.send(ask("window", "{} ")).await.code(), "403 approval_pending", "and no other");
