@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use anyhow::Context as _;
+
 use gatewayd_authn::Authn;
 use gatewayd_core::{CredentialVersion, Secret};
 use gatewayd_credentials::Credentials;
@@ -29,7 +29,7 @@ impl Controls {
         let authn = authn(&config, lasting, before)?;
         let admin_authn = authn.with_local_admin(lasting.local_admin.clone());
         let dialects = Dialects::new(&config.dialects)?;
-        let credentials = credentials(&config, lasting)?;
+        let credentials = credentials(&config, lasting, before)?;
         Ok(Self { config, authn, admin_authn, dialects, credentials })
     }
 
@@ -58,7 +58,13 @@ fn authn(config: &Config, lasting: &Lasting, before: Option<&Controls>) -> anyho
     Ok(Authn::new(config.authn.clone(), Arc::new(fetch), tokens, Arc::clone(&lasting.clock))?)
 }
 
-fn credentials(config: &Config, lasting: &Lasting) -> anyhow::Result<Credentials> {
+fn credentials(config: &Config, lasting: &Lasting, before: Option<&Controls>) -> anyhow::Result<Credentials> {
+    let mut settings = config.credentials.clone();
+    settings.version_key = Some(lasting.version_key.clone());
+    if let Some(before) = before {
+        // Keeps the versions in force, so that a value changed meanwhile comes into force as a rotation.
+        return Ok(before.credentials.reconfigured(settings)?);
+    }
     let known = lasting.known_secrets.clone();
     let learn = move |version: &CredentialVersion, secret: &Secret| {
         if let Err(error) = known.insert(secret.expose()) {
@@ -71,8 +77,5 @@ fn credentials(config: &Config, lasting: &Lasting) -> anyhow::Result<Credentials
             );
         }
     };
-    let mut settings = config.credentials.clone();
-    settings.version_key = Some(lasting.version_key.clone());
-    Credentials::new(settings, Arc::clone(&lasting.clock), lasting.journal(), Arc::new(learn))
-        .context("the credentials cannot be set up")
+    Ok(Credentials::new(settings, Arc::clone(&lasting.clock), lasting.journal(), Arc::new(learn))?)
 }
