@@ -413,14 +413,13 @@ impl Committer {
         }
         let time = self.shared.now();
         let task: Task = Box::new(move |_, _| Ok(vec![Leaf { time, kind: Kind::Stop }]));
-        if !self.shared.writing.is_failing() {
+        if !self.shared.writing.is_failing() && self.open.is_empty() {
             self.write(&mut vec![Entry::Task { task: Some(task), ack: None }]);
         }
         self.publisher.publish(&self.store, &self.tree);
         if let Err(error) = self.store.fold_log() {
             tracing::warn!(%error, "the write-ahead log could not be folded into the database; it stays valid");
         }
-        self.shared.writing.fail("the recorder is closed");
     }
 }
 

@@ -283,6 +283,7 @@ impl Journal for Recorder {
 
 impl Handle {
     fn close(&self) {
+        self.shared.set_closing();
         let threads = std::mem::take(&mut *self.threads.lock().unwrap_or_else(PoisonError::into_inner));
         let mut threads = threads.into_iter();
         let (committer, sealer) = (threads.next(), threads.next());

@@ -26,6 +26,8 @@ pub(crate) struct Shared {
     pub(crate) writing: Health,
     /// Whether bodies can be written.
     pub(crate) sealing: Health,
+    /// The log is being ended: nothing new is accepted.
+    closing: AtomicBool,
     /// Requests that were forwarded and have not ended.
     open: Mutex<HashMap<RequestId, Arc<Session>>>,
     checkpoint: Mutex<Arc<str>>,
@@ -93,6 +95,7 @@ impl Shared {
             to_sealer,
             writing: Health::default(),
             sealing: Health::default(),
+            closing: AtomicBool::new(false),
             open: Mutex::new(HashMap::new()),
             checkpoint: Mutex::new(checkpoint),
             counters: Counters::default(),
@@ -126,6 +129,11 @@ impl Shared {
         })
     }
 
+    /// From now on only what was begun is written.
+    pub(crate) fn set_closing(&self) {
+        self.closing.store(true, Ordering::SeqCst);
+    }
+
     fn unavailable(&self, why: String) -> CommitError {
         self.counters.unavailable.fetch_add(1, Ordering::Relaxed);
         CommitError::Unavailable(why)
@@ -138,6 +146,9 @@ impl Shared {
 
     /// Why nothing is accepted, if so.
     pub(crate) fn failure(&self) -> Option<String> {
+        if self.closing.load(Ordering::SeqCst) {
+            return Some("the recorder is closed".into());
+        }
         self.writing.failure().or_else(|| self.sealing.failure())
     }
 
