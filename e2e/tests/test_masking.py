@@ -121,7 +121,7 @@ def test_anthropic_messages(gateway, world, stream):
 def test_llama_cpps_own_completion_route_is_masked_too(gateway, world):
     answer = httpx.post(
         f"{gateway.url}/completion",
-        json={"prompt": "x", "n_predict": 100, "stream": True, "grammar": says(TOLD)},
+        json={"model": "tiny", "prompt": "x", "n_predict": 100, "stream": True, "grammar": says(TOLD)},
         headers=bearer(world.token("alice")),
         timeout=30,
     )
