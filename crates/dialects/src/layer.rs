@@ -128,12 +128,12 @@ async fn understand(
     parts: &mut request::Parts,
     body: Body,
 ) -> Result<Understood, Refused> {
-    let guess = Dialect::guess(&parts.uri, &parts.headers);
-    let refused = |problem| Refused { dialect: guess, problem };
-    check_head(&parts.method, &parts.headers).map_err(refused)?;
     for name in OVERRIDES {
         parts.headers.remove(name);
     }
+    let parts = &*parts;
+    let refused = |problem| Refused { dialect: Dialect::guess(&parts.uri, &parts.headers), problem };
+    check_head(&parts.method, &parts.headers).map_err(refused)?;
     let head = dialects.head(&parts.method, &parts.uri, &parts.headers).map_err(refused)?;
     let dialect = head.dialect;
     let refused = |problem| Refused { dialect, problem };

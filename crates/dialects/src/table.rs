@@ -84,8 +84,9 @@ pub(crate) fn all() -> impl Iterator<Item = (Dialect, &'static Method, &'static 
 
 /// Routes that share a path and a method: the same action, unless the query tells them apart.
 pub(crate) struct Candidates<'p> {
-    routes: Vec<&'static Route>,
+    routes: &'static [Arc<Route>],
     captured: Vec<&'p str>,
+    prefers_anthropic: bool,
 }
 
 impl<'p> Candidates<'p> {
@@ -96,10 +97,12 @@ impl<'p> Candidates<'p> {
 
     /// The route for that value of the chooser.
     pub(crate) fn choose(self, value: Option<&str>) -> Option<Match<'p>> {
-        let route = self
-            .routes
-            .iter()
-            .find(|route| route.query.as_ref().is_none_or(|(_, wanted)| value == Some(wanted.as_str())))?;
+        let fits = |route: &&Arc<Route>| {
+            route.query.as_ref().is_none_or(|(_, wanted)| value == Some(wanted.as_str()))
+        };
+        let theirs = |route: &&Arc<Route>| route.dialect == Dialect::Anthropic && fits(route);
+        let theirs = if self.prefers_anthropic { self.routes.iter().find(theirs) } else { None };
+        let route: &'static Route = theirs.or_else(|| self.routes.iter().find(fits))?;
         let model = route.model_segment.and_then(|at| self.captured.get(at).copied());
         Some(Match { route, model })
     }
@@ -115,7 +118,7 @@ struct Node {
     literal: Vec<(Box<str>, Node)>,
     segment: Option<Box<Node>>,
     rest: Option<Box<Node>>,
-    routes: Vec<(Method, Arc<Route>)>,
+    routes: Vec<(Method, Vec<Arc<Route>>)>,
 }
 
 impl Table {
@@ -191,18 +194,11 @@ impl Table {
         // `/v1/models/` means what `/v1/models` means, to every server that answers both.
         let rest = rest.strip_suffix('/').unwrap_or(rest);
         let mut captured = Vec::new();
-        let mut node = self.root.walk(method, rest, &mut captured);
-        let mut method = method;
-        if node.is_none() && method == Method::HEAD {
-            method = &Method::GET;
-            node = self.root.walk(method, rest, &mut captured);
+        let mut routes = self.root.walk(method, rest, &mut captured);
+        if routes.is_none() && method == Method::HEAD {
+            routes = self.root.walk(&Method::GET, rest, &mut captured);
         }
-        let mut routes: Vec<&'static Route> =
-            node?.routes.iter().filter(|(m, _)| m == method).map(|(_, route)| &**route).collect();
-        if anthropic {
-            routes.sort_by_key(|route| route.dialect != Dialect::Anthropic);
-        }
-        Some(Candidates { routes, captured })
+        Some(Candidates { routes: routes?, captured, prefers_anthropic: anthropic })
     }
 }
 
@@ -219,10 +215,12 @@ impl Node {
     }
 
     fn add(&mut self, method: &Method, route: &Arc<Route>) -> Result<(), String> {
-        for (other_method, other) in &self.routes {
-            if other_method != method || other.query != route.query {
-                continue;
-            }
+        let at = self.routes.iter().position(|(known, _)| known == method).unwrap_or_else(|| {
+            self.routes.push((method.clone(), Vec::new()));
+            self.routes.len() - 1
+        });
+        let (_, routes) = self.routes.get_mut(at).expect("found or pushed above");
+        for other in routes.iter().filter(|other| other.query == route.query) {
             if other.dialect == route.dialect {
                 return Err("it is listed twice".to_owned());
             }
@@ -233,19 +231,20 @@ impl Node {
                 return Err(format!("{} says otherwise", other.dialect.as_str()));
             }
         }
-        self.routes.push((method.clone(), Arc::clone(route)));
+        routes.push(Arc::clone(route));
         Ok(())
     }
 
-    /// The node that knows this path for this method: literals first, then one segment, then the rest.
+    /// The routes of this path and method: literals first, then one segment, then the rest.
     fn walk<'t, 'p>(
         &'t self,
         method: &Method,
         rest: &'p str,
         captured: &mut Vec<&'p str>,
-    ) -> Option<&'t Self> {
+    ) -> Option<&'t [Arc<Route>]> {
         if rest.is_empty() {
-            return self.routes.iter().any(|(known, _)| known == method).then_some(self);
+            let known = self.routes.iter().find(|(known, _)| known == method);
+            return known.map(|(_, routes)| routes.as_slice());
         }
         let (segment, tail) = rest.split_once('/').unwrap_or((rest, ""));
         if let Ok(at) = self.literal.binary_search_by(|(name, _)| (**name).cmp(segment))

@@ -5,12 +5,12 @@ use std::pin::Pin;
 use std::task::{Context, Poll};
 use std::time::Duration;
 
-use bytes::Bytes;
+use bytes::{Bytes, BytesMut};
 use gatewayd_core::{BoxError, Dialect, Refusal, Trail};
 use http::HeaderMap;
 use http::header::{CONTENT_ENCODING, CONTENT_TYPE};
 use http_body::{Body as _, Frame, SizeHint};
-use tokio::time::Sleep;
+use tokio::time::{Instant, Sleep};
 
 use crate::failure::Failure;
 use crate::headers;
@@ -104,14 +104,104 @@ pub(crate) struct Incoming {
     body: reqwest::Body,
     form: Form,
     tail: Tail,
-    idle: Option<Duration>,
-    /// Runs only while a piece is awaited.
-    patience: Option<Pin<Box<Sleep>>>,
+    idle: Option<Patience>,
+    /// What has arrived and waits for what may be right behind it.
+    held: Held,
     is_done: bool,
     /// Where only the connection's end would end the stream, its `[DONE]` is awaited.
     done: Option<DoneMark>,
     dialect: Dialect,
     trail: Option<Trail>,
+}
+
+/// Pieces that arrived together.
+///
+/// The client hands over one piece of an answer at a time, and needs a turn of the runtime for the next even
+/// where it has read both at once. So after each piece it is given one turn before the piece is passed on:
+/// a burst of events then costs one write to the caller, and a lone one costs one turn, not one wait.
+#[derive(Default)]
+struct Held {
+    bytes: Bytes,
+    /// More than one piece, put together.
+    joined: BytesMut,
+    /// A turn was given since the last piece.
+    has_waited: bool,
+    /// What came behind the pieces: trailers, the end, a failure.
+    next: Option<Option<Result<Frame<Bytes>, Failure>>>,
+}
+
+impl Held {
+    /// Pieces this long are passed on at once.
+    const ENOUGH: usize = 16 * 1024;
+
+    fn is_empty(&self) -> bool {
+        self.bytes.is_empty() && self.joined.is_empty()
+    }
+
+    fn is_spent(&self) -> bool {
+        self.is_empty() && self.next.is_none()
+    }
+
+    /// Takes a piece; gives back what is held once it is enough.
+    fn push(&mut self, bytes: Bytes) -> Option<Bytes> {
+        self.has_waited = false;
+        if self.is_empty() {
+            self.bytes = bytes;
+        } else {
+            if self.joined.is_empty() {
+                self.joined.extend_from_slice(&std::mem::take(&mut self.bytes));
+            }
+            self.joined.extend_from_slice(&bytes);
+        }
+        if self.bytes.len() + self.joined.len() >= Self::ENOUGH { self.take() } else { None }
+    }
+
+    /// True once after each piece.
+    fn may_wait(&mut self) -> bool {
+        !std::mem::replace(&mut self.has_waited, true)
+    }
+
+    fn take(&mut self) -> Option<Bytes> {
+        let bytes = if self.joined.is_empty() {
+            std::mem::take(&mut self.bytes)
+        } else {
+            self.joined.split().freeze()
+        };
+        Some(bytes).filter(|bytes| !bytes.is_empty())
+    }
+
+    fn add_to(&self, rest: &SizeHint) -> SizeHint {
+        let held = (self.bytes.len() + self.joined.len()) as u64;
+        let mut hint = SizeHint::new();
+        hint.set_lower(rest.lower() + held);
+        if let Some(upper) = rest.upper() {
+            hint.set_upper(upper + held);
+        }
+        hint
+    }
+}
+
+/// How long silence may last.
+struct Patience {
+    limit: Duration,
+    sleep: Option<Pin<Box<Sleep>>>,
+    is_running: bool,
+}
+
+impl Patience {
+    fn new(limit: Duration) -> Self {
+        Self { limit, sleep: None, is_running: false }
+    }
+
+    /// Ready once the silence has lasted too long.
+    fn poll_over(&mut self, cx: &mut Context<'_>) -> Poll<()> {
+        let limit = self.limit;
+        let sleep = self.sleep.get_or_insert_with(|| Box::pin(tokio::time::sleep(limit)));
+        if !std::mem::replace(&mut self.is_running, true) {
+            sleep.as_mut().reset(Instant::now() + limit);
+        }
+        sleep.as_mut().poll(cx)
+    }
 }
 
 /// Whether a stream has said `[DONE]`; holds its last bytes, where a piece may end within the mark.
@@ -143,8 +233,9 @@ impl Incoming {
         dialect: Dialect,
         trail: Option<Trail>,
     ) -> Self {
-        let (tail, patience, done) = (Tail::Clean, None, None);
-        Self { body, form, tail, idle, patience, is_done: false, done, dialect, trail }
+        let idle = idle.map(Patience::new);
+        let (tail, held) = (Tail::Clean, Held::default());
+        Self { body, form, tail, idle, held, is_done: false, done: None, dialect, trail }
     }
 
     /// Takes an end without `[DONE]` for a break.
@@ -154,7 +245,9 @@ impl Incoming {
 
     fn poll_upstream(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, Failure>>> {
         if let Poll::Ready(frame) = Pin::new(&mut self.body).poll_frame(cx) {
-            self.patience = None;
+            if let Some(idle) = &mut self.idle {
+                idle.is_running = false;
+            }
             return Poll::Ready(frame.map(|frame| {
                 frame.map_err(|error| {
                     let failure = Failure::of(&error);
@@ -163,9 +256,45 @@ impl Incoming {
                 })
             }));
         }
-        let Some(idle) = self.idle else { return Poll::Pending };
-        let patience = self.patience.get_or_insert_with(|| Box::pin(tokio::time::sleep(idle)));
-        patience.as_mut().poll(cx).map(|()| Some(Err(Failure::IdleTimeout)))
+        match &mut self.idle {
+            Some(idle) if self.held.is_empty() => {
+                idle.poll_over(cx).map(|()| Some(Err(Failure::IdleTimeout)))
+            }
+            _ => Poll::Pending,
+        }
+    }
+
+    /// What comes next, where pieces that arrived together are put together.
+    fn poll_gathered(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, Failure>>> {
+        if let Some(next) = self.held.next.take() {
+            return Poll::Ready(next);
+        }
+        loop {
+            match self.poll_upstream(cx) {
+                Poll::Ready(Some(Ok(frame))) if frame.is_data() => {
+                    let Ok(bytes) = frame.into_data() else { continue };
+                    let mut ready = self.held.push(bytes);
+                    if ready.is_none() && self.body.is_end_stream() {
+                        // Nothing can be behind it.
+                        ready = self.held.take();
+                    }
+                    if let Some(gathered) = ready {
+                        return Poll::Ready(Some(Ok(Frame::data(gathered))));
+                    }
+                }
+                Poll::Ready(next) => {
+                    let Some(gathered) = self.held.take() else { return Poll::Ready(next) };
+                    self.held.next = Some(next);
+                    return Poll::Ready(Some(Ok(Frame::data(gathered))));
+                }
+                Poll::Pending if self.held.is_empty() => return Poll::Pending,
+                Poll::Pending if self.held.may_wait() => {
+                    cx.waker().wake_by_ref();
+                    return Poll::Pending;
+                }
+                Poll::Pending => return Poll::Ready(self.held.take().map(|bytes| Ok(Frame::data(bytes)))),
+            }
+        }
     }
 
     fn fail(&mut self, failure: Failure) -> Result<Frame<Bytes>, BoxError> {
@@ -197,7 +326,7 @@ impl http_body::Body for Incoming {
         if self.is_done {
             return Poll::Ready(None);
         }
-        self.poll_upstream(cx).map(|frame| match frame {
+        self.poll_gathered(cx).map(|frame| match frame {
             None if self.done.as_ref().is_some_and(|done| !done.is_said()) => {
                 Some(self.fail(Failure::BrokeOff))
             }
@@ -223,7 +352,7 @@ impl http_body::Body for Incoming {
     }
 
     fn is_end_stream(&self) -> bool {
-        self.is_done || (self.done.is_none() && self.body.is_end_stream())
+        self.is_done || (self.done.is_none() && self.held.is_spent() && self.body.is_end_stream())
     }
 
     fn size_hint(&self) -> SizeHint {
@@ -231,7 +360,7 @@ impl http_body::Body for Incoming {
             return SizeHint::with_exact(0);
         }
         match self.form {
-            Form::Other => self.body.size_hint(),
+            Form::Other => self.held.add_to(&self.body.size_hint()),
             // Last words may come on top.
             Form::Events | Form::Lines => SizeHint::default(),
         }

@@ -155,3 +155,26 @@ async fn a_connection_that_was_closed_while_unused_is_no_error() {
     }
     assert_eq!(upstream.connections(), 10);
 }
+
+#[tokio::test]
+async fn events_that_arrive_together_are_passed_on_together() {
+    let mut bytes =
+        b"HTTP/1.1 200 OK\r\ncontent-type: text/event-stream\r\ntransfer-encoding: chunked\r\n\r\n".to_vec();
+    let event = "data: {\"choices\":[]}\n\n";
+    for _ in 0..50 {
+        bytes.extend_from_slice(format!("{:x}\r\n{event}\r\n", event.len()).as_bytes());
+    }
+    bytes.extend_from_slice(b"0\r\n\r\n");
+    let upstream = FakeUpstream::raw(bytes);
+    let mut body =
+        Setup::new(&upstream).send(request(Method::POST, "/v1/chat/completions")).await.into_body();
+    let mut frames = 0;
+    let mut said = String::new();
+    while let Some(frame) = body.frame().await {
+        let data = frame.expect("no error").into_data().expect("data");
+        said.push_str(std::str::from_utf8(&data).expect("text"));
+        frames += 1;
+    }
+    assert_eq!(said, event.repeat(50));
+    assert!(frames <= 5, "{frames} frames");
+}
