@@ -71,9 +71,14 @@ impl AdminAddress {
         let raw = parse_raw(&Source { file, text: &text })?;
         let folder = Folder::of(file);
         let tls = raw.admin.tls.as_ref();
-        let scheme = if tls.is_some() { "https" } else { "http" };
+        // A certificate speaks of a name, and the name is in the public URL.
+        let url = match (tls, &raw.admin.public_url) {
+            (Some(_), Some(url)) => url.clone(),
+            (Some(_), None) => format!("https://{}", raw.admin.address),
+            (None, _) => format!("http://{}", raw.admin.address),
+        };
         Ok(Self {
-            url: format!("{scheme}://{}", raw.admin.address),
+            url,
             certificate: tls.map(|pair| folder.resolve(&pair.certificate)),
             key_file: admin_key_file(&folder.resolve(&raw.data_dir)),
         })
