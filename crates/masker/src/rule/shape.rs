@@ -227,7 +227,8 @@ pub(super) fn code(value: &[u8]) -> bool {
         return true;
     }
     // `kVK_Return.u16`, `x64-uwp`: mostly words, the digits stand alone or at a word's end.
-    if segments().count() > 1 && segments().all(|part| is_word(trim_digits(part))) {
+    let digits = value.iter().filter(|b| b.is_ascii_digit()).count();
+    if digits < 5 && segments().count() > 1 && segments().all(|part| is_word(trim_digits(part))) {
         return true;
     }
     // `Ed25519PublicKey`, `win32api.RegEnumKey`: short, all words once a number or two are taken out.
