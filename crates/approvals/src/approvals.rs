@@ -26,7 +26,7 @@ pub const CLAIM_KIND: &str = "approval";
 pub const GRANT_CLAIM_KIND: &str = "approval-grant";
 
 /// Times a step is tried again when another process took one in between.
-const TRIES: usize = 5;
+const TRIES: usize = 50;
 const MAX_COMMENT: usize = 1000;
 /// How long the journal may take for one event.
 const JOURNAL_PATIENCE: Duration = Duration::from_secs(15);

@@ -37,7 +37,9 @@ async fn what_policy_denies_or_did_not_decide_is_refused() {
 #[tokio::test]
 async fn held_until_two_people_agree_and_sent_on_unchanged() {
     let world = World::new();
-    let held = world.start(ask("two-people", r#"{"n": 1}"#));
+    let mut request = Ask::new("two-people", r#"{"n": 1}"#);
+    request.reasons = vec!["because"];
+    let held = world.start(request.request());
     let id = world.pending().await;
     world.yes(&id, &bob()).await;
     tokio::time::sleep(Duration::from_millis(150)).await;
