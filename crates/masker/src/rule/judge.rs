@@ -2,7 +2,7 @@
 
 use hmac::{Hmac, KeyInit, Mac};
 use regex_automata::meta::Regex;
-use sha2::Sha256;
+use sha2::{Digest as _, Sha256};
 
 use super::validator::{Validator, Verdict};
 use super::{Rule, RuleError};
@@ -13,6 +13,7 @@ pub(crate) struct Judge {
     validators: Vec<Validator>,
     values: Vec<Vec<u8>>,
     patterns: Vec<Regex>,
+    hashes: Vec<[u8; 32]>,
     digests: Option<Digests>,
 }
 
@@ -44,7 +45,9 @@ impl Judge {
         for pattern in &rule.allow.patterns {
             patterns.push(whole_value(pattern).map_err(|problem| rule.error("allow.patterns", problem))?);
         }
-        Ok(Self { validators, values, patterns, digests: digests(rule, key)? })
+        let hashes = unhex_all(&rule.allow.sha256)
+            .ok_or_else(|| rule.error("allow.sha256", "write each as the 64 hex digits of SHA-256"))?;
+        Ok(Self { validators, values, patterns, hashes, digests: digests(rule, key)? })
     }
 
     /// Whether the matched text is to be masked.
@@ -65,6 +68,7 @@ impl Judge {
     fn allows(&self, value: &[u8]) -> bool {
         self.values.binary_search_by(|known| known.as_slice().cmp(value)).is_ok()
             || self.patterns.iter().any(|pattern| pattern.is_match(value))
+            || (!self.hashes.is_empty() && self.hashes.contains(&Sha256::digest(value).into()))
             || self.digests.as_ref().is_some_and(|digests| digests.contains(value))
     }
 }
@@ -89,11 +93,13 @@ fn digests(rule: &Rule, key: Option<&[u8]>) -> Result<Option<Digests>, RuleError
         key.ok_or_else(|| refuse("a fingerprint key is needed to compare with; give the masker one"))?;
     let keyed =
         Hmac::<Sha256>::new_from_slice(key).map_err(|_| refuse("the fingerprint key cannot be used"))?;
-    let mut known = Vec::with_capacity(rule.allow.hmacs.len());
-    for text in &rule.allow.hmacs {
-        known.push(unhex(text).ok_or_else(|| refuse("write each as the 64 hex digits of HMAC-SHA-256"))?);
-    }
+    let known = unhex_all(&rule.allow.hmacs)
+        .ok_or_else(|| refuse("write each as the 64 hex digits of HMAC-SHA-256"))?;
     Ok(Some(Digests { keyed, known }))
+}
+
+fn unhex_all(texts: &[String]) -> Option<Vec<[u8; 32]>> {
+    texts.iter().map(|text| unhex(text)).collect()
 }
 
 fn unhex(text: &str) -> Option<[u8; 32]> {
@@ -134,9 +140,15 @@ mod tests {
         let mac =
             Hmac::<Sha256>::new_from_slice(b"key").expect("any length").chain_update("third").finalize();
         let hex: String = mac.into_bytes().iter().map(|byte| format!("{byte:02x}")).collect();
-        let allow = Allow { values: vec!["first".into()], patterns: vec!["sec.nd".into()], hmacs: vec![hex] };
+        let sha256 = Sha256::digest("fourth").iter().map(|byte| format!("{byte:02x}")).collect();
+        let allow = Allow {
+            values: vec!["first".into()],
+            patterns: vec!["sec.nd".into()],
+            hmacs: vec![hex],
+            sha256: vec![sha256],
+        };
         let judge = Judge::new(&rule(&[], allow), Some(b"key")).expect("valid");
-        for known in ["first", "second", "third"] {
+        for known in ["first", "second", "third", "fourth"] {
             assert!(!judge.masks(known.as_bytes()), "{known}");
             assert!(judge.masks(format!("{known}x").as_bytes()), "{known} and more");
             assert!(judge.masks(format!("x{known}").as_bytes()), "{known} behind something");

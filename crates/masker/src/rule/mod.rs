@@ -116,6 +116,8 @@ pub struct Allow {
     pub values: Vec<String>,
     /// Regular expressions that match the whole value.
     pub patterns: Vec<String>,
+    /// SHA-256 of values that are public, in hex: samples that an issuer publishes, without their text.
+    pub sha256: Vec<String>,
     /// HMAC-SHA-256 of values under the deployment's fingerprint key, in hex.
     pub hmacs: Vec<String>,
 }

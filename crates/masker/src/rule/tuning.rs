@@ -125,6 +125,7 @@ impl Allow {
     fn extend(&mut self, more: &Self) {
         self.values.extend_from_slice(&more.values);
         self.patterns.extend_from_slice(&more.patterns);
+        self.sha256.extend_from_slice(&more.sha256);
         self.hmacs.extend_from_slice(&more.hmacs);
     }
 }
