@@ -60,6 +60,7 @@ impl RequestDigest {
         hash.part(parts.identity.subject.as_bytes());
         hash.part(parts.decision.policy_version.as_bytes());
         hash.part(parts.decision.rule.as_bytes());
+        hash.part(parts.decision.approval.as_deref().unwrap_or_default().as_bytes());
         match parts.body {
             BodyName::Bytes { sha256, length } => {
                 hash.part(b"bytes");

@@ -86,7 +86,7 @@
 //! # What an approval is bound to
 //!
 //! Method, path and query, `Content-Type` and `Content-Encoding`, the operation (dialect, action, model, streaming,
-//! route), the upstream, the caller (issuer and subject), the rule and the policy's version, and every byte of the body.
+//! route), the upstream, the caller (issuer and subject), the rule, its requirement and the policy's version, and every byte of the body.
 //! Anything else is another request. Request trailers are dropped. Only the boundary of a `multipart/form-data` body does
 //! not count, since clients draw a new one each time: such a body is named by its pieces.
 //!

@@ -94,7 +94,8 @@ async fn any_other_request_is_another_approval() {
     let world = World::new();
     let first = world.send(ask("quick", "{}")).await.id();
     world.yes(&first, &bob()).await;
-    let changes: [fn(&mut Ask); 8] = [
+    let changes: [fn(&mut Ask); 9] = [
+        |ask| ask.requirement = "window",
         |ask| ask.body = Body::from("{} "),
         |ask| ask.body = Body::empty(),
         |ask| ask.path = "/v1/fine_tuning/jobs?x=1",
