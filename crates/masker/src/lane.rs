@@ -52,11 +52,12 @@ impl Session {
         Scan::shortest(&self.inner.machines, &self.known)
     }
 
-    /// Says whether bytes are of interest as context: whether a scan that has seen them is not where it began.
-    pub(crate) fn primes(&mut self, bytes: &[&[u8]]) -> bool {
-        let lane = Lane::behind(self, bytes);
-        self.spans.clear();
-        !lane.scan.is_fresh(&self.inner.machines)
+    /// Says whether a name is of interest as context: whether a scan that has seen it and what stands between it
+    /// and a value is not as one that has seen only the latter.
+    pub(crate) fn primes(&mut self, name: &[u8], between: &[u8]) -> bool {
+        let with = Lane::behind(self, &[name, between]);
+        let without = Lane::behind(self, &[between]);
+        !with.scan.is_like(&without.scan)
     }
 
     pub(crate) fn take_events(&mut self) -> Vec<MaskEvent> {
@@ -76,6 +77,9 @@ impl Session {
 
     /// Masks a whole text, before which other bytes are imagined. `None` where there is nothing to mask.
     pub(crate) fn mask(&mut self, text: &[u8], before: &[u8], name: &dyn Fn() -> String) -> Option<Vec<u8>> {
+        if text.len() < self.shortest() {
+            return None;
+        }
         let joined;
         let (bytes, origin) = if before.is_empty() {
             (text, 0)

@@ -9,6 +9,8 @@ use crate::report::MaskEvent;
 
 /// How many texts of a body may be open at once.
 const MOST_LANES: usize = 1024;
+/// How many names of members are remembered.
+const KEYS: usize = 256;
 
 /// The lanes of one body, by name.
 ///
@@ -54,7 +56,7 @@ impl Lanes {
             entries: Vec::new(),
             index: HashMap::new(),
             seed,
-            keys: vec![KnownKey::default(); 64],
+            keys: vec![KnownKey::default(); KEYS],
             keys_generation: 0,
         }
     }
@@ -202,7 +204,8 @@ impl Entry {
 }
 
 fn slot(spelled: &[u8]) -> usize {
-    let mix = |hash: usize, byte: &u8| hash.wrapping_mul(31).wrapping_add(usize::from(*byte));
+    let mix = |hash: usize, byte: &u8| hash.wrapping_mul(0x0100_0193).wrapping_add(usize::from(*byte));
     let (head, tail) = (spelled.iter().take(8), spelled.iter().rev().take(4));
-    head.chain(tail).fold(spelled.len(), mix) % 64
+    let hash = head.chain(tail).fold(spelled.len(), mix);
+    (hash ^ (hash >> 8)) % KEYS
 }

@@ -18,8 +18,9 @@ pub(crate) struct Anchors {
     dfa: dfa::DFA,
     /// By pattern of the automaton.
     hits: Vec<Vec<Hit>>,
-    /// By state: which anchors could have begun. Sparse, sorted by state.
-    heads: HashMap<u32, Vec<Head>>,
+    /// By state, shifted: which anchors could have begun, longest first.
+    heads: Vec<Box<[Head]>>,
+    shift: u32,
     start: StateID,
     lookbehind: usize,
 }
@@ -106,8 +107,8 @@ impl Anchors {
             field: "anchors",
             problem: error.to_string(),
         })?;
-        let heads = heads_by_state(&dfa, start, &literals, &held);
-        Ok(Self { dfa, hits, heads, start, lookbehind })
+        let (heads, shift) = heads_by_state(&dfa, start, &literals, &held);
+        Ok(Self { dfa, hits, heads, shift, start, lookbehind })
     }
 
     pub(crate) fn start(&self) -> StateID {
@@ -140,7 +141,7 @@ impl Anchors {
     /// How many of the last bytes of `text` may be the beginning of an anchor that is held back.
     /// `first` says that the text has no byte before it.
     pub(crate) fn held(&self, state: StateID, text: &[u8], first: bool) -> usize {
-        let Some(heads) = self.heads.get(&state.as_u32()) else { return 0 };
+        let Some(heads) = self.heads.get(state.as_usize() >> self.shift) else { return 0 };
         heads.iter().find(|head| head.fits(text, first)).map_or(0, |head| head.spelled.len())
     }
 
@@ -188,7 +189,7 @@ fn heads_by_state(
     start: StateID,
     literals: &[Vec<u8>],
     held: &HashMap<Vec<u8>, Vec<Head>>,
-) -> HashMap<u32, Vec<Head>> {
+) -> (Vec<Box<[Head]>>, u32) {
     let mut heads: HashMap<u32, Vec<Head>> = HashMap::new();
     for literal in literals {
         let mut state = start;
@@ -207,5 +208,14 @@ fn heads_by_state(
             }
         }
     }
-    heads
+    // States are numbered in steps of a power of two.
+    let shift = heads.keys().fold(0, |all, state| all | state).trailing_zeros().min(31);
+    let most = heads.keys().max().map_or(0, |state| (state >> shift) as usize + 1);
+    let mut table = vec![Box::default(); most];
+    for (state, here) in heads {
+        if let Some(slot) = table.get_mut((state >> shift) as usize) {
+            *slot = here.into_boxed_slice();
+        }
+    }
+    (table, shift)
 }

@@ -177,9 +177,9 @@ impl Scan {
         self.live.is_empty() && self.traces.is_empty()
     }
 
-    /// Whether the scan is as if it had seen nothing.
-    pub(crate) fn is_fresh(&self, machines: &Machines) -> bool {
-        self.is_idle() && self.anchor == machines.anchors.start()
+    /// Whether nothing has begun here, and what follows will be seen as by the other.
+    pub(crate) fn is_like(&self, other: &Self) -> bool {
+        self.is_idle() && self.anchor == other.anchor
     }
 
     /// The shortest text anything can be found in.

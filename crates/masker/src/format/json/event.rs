@@ -458,7 +458,7 @@ impl<'a> Walk<'a> {
                 true
             }
             None => {
-                let primes = self.lanes.session.primes(&[&text_of(spelled), b"\": \""]);
+                let primes = self.lanes.session.primes(&text_of(spelled), b"\": \"");
                 self.lanes.remember_key(spelled, primes);
                 false
             }
