@@ -17,6 +17,9 @@ use crate::config::Limits;
 use crate::form::{FormProblem, FormReader};
 use crate::problem::Problem;
 
+/// So far off that nobody waits for it, and still a time that can be reckoned with.
+const LONGEST_WAIT: Duration = Duration::from_secs(60 * 60 * 24 * 365);
+
 /// Reads the whole body, within the limits. A body that is one piece is not copied.
 pub(crate) async fn whole(mut body: Body, limits: Limits) -> Result<Bytes, Problem> {
     let too_large = Problem::TooLarge(limits.json as u64);
@@ -26,7 +29,7 @@ pub(crate) async fn whole(mut body: Body, limits: Limits) -> Result<Bytes, Probl
     if let Some(bytes) = body.to_full() {
         return Ok(bytes);
     }
-    let deadline = Instant::now() + limits.wait;
+    let deadline = Instant::now() + limits.wait.min(LONGEST_WAIT);
     let mut first = Bytes::new();
     let mut joined = BytesMut::new();
     while let Some(bytes) = timeout_at(deadline, next_data(&mut body))

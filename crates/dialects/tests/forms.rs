@@ -93,7 +93,7 @@ proptest! {
             if let Some(got) = passed.first() {
                 prop_assert_eq!(got.body.as_deref(), Ok(form.as_bytes()));
                 let theirs = models(form.clone().into_bytes()).await;
-                let ours: Vec<String> = got.operation.model.iter().map(|model| model.to_string()).collect();
+                let ours: Vec<String> = got.operation.model.iter().map(ToString::to_string).collect();
                 prop_assert_eq!(theirs, Some(ours), "{:?}", form);
             }
             Ok(())

@@ -190,7 +190,9 @@ struct Patience {
 
 impl Patience {
     fn new(limit: Duration) -> Self {
-        Self { limit, sleep: None, is_running: false }
+        // So far off that nobody waits for it, and still a time that can be reckoned with.
+        const LONGEST: Duration = Duration::from_secs(60 * 60 * 24 * 365);
+        Self { limit: limit.min(LONGEST), sleep: None, is_running: false }
     }
 
     /// Ready once the silence has lasted too long.

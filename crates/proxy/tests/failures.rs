@@ -11,6 +11,7 @@ use gatewayd_testkit::{FakeUpstream, Reply, StreamEnding};
 use http::{Method, Request, StatusCode};
 use http_body_util::BodyExt as _;
 use setup::{Setup, json, operation, request, text, with_body};
+use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 
 fn trail_of(request: &Request<Body>) -> Trail {
     request.extensions().get::<Trail>().expect("a trail").clone()
@@ -237,6 +238,27 @@ async fn a_request_that_breaks_off_is_the_callers_fault() {
     assert_eq!(body["error"]["code"], "invalid_request");
     assert!(!body.to_string().contains("secret"));
     assert!(upstream.seen().is_empty(), "half a request is no request");
+}
+
+#[tokio::test]
+async fn an_upstream_that_refuses_before_it_has_read_the_body_is_heard() {
+    // It reads a little of the upload, answers, and reads no more.
+    let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.expect("loopback");
+    let url = format!("http://{}", listener.local_addr().expect("bound"));
+    tokio::spawn(async move {
+        let (mut socket, _) = listener.accept().await.expect("a connection");
+        let mut some = [0; 4096];
+        let _read = socket.read(&mut some).await;
+        let answer =
+            b"HTTP/1.1 413 Too Large\r\nContent-Type: application/json\r\nContent-Length: 2\r\n\r\n{}";
+        socket.write_all(answer).await.expect("the gateway reads");
+        // Held open: closing it now would reset what was said.
+        tokio::time::sleep(Duration::from_secs(5)).await;
+    });
+    let large = Body::new(http_body_util::Full::new(Bytes::from(vec![b'x'; 20_000_000])));
+    let answer = Setup::at(&url, |_| {}).send(with_body(Method::POST, "/v1/files", large)).await;
+    assert_eq!(answer.status(), StatusCode::PAYLOAD_TOO_LARGE);
+    assert_eq!(text(answer.into_body()).await, "{}");
 }
 
 #[test]
