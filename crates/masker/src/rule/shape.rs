@@ -84,26 +84,21 @@ pub(super) fn decode(value: &[u8]) -> Result<Vec<u8>, base64::DecodeError> {
     }
 }
 
-/// Words that stand where a secret will be put.
+/// Texts that stand where a secret will be put: each so long, or of such signs, that a random value practically
+/// never holds one.
 const STAND_INS: &[&[u8]] = &[
     b"example",
     b"changeme",
     b"change-me",
     b"change_me",
     b"placeholder",
-    b"your",
-    b"xxxx",
+    b"xxxxxxx",
     b"****",
-    b"....",
     b"redacted",
-    b"dummy",
-    b"sample",
-    b"insert",
-    b"todo",
-    b"fixme",
     b"secret_here",
-    b"_here",
-    b"-here",
+    b"undefined",
+    b"0000000",
+    b"1111111",
     b"<",
     b"${",
     b"{{",
@@ -113,18 +108,12 @@ const STAND_INS: &[&[u8]] = &[
     b"[password",
     b"[secret",
     b"[token",
-    b"[redacted",
-    b"env.",
-    b"environ",
-    b"0000000",
-    b"1111111",
-    b"********",
-    b"masked",
-    b"hidden",
-    b"removed",
-    b"undefined",
-    b"none",
-    b"null",
+];
+
+/// Words that say so where they stand alone: `your-api-key`, `TODO`.
+const STAND_IN_WORDS: &[&[u8]] = &[
+    b"your", b"xxxx", b"dummy", b"sample", b"insert", b"todo", b"fixme", b"here", b"masked", b"hidden",
+    b"removed", b"none", b"null", b"environ", b"env",
 ];
 
 /// Values that are words of a language or a form, not secrets.
@@ -136,6 +125,7 @@ const WORDS: &[&[u8]] = &[
     b"string",
     b"password",
     b"passwd",
+    b"token",
     b"username",
     b"user",
     b"pass",
@@ -157,14 +147,18 @@ pub(super) fn placeholder(value: &[u8]) -> bool {
     if value.iter().all(|&b| b == first) || WORDS.iter().any(|word| value.eq_ignore_ascii_case(word)) {
         return true;
     }
-    let variable = first == b'$'
-        && value.get(1..).is_some_and(|name| name.iter().all(|&b| b == b'_' || b.is_ascii_alphanumeric()));
+    let name = value.strip_prefix(b"\\").unwrap_or(value).strip_prefix(b"$").unwrap_or_default();
+    let variable = !name.is_empty() && name.iter().all(|&b| b == b'_' || b.is_ascii_alphanumeric())
+        || name.len() > 2 && name.iter().take(3).all(|&b| b == b'_' || b.is_ascii_uppercase());
+    let words = || value.split(|b| !b.is_ascii_alphanumeric());
     let template = (first == b'{' && value.ends_with(b"}")) || (first == b'%' && value.ends_with(b"%"));
     variable
         || template
         || value.starts_with(b"arn:")
         || value.ends_with(b"...")
+        || starts_ignoring_case(value, b"your")
         || STAND_INS.iter().any(|word| contains_ignoring_case(value, word))
+        || words().any(|part| STAND_IN_WORDS.iter().any(|word| part.eq_ignore_ascii_case(word)))
 }
 
 /// Long words of samples: each so long that a random value practically never holds it.
@@ -190,6 +184,10 @@ pub(super) fn sample(value: &[u8]) -> bool {
 pub(super) fn hex(value: &[u8]) -> bool {
     let last = value.rsplit(|b| matches!(b, b'-' | b'_')).next().unwrap_or_default();
     last.iter().all(u8::is_ascii_hexdigit)
+}
+
+fn starts_ignoring_case(value: &[u8], word: &[u8]) -> bool {
+    value.get(..word.len()).is_some_and(|start| start.eq_ignore_ascii_case(word))
 }
 
 fn contains_ignoring_case(value: &[u8], word: &[u8]) -> bool {
@@ -339,13 +337,16 @@ mod tests {
             "{pw}",
             "%PW%",
             "your-api-key",
+            "\\$_POST",
+            "$BASE_URL/reset",
             "null",
             "AKIAIOSFODNN7EXAMPLE",
             "TRUE",
         ] {
             assert!(placeholder(stand_in.as_bytes()), "{stand_in}");
         }
-        for secret in ["hunter22", "$ecr3t!", "correct horse battery", "9f8b2c", "p4$$w0rd"] {
+        for secret in ["a3nULLk9TodoQx", "hunter22", "$ecr3t!", "correct horse battery", "9f8b2c", "p4$$w0rd"]
+        {
             assert!(!placeholder(secret.as_bytes()), "{secret}");
         }
     }
