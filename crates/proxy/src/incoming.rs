@@ -1,19 +1,20 @@
 //! The upstream's answer on its way to the caller: streamed, and where it breaks off, ended in words.
 
-use std::future::Future;
 use std::pin::Pin;
 use std::task::{Context, Poll};
 use std::time::Duration;
 
-use bytes::{Bytes, BytesMut};
+use bytes::Bytes;
 use gatewayd_core::{BoxError, Dialect, Refusal, Trail};
 use http::HeaderMap;
 use http::header::{CONTENT_ENCODING, CONTENT_TYPE};
 use http_body::{Body as _, Frame, SizeHint};
-use tokio::time::{Instant, Sleep};
 
+use crate::done::DoneMark;
 use crate::failure::Failure;
 use crate::headers;
+use crate::held::Held;
+use crate::patience::Patience;
 
 /// How an error can be said in the middle of an answer.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -114,119 +115,6 @@ pub(crate) struct Incoming {
     trail: Option<Trail>,
 }
 
-/// Pieces that arrived together.
-///
-/// The client hands over one piece of an answer at a time, and needs a turn of the runtime for the next even
-/// where it has read both at once. So after each piece it is given one turn before the piece is passed on:
-/// a burst of events then costs one write to the caller, and a lone one costs one turn, not one wait.
-#[derive(Default)]
-struct Held {
-    bytes: Bytes,
-    /// More than one piece, put together.
-    joined: BytesMut,
-    /// A turn was given since the last piece.
-    has_waited: bool,
-    /// What came behind the pieces: trailers, the end, a failure.
-    next: Option<Option<Result<Frame<Bytes>, Failure>>>,
-}
-
-impl Held {
-    /// Pieces this long are passed on at once.
-    const ENOUGH: usize = 16 * 1024;
-
-    fn is_empty(&self) -> bool {
-        self.bytes.is_empty() && self.joined.is_empty()
-    }
-
-    fn is_spent(&self) -> bool {
-        self.is_empty() && self.next.is_none()
-    }
-
-    /// Takes a piece; gives back what is held once it is enough.
-    fn push(&mut self, bytes: Bytes) -> Option<Bytes> {
-        self.has_waited = false;
-        if self.is_empty() {
-            self.bytes = bytes;
-        } else {
-            if self.joined.is_empty() {
-                self.joined.extend_from_slice(&std::mem::take(&mut self.bytes));
-            }
-            self.joined.extend_from_slice(&bytes);
-        }
-        if self.bytes.len() + self.joined.len() >= Self::ENOUGH { self.take() } else { None }
-    }
-
-    /// True once after each piece.
-    fn may_wait(&mut self) -> bool {
-        !std::mem::replace(&mut self.has_waited, true)
-    }
-
-    fn take(&mut self) -> Option<Bytes> {
-        let bytes = if self.joined.is_empty() {
-            std::mem::take(&mut self.bytes)
-        } else {
-            self.joined.split().freeze()
-        };
-        Some(bytes).filter(|bytes| !bytes.is_empty())
-    }
-
-    fn add_to(&self, rest: &SizeHint) -> SizeHint {
-        let held = (self.bytes.len() + self.joined.len()) as u64;
-        let mut hint = SizeHint::new();
-        hint.set_lower(rest.lower() + held);
-        if let Some(upper) = rest.upper() {
-            hint.set_upper(upper + held);
-        }
-        hint
-    }
-}
-
-/// How long silence may last.
-struct Patience {
-    limit: Duration,
-    sleep: Option<Pin<Box<Sleep>>>,
-    is_running: bool,
-}
-
-impl Patience {
-    fn new(limit: Duration) -> Self {
-        // So far off that nobody waits for it, and still a time that can be reckoned with.
-        const LONGEST: Duration = Duration::from_secs(60 * 60 * 24 * 365);
-        Self { limit: limit.min(LONGEST), sleep: None, is_running: false }
-    }
-
-    /// Ready once the silence has lasted too long.
-    fn poll_over(&mut self, cx: &mut Context<'_>) -> Poll<()> {
-        let limit = self.limit;
-        let sleep = self.sleep.get_or_insert_with(|| Box::pin(tokio::time::sleep(limit)));
-        if !std::mem::replace(&mut self.is_running, true) {
-            sleep.as_mut().reset(Instant::now() + limit);
-        }
-        sleep.as_mut().poll(cx)
-    }
-}
-
-/// Whether a stream has said `[DONE]`; holds its last bytes, where a piece may end within the mark.
-#[derive(Debug, Default)]
-struct DoneMark {
-    last: Vec<u8>,
-}
-
-impl DoneMark {
-    const MARK: &'static [u8] = b"data: [DONE]";
-
-    fn push(&mut self, bytes: &[u8]) {
-        // The mark and two line ends.
-        const ENOUGH: usize = 16;
-        self.last.extend_from_slice(bytes.get(bytes.len().saturating_sub(ENOUGH)..).unwrap_or(bytes));
-        self.last.drain(..self.last.len().saturating_sub(ENOUGH));
-    }
-
-    fn is_said(&self) -> bool {
-        self.last.trim_ascii().ends_with(Self::MARK)
-    }
-}
-
 impl Incoming {
     pub(crate) fn new(
         body: reqwest::Body,
@@ -248,7 +136,7 @@ impl Incoming {
     fn poll_upstream(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, Failure>>> {
         if let Poll::Ready(frame) = Pin::new(&mut self.body).poll_frame(cx) {
             if let Some(idle) = &mut self.idle {
-                idle.is_running = false;
+                idle.rest();
             }
             return Poll::Ready(frame.map(|frame| {
                 frame.map_err(|error| {

@@ -51,12 +51,15 @@
 
 mod agent;
 mod config;
+mod done;
 mod error;
 mod failure;
 mod fetch;
 mod headers;
+mod held;
 mod incoming;
 mod outgoing;
+mod patience;
 mod proxy;
 mod tls;
 mod upstreams;
