@@ -20,8 +20,126 @@ fn names_are_unique_and_families_covered() {
     for rule in &rules {
         *families.entry(rule.family.as_str()).or_default() += 1;
     }
-    for (family, least) in [("cloud", 30), ("code", 30)] {
+    let promised = [
+        ("cloud", 40),
+        ("code", 35),
+        ("ai", 30),
+        ("saas", 75),
+        ("stores", 20),
+        ("structures", 15),
+        ("assignments", 10),
+    ];
+    for (family, least) in promised {
         let count = families.get(family).copied().unwrap_or_default();
         assert!(count >= least, "{family}: {count} rules, {least} promised");
+    }
+}
+
+/// Issuers whose secrets the default tier must know.
+const ISSUERS: &[&str] = &[
+    "aws",
+    "bedrock",
+    "gcp",
+    "google",
+    "azure",
+    "alibaba",
+    "digitalocean",
+    "heroku",
+    "fly",
+    "cloudflare",
+    "vercel",
+    "tailscale",
+    "github",
+    "gitlab",
+    "npm",
+    "pypi",
+    "rubygems",
+    "crates-io",
+    "nuget",
+    "docker",
+    "circleci",
+    "atlassian",
+    "postman",
+    "openai",
+    "anthropic",
+    "hugging-face",
+    "groq",
+    "openrouter",
+    "xai",
+    "perplexity",
+    "nvidia",
+    "replicate",
+    "together",
+    "langsmith",
+    "pinecone",
+    "wandb",
+    "stripe",
+    "square",
+    "shopify",
+    "twilio",
+    "sendgrid",
+    "brevo",
+    "mailchimp",
+    "slack",
+    "discord",
+    "telegram",
+    "teams",
+    "new-relic",
+    "grafana",
+    "sentry",
+    "databricks",
+    "linear",
+    "notion",
+    "figma",
+    "airtable",
+    "dynatrace",
+    "easypost",
+    "vault",
+    "terraform",
+    "pulumi",
+    "doppler",
+    "1password",
+    "age-secret-key",
+    "planetscale",
+    "supabase",
+    "neon",
+    "openshift",
+    "private-key",
+    "putty",
+    "jwt",
+    "url-password",
+    "postgres",
+    "mysql",
+    "mongodb",
+    "redis",
+    "amqp",
+    "jdbc",
+    "basic-header",
+    "bearer-header",
+    "session-cookie",
+];
+
+#[test]
+fn every_issuer_on_the_list_has_a_rule_in_the_default_tier() {
+    let mut words = String::new();
+    for rule in rule::builtin().iter().filter(|rule| rule.tier == rule::Tier::Default) {
+        words.push_str(&format!("{} {}\n", rule.id, rule.description).to_lowercase());
+    }
+    let missing: Vec<&&str> = ISSUERS.iter().filter(|issuer| !words.contains(**issuer)).collect();
+    assert!(missing.is_empty(), "{missing:?}");
+}
+
+#[test]
+fn rules_with_a_checksum_name_it() {
+    let rules = rule::builtin();
+    for (id, check) in [
+        ("github-pat", "github-crc32"),
+        ("npm-access-token", "npm-crc32"),
+        ("pypi-token", "pypi-macaroon"),
+        ("jwt", "jwt-header"),
+        ("basic-header", "basic-credentials"),
+    ] {
+        let rule = rules.iter().find(|rule| rule.id == id).expect("a built-in rule");
+        assert!(rule.validators.iter().any(|name| name == check), "{id}: {check}");
     }
 }
