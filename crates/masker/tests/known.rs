@@ -115,17 +115,18 @@ fn reference(text: &[u8], values: &[Vec<u8>]) -> Vec<u8> {
     out
 }
 
-/// How many bytes a perfect masker holds back: from the first place at which some value may go on beyond the end
-/// of the text, not counting what is masked for certain.
-fn least_held(text: &[u8], values: &[Vec<u8>]) -> usize {
+/// Where the bytes begin that a perfect masker holds back: at the first place from which some value may go on beyond
+/// the end of the text, not counting what is masked for certain.
+fn first_held(text: &[u8], values: &[Vec<u8>]) -> usize {
     let may_go_on = |at: usize| {
         values.iter().any(|value| value.len() > text.len() - at && value.starts_with(&text[at..]))
     };
-    let covered = |at: usize| {
-        (0..=at).any(|from| values.iter().any(|v| at < from + v.len() && text[from..].starts_with(v)))
-    };
     let first = (0..text.len()).find(|at| may_go_on(*at)).unwrap_or(text.len());
-    (first..text.len()).skip_while(|at| covered(*at)).count()
+    (first..text.len()).find(|at| !is_masked(text, values, *at)).unwrap_or(text.len())
+}
+
+fn is_masked(text: &[u8], values: &[Vec<u8>], at: usize) -> bool {
+    (0..=at).any(|from| values.iter().any(|value| at < from + value.len() && text[from..].starts_with(value)))
 }
 
 proptest! {
@@ -150,7 +151,9 @@ proptest! {
             out.extend(stream.push(piece));
             seen += piece.len();
             let text = &text.as_bytes()[..seen];
-            prop_assert_eq!(stream.held(), least_held(text, &values));
+            let (first, held) = (first_held(text, &values), text.len() - stream.held());
+            // A mask that is certain may wait for one that begins where it does; a byte of text may not.
+            prop_assert!(held <= first && (held..first).all(|at| is_masked(text, &values, at)), "{held} {first}");
         }
         out.extend(stream.finish());
         prop_assert_eq!(out, reference(text.as_bytes(), &values));

@@ -5,6 +5,8 @@ use std::collections::HashMap;
 use aho_corasick::automaton::{Automaton as _, StateID};
 use aho_corasick::{Anchored, MatchKind, dfa};
 
+use super::candidate::Candidate;
+use super::machine::Machine;
 use crate::rule::{Boundary, Rule, RuleError};
 
 /// How many bytes before a match decide whether a word begins there.
@@ -33,6 +35,8 @@ pub(crate) struct Hit {
     pub(crate) back: (usize, usize),
     /// The anchor as it must be spelled; empty where case does not matter.
     exact: Box<[u8]>,
+    /// The candidate as it is behind the anchor, where that is the same wherever the anchor stands.
+    pub(crate) ready: Option<Candidate>,
 }
 
 /// The beginning of an anchor that must be held back.
@@ -45,7 +49,7 @@ struct Head {
 }
 
 impl Anchors {
-    pub(crate) fn new(rules: &[Rule]) -> Result<Self, RuleError> {
+    pub(crate) fn new(rules: &[Rule], machines: &[Machine]) -> Result<Self, RuleError> {
         let mut ids: HashMap<Vec<u8>, usize> = HashMap::new();
         let mut literals: Vec<Vec<u8>> = Vec::new();
         let mut hits: Vec<Vec<Hit>> = Vec::new();
@@ -84,7 +88,10 @@ impl Anchors {
                     bad("anchors", "there are more than 65,535 rules; split them over maskers")
                 })?;
                 if let Some(hits) = hits.get_mut(id) {
-                    hits.push(Hit { rule: rule_index, back, exact });
+                    let machine = machines.get(index).filter(|_| back.0 == back.1 && farthest == 0);
+                    let ready =
+                        machine.and_then(|machine| machine.behind_anchor(rule_index, anchor.as_bytes()));
+                    hits.push(Hit { rule: rule_index, back, exact, ready });
                 }
                 if rule.context.is_none() {
                     hold_heads_of(anchor, rule, &mut held);

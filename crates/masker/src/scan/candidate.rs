@@ -50,6 +50,10 @@ impl Candidate {
         Self { rule, phase, state, commit, start, late: start, mark: 0 }
     }
 
+    pub(crate) fn starting_at(self, start: u64) -> Self {
+        Self { start, late: start, ..self }
+    }
+
     pub(crate) fn blackout(rule: u16, start: u64, pos: u64) -> Self {
         Self { mark: pos + BLACKOUT, ..Self::new(rule, Phase::Blackout, StateID::ZERO, None, start) }
     }

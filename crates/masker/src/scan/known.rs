@@ -45,14 +45,14 @@ impl Known {
         spellings.dedup();
         let mut heads: HashMap<u64, (u32, u32)> = HashMap::with_capacity(spellings.len());
         let mut filter = Bits::new(spellings.len() * 16);
-        let mut beginnings = Bits::new(spellings.len() * 32);
+        let mut beginnings = Bits::new(spellings.len() * 64);
         for (index, spelling) in spellings.iter().enumerate() {
             let index = u32::try_from(index).unwrap_or(u32::MAX);
             let key = spelling.iter().take(HEAD).fold(0, |key, byte| (key << 8) | u64::from(*byte));
             heads.entry(key).and_modify(|range| range.1 = index + 1).or_insert((index, index + 1));
             filter.insert(key);
             for length in 1..HEAD {
-                beginnings.insert(beginning(spelling.get(..length).unwrap_or_default()));
+                beginnings.insert(beginning(key >> (8 * (HEAD - length)), length));
             }
         }
         let longest = spellings.iter().map(|spelling| spelling.len()).max().unwrap_or_default();
@@ -107,16 +107,17 @@ impl Known {
         trace.high - trace.low == 1 && self.ends(trace)
     }
 
-    /// How many of the last bytes of `text`, fewer than [`HEAD`], may be the beginning of a spelling.
-    pub(crate) fn held(&self, text: &[u8]) -> usize {
+    /// How many of the last bytes of `text`, fewer than [`HEAD`], may be the beginning of a spelling. `window` holds
+    /// the same bytes as an integer.
+    pub(crate) fn held(&self, window: u64, text: &[u8]) -> usize {
         if self.spellings.is_empty() {
             return 0;
         }
         (1..HEAD.min(text.len() + 1))
             .rev()
             .find(|length| {
-                let tail = text.get(text.len() - length..).unwrap_or_default();
-                self.beginnings.contains(beginning(tail)) && self.begins_with(tail)
+                self.beginnings.contains(beginning(window, *length))
+                    && self.begins_with(text.get(text.len() - length..).unwrap_or_default())
             })
             .unwrap_or_default()
     }
@@ -138,8 +139,9 @@ impl std::fmt::Debug for Known {
     }
 }
 
-fn beginning(bytes: &[u8]) -> u64 {
-    bytes.iter().fold(bytes.len() as u64, |key, byte| (key << 8) | u64::from(*byte))
+/// The last `length` bytes of a window, told apart from those of another length.
+fn beginning(window: u64, length: usize) -> u64 {
+    (window & ((1 << (8 * length)) - 1)) | ((length as u64) << 56)
 }
 
 /// A set of hashes of integers: says no for certain, and yes perhaps.
@@ -157,7 +159,7 @@ impl Default for Bits {
 
 impl Bits {
     fn new(wanted: usize) -> Self {
-        let log = wanted.next_power_of_two().trailing_zeros().clamp(12, 24);
+        let log = wanted.next_power_of_two().trailing_zeros().clamp(16, 24);
         Self { words: vec![0; 1 << (log - 6)].into_boxed_slice(), shift: 64 - log }
     }
 

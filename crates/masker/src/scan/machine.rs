@@ -6,6 +6,8 @@ use regex_automata::util::start;
 use regex_automata::util::syntax;
 use regex_automata::{Anchored, MatchKind};
 
+use super::anchors::word_may_begin;
+use super::candidate::{Candidate, Phase};
 use crate::rule::{Boundary, Judge, Rule, RuleError};
 
 /// The most memory one automaton may take.
@@ -27,7 +29,7 @@ pub(crate) struct Machine {
     /// Length of what stands behind the secret and is not masked.
     pub(crate) after: u64,
     /// The secret begins only where a word does.
-    pub(crate) word: bool,
+    word: bool,
     /// The shortest secret.
     pub(crate) shortest: usize,
     pub(crate) judge: Judge,
@@ -158,6 +160,20 @@ impl Dfa {
         self.start_in(Anchored::Yes, before).or_else(|()| self.start_in(Anchored::No, before)).ok()
     }
 
+    /// The state behind some bytes, where it is the same whatever stands before them, and nothing was decided.
+    fn behind(&self, bytes: &[u8]) -> Option<StateID> {
+        let mut start = None;
+        for before in std::iter::once(None).chain((0..=255).map(Some)) {
+            let here = self.start(before)?;
+            if *start.get_or_insert(here) != here {
+                return None;
+            }
+        }
+        let mut state = start?;
+        let undecided = bytes.iter().all(|byte| self.step(&mut state, *byte) == Step::Alive);
+        undecided.then_some(state)
+    }
+
     #[inline]
     pub(crate) fn step(&self, state: &mut StateID, byte: u8) -> Step {
         *state = self.dfa.next_state(*state, byte);
@@ -248,6 +264,26 @@ impl Machine {
             shortest: ends.min,
             judge: Judge::new(rule, key)?,
         })
+    }
+
+    /// Whether the secret may begin behind these bytes.
+    pub(crate) fn may_begin(&self, before: &[u8], first: bool) -> bool {
+        !self.word || word_may_begin(before, first)
+    }
+
+    /// The candidate as it is behind an anchor at its start. `None` where that depends on what stands before the
+    /// anchor, or where something is decided inside of it.
+    pub(crate) fn behind_anchor(&self, rule: u16, anchor: &[u8]) -> Option<Candidate> {
+        match &self.context {
+            Some(context) => Some(Candidate::new(rule, Phase::Context, context.behind(anchor)?, None, 0)),
+            None => {
+                let commit = match &self.commit {
+                    Some(commit) => Some(commit.behind(anchor)?),
+                    None => None,
+                };
+                Some(Candidate::new(rule, Phase::Secret, self.secret.behind(anchor)?, commit, 0))
+            }
+        }
     }
 
     pub(crate) fn memory(&self) -> usize {

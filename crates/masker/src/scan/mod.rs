@@ -12,7 +12,7 @@ mod variants;
 
 use aho_corasick::automaton::StateID as AnchorState;
 
-use self::anchors::{Anchors, Hit, word_may_begin};
+use self::anchors::{Anchors, Hit};
 use self::candidate::{Candidate, Phase};
 use self::known::Trace;
 pub(crate) use self::known::{HEAD, Known};
@@ -76,8 +76,9 @@ impl<'a> Window<'a> {
 
 impl Machines {
     pub(crate) fn new(rules: &[Rule], key: Option<&[u8]>) -> Result<Self, RuleError> {
-        let anchors = Anchors::new(rules)?;
-        let rules = rules.iter().map(|rule| Machine::new(rule, key)).collect::<Result<Vec<_>, _>>()?;
+        let machines = rules.iter().map(|rule| Machine::new(rule, key)).collect::<Result<Vec<_>, _>>()?;
+        let anchors = Anchors::new(rules, &machines)?;
+        let rules = machines;
         let shortest = rules.iter().map(|machine| machine.shortest).min().unwrap_or(usize::MAX);
         Ok(Self { rules, anchors, shortest })
     }
@@ -165,7 +166,8 @@ impl Scan {
     /// No byte before this position can become a part of a span that is not yet reported.
     pub(crate) fn safe(&self, machines: &Machines, known: &Known, text: Window<'_>) -> u64 {
         let bytes = text.before(self.pos);
-        let heads = machines.anchors.held(self.anchor, bytes, text.base == 0).max(known.held(bytes));
+        let heads =
+            machines.anchors.held(self.anchor, bytes, text.base == 0).max(known.held(self.window, bytes));
         let undecided =
             self.live.iter().filter(|candidate| candidate.phase == Phase::Secret).map(|c| c.start);
         let traced = self.traces.iter().map(|trace| trace.start);
@@ -315,6 +317,16 @@ impl Scan {
     /// An anchor has been seen: its rule begins.
     fn begin(&mut self, machines: &Machines, text: Window<'_>, hit: &Hit, spans: &mut Vec<Span>) {
         let Some(machine) = machines.rule(hit.rule) else { return };
+        if let Some(ready) = hit.ready {
+            let Some(start) = self.pos.checked_sub(hit.back.0 as u64).filter(|start| *start >= text.base)
+            else {
+                return;
+            };
+            if ready.phase == Phase::Context || machine.may_begin(text.before(start), start == 0) {
+                self.add(ready.starting_at(start));
+            }
+            return;
+        }
         for back in hit.back.0..=hit.back.1 {
             let Some(start) = self.pos.checked_sub(back as u64).filter(|start| *start >= text.base) else {
                 break;
@@ -366,7 +378,7 @@ impl Scan {
     ) {
         let Some(machine) = machines.rule(rule) else { return };
         let before = text.before(start);
-        if machine.word && !word_may_begin(before, start == 0) {
+        if !machine.may_begin(before, start == 0) {
             return;
         }
         let last = before.last().copied();
