@@ -11,7 +11,7 @@ use reqwest::{Client, Url, redirect};
 
 use crate::error::{AgentError, ConfigError, in_one_line};
 use crate::tls::{self, Trust};
-use crate::upstreams::{base_url, plain_client};
+use crate::upstreams::{USER_AGENT, base_url, plain_client};
 
 /// How the admin API is called.
 #[derive(Debug, Clone)]
@@ -66,6 +66,7 @@ impl Agent {
         };
         let tls = tls::client_config(trust, None, &[b"h2", b"http/1.1"])?;
         let client = plain_client(tls)
+            .user_agent(USER_AGENT)
             .redirect(redirect::Policy::none())
             .connect_timeout(config.timeout)
             .build()

@@ -20,7 +20,8 @@ pub struct UpstreamConfig {
     pub url: String,
     /// Longest wait for a connection, its TLS handshake included. 10 seconds.
     pub connect_timeout: Duration,
-    /// Longest wait for the head of an answer once connected. None: a model that thinks is not an error.
+    /// Longest wait for the head of an answer, counted from the start and so with the time that connecting and
+    /// uploading take. None: a model that thinks is not an error.
     pub head_timeout: Option<Duration>,
     /// Longest silence within an answer. None, for the same reason.
     pub idle_timeout: Option<Duration>,

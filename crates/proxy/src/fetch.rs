@@ -10,7 +10,7 @@ use reqwest::{Client, redirect};
 
 use crate::error::{ConfigError, in_one_line};
 use crate::tls::{self, Trust};
-use crate::upstreams::plain_client;
+use crate::upstreams::{USER_AGENT, plain_client};
 
 /// How documents are fetched.
 #[derive(Debug, Clone)]
@@ -54,6 +54,7 @@ impl HttpFetch {
             })?,
         };
         let client = plain_client(tls)
+            .user_agent(USER_AGENT)
             .redirect(redirect::Policy::custom(same_origin))
             .connect_timeout(config.timeout)
             .http2_max_header_list_size(64 * 1024)

@@ -206,6 +206,10 @@ fn receive(
     }
     parts.extensions = http::Extensions::new();
     let is_closed_to_end = is_closed_to_end(&parts);
+    if parts.headers.contains_key(TRANSFER_ENCODING) {
+        // Where both are given, the length is void (RFC 9112, 6.3).
+        parts.headers.remove(CONTENT_LENGTH);
+    }
     parts.version = Version::HTTP_11;
     headers::clean_response(&mut parts.headers);
     hide_origin(&upstream.base, &mut parts.headers);

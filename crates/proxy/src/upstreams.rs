@@ -119,6 +119,9 @@ impl Settings {
     }
 }
 
+/// How we introduce ourselves where we speak for ourselves; requests of callers keep their own.
+pub(crate) const USER_AGENT: &str = concat!("gatewayd/", env!("CARGO_PKG_VERSION"));
+
 /// What all our clients have in common: no proxies from the environment, and small pieces are sent at once.
 pub(crate) fn plain_client(tls: rustls::ClientConfig) -> reqwest::ClientBuilder {
     Client::builder()

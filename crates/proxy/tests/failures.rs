@@ -241,6 +241,19 @@ async fn a_request_that_breaks_off_is_the_callers_fault() {
 }
 
 #[tokio::test]
+async fn a_void_length_is_not_passed_on() {
+    let bytes = b"HTTP/1.1 200 OK\r\nContent-Length: 3\r\nTransfer-Encoding: chunked\r\n\r\na\r\n0123456789\r\n0\r\n\r\n";
+    let upstream = FakeUpstream::raw(&bytes[..]);
+    let answer = Setup::new(&upstream).send(request(Method::GET, "/v1/models")).await;
+    if answer.status() == StatusCode::OK {
+        assert!(!answer.headers().contains_key("content-length"), "{:?}", answer.headers());
+        assert_eq!(text(answer.into_body()).await, "0123456789");
+    } else {
+        assert_eq!(json(answer.into_body()).await["error"]["code"], "upstream_invalid");
+    }
+}
+
+#[tokio::test]
 async fn an_upstream_that_refuses_before_it_has_read_the_body_is_heard() {
     // It reads a little of the upload, answers, and reads no more.
     let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.expect("loopback");
