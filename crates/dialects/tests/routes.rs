@@ -78,6 +78,9 @@ POST /slots/0?action=restore {"filename":"x"} -> llama-cpp manage-model - false 
 POST /slots/0?x=1&%61ction=erase - -> llama-cpp manage-model - false /slots/{id}
 POST /lora-adapters [{"id":0,"scale":1}] -> llama-cpp manage-model - false /lora-adapters
 POST /models/load {"model":"m"} -> llama-cpp manage-model m false /models/load
+DELETE /models?model=m - -> llama-cpp delete m false /models
+GET /models/sse - -> llama-cpp inspect - false /models/sse
+GET /v1/stream/c - -> llama-cpp read - false /v1/stream/{id}
 GET /v2/health/ready - -> kserve inspect - false /v2/health/ready
 GET /v2 - -> kserve inspect - false /v2
 POST /v2/models/m/infer x -> kserve infer m false /v2/models/{model}/infer
