@@ -1,1 +1,84 @@
-//! Examples.
+//! What the programs in `src/bin/` share: the two things that a host brings along itself.
+//!
+//! Each program puts one control into an axum service. A control takes what it needs to know from the request's
+//! extensions, so it does not matter who put it there: another control of gatewayd, or, as here, code of your own.
+//!
+//! - [`sign_in`] stands for your own login. It ends in an [`Identity`], the one word that all controls know.
+//! - [`Redactor`] lets the masker work for those controls that store or show text. They know the [`Redact`] trait
+//!   and not the masker, so that neither drags the other along; these lines are all that is between them.
+#![forbid(unsafe_code)]
+
+use std::collections::HashMap;
+use std::sync::Arc;
+
+use axum::extract::{Request, State};
+use axum::http::{StatusCode, header};
+use axum::middleware::Next;
+use axum::response::{IntoResponse as _, Response};
+use bytes::Bytes;
+use gatewayd_core::{Identity, IdentityKind, Redact, RedactStream};
+use gatewayd_masker::Masker;
+use gatewayd_masker::format::{BodyKind, BodyStream};
+
+/// Who is signed in, by the name of their session. Stands for whatever your service has.
+#[derive(Clone, Default)]
+pub struct Logins(Arc<HashMap<String, Identity>>);
+
+impl Logins {
+    /// These sessions.
+    #[must_use]
+    pub fn new<const N: usize>(sessions: [(&str, Identity); N]) -> Self {
+        Self(Arc::new(sessions.map(|(session, who)| (session.to_owned(), who)).into()))
+    }
+}
+
+/// A person, in the words of the controls. `groups` is sorted and without duplicates there.
+#[must_use]
+pub fn person(subject: &str, groups: &[&str]) -> Identity {
+    let mut groups: Vec<Arc<str>> = groups.iter().map(|&group| group.into()).collect();
+    groups.sort();
+    groups.dedup();
+    Identity {
+        kind: IdentityKind::Oidc,
+        issuer: "https://login.example".into(),
+        subject: subject.into(),
+        name: None,
+        groups: groups.into(),
+        expires: None,
+    }
+}
+
+/// Middleware: finds out who is calling, and says it in the request's extensions.
+///
+/// The session's name goes no further, so that no layer inside can store, show or send it.
+pub async fn sign_in(State(logins): State<Logins>, mut request: Request, next: Next) -> Response {
+    let header = request.headers_mut().remove(header::AUTHORIZATION);
+    let session = header.as_ref().and_then(|value| value.to_str().ok()?.strip_prefix("Bearer "));
+    let Some(who) = session.and_then(|session| logins.0.get(session)) else {
+        return StatusCode::UNAUTHORIZED.into_response();
+    };
+    request.extensions_mut().insert(who.clone());
+    next.run(request).await
+}
+
+/// The masker, as controls know it that store or show text.
+#[derive(Debug, Clone)]
+pub struct Redactor(pub Masker);
+
+impl Redact for Redactor {
+    fn start(&self, content_type: Option<&str>) -> Box<dyn RedactStream> {
+        Box::new(Redacting(self.0.body(BodyKind::of(content_type))))
+    }
+}
+
+struct Redacting(BodyStream);
+
+impl RedactStream for Redacting {
+    fn push(&mut self, chunk: &[u8]) -> Result<Bytes, String> {
+        self.0.push(chunk).map(Bytes::from).map_err(|error| error.to_string())
+    }
+
+    fn finish(&mut self) -> Result<Bytes, String> {
+        self.0.finish().map(Bytes::from).map_err(|error| error.to_string())
+    }
+}
