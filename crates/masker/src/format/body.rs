@@ -144,6 +144,12 @@ impl Masker {
         }
     }
 
+    /// Masks a body of which only its `Content-Type` is known.
+    #[must_use]
+    pub fn redaction(&self, content_type: Option<&str>) -> BodyStream {
+        self.body(BodyKind::of(content_type))
+    }
+
     /// Masks a body in a format of your own.
     #[must_use]
     pub fn body_in(&self, format: Box<dyn Format>) -> BodyStream {

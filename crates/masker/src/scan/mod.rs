@@ -24,6 +24,8 @@ pub(crate) const KNOWN: u16 = u16::MAX;
 
 /// How many candidates may be alive at once; beyond it everything up to the next blank is masked.
 const MOST_LIVE: usize = 32;
+/// How many of them may be contexts: they hold nothing back, and ordinary text has more of them.
+const MOST_CONTEXTS: usize = 64;
 
 /// All rules, compiled.
 #[derive(Debug)]
@@ -246,12 +248,20 @@ impl Scan {
         if self.live.len() > 1 && self.pos.is_multiple_of(8) {
             self.merge();
         }
-        if self.live.len() + self.traces.len() > MOST_LIVE {
+        if self.is_crowded() {
             self.merge();
-            if self.live.len() + self.traces.len() > MOST_LIVE {
+            if self.is_crowded() {
                 self.black_out();
             }
         }
+    }
+
+    fn is_crowded(&self) -> bool {
+        if self.live.len() + self.traces.len() <= MOST_LIVE {
+            return false;
+        }
+        let contexts = self.live.iter().filter(|candidate| candidate.phase == Phase::Context).count();
+        contexts > MOST_CONTEXTS || self.live.len() + self.traces.len() - contexts > MOST_LIVE
     }
 
     fn step_live(&mut self, machines: &Machines, text: Window<'_>, byte: u8, at: u64, spans: &mut Vec<Span>) {
@@ -424,7 +434,7 @@ impl Scan {
         let (start, rule) = first.chain(traced).min().unwrap_or((self.pos, 0));
         self.traces.clear();
         self.live.retain(|candidate| candidate.phase == Phase::Context);
-        if self.live.len() > MOST_LIVE / 2 {
+        if self.live.len() > MOST_CONTEXTS {
             self.live.clear();
         }
         self.live.push(Candidate::blackout(rule, start, self.pos));

@@ -61,6 +61,11 @@ impl Documents {
         if tape::read(document, &mut self.tape).is_none() {
             return lanes.text(RAW, document, out);
         }
+        let plain = plain_names(document, &self.tape);
+        let document = plain.as_deref().unwrap_or(document);
+        if plain.is_some() {
+            tape::read(document, &mut self.tape);
+        }
         if self.memo_generation != lanes.session.generation() {
             self.memo_generation = lanes.session.generation();
             self.memo.clear();
@@ -96,6 +101,11 @@ impl Documents {
             let masked = lanes.whole(RAW, document);
             out.extend_from_slice(masked.as_deref().unwrap_or(document));
             return Ok(());
+        }
+        let plain = plain_names(document, &self.tape);
+        let document = plain.as_deref().unwrap_or(document);
+        if plain.is_some() {
+            tape::read(document, &mut self.tape);
         }
         self.memo.clear();
         let mut walk = Walk::new(self, lanes, document, Mode::Live);
@@ -144,6 +154,30 @@ impl Documents {
         }
         Ok(())
     }
+}
+
+/// The document with the names of members spelled without escapes, where one of them has escapes that it does not
+/// need: under another spelling a name would not be recognised.
+fn plain_names(document: &[u8], tape: &[Token]) -> Option<Vec<u8>> {
+    let mut edits = Vec::new();
+    let mut fresh = Vec::new();
+    for token in tape.iter().filter(|token| token.kind == Kind::Key) {
+        let spelled = document.get(token.start as usize..token.end as usize).unwrap_or_default();
+        if memchr::memchr(b'\\', spelled).is_none() {
+            continue;
+        }
+        let name = text_of(spelled);
+        if name.iter().all(|byte| byte.is_ascii_alphanumeric() || *byte == b'_') {
+            let from = fresh.len();
+            fresh.extend_from_slice(&name);
+            edits.push(Edit { start: token.start, end: token.end, from, to: fresh.len() });
+        }
+    }
+    let mut out = Vec::new();
+    (!edits.is_empty()).then(|| {
+        write(document, &edits, &fresh, &mut out);
+        out
+    })
 }
 
 /// Writes a document with its edits, which are in order and do not overlap.

@@ -287,7 +287,7 @@ impl JsonFormat {
         } else {
             Lane::behind(&mut lanes.session, &[&text_of(&self.key), b"\": \""])
         };
-        let nested = !is_key && shape::is_nested(&self.key);
+        let nested = !is_key && shape::is_nested(&text_of(&self.key));
         let decoder = if nested { Decoder::nested() } else { Decoder::new() };
         self.string = Some(Box::new(Text { lane, decoder, is_key, escaped: false }));
     }
@@ -339,7 +339,7 @@ impl JsonFormat {
     }
 
     fn begins_capture(&self) -> bool {
-        self.state == State::Value && shape::is_logprobs(&self.key)
+        self.state == State::Value && shape::is_logprobs(&text_of(&self.key))
     }
 
     /// Takes bytes of a value that is held until it is complete. Says how many.
