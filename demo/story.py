@@ -133,6 +133,12 @@ class Story:
         self.shown(False, f"refused with {code}")
         return None
 
+    def decided(self, name: str) -> None:
+        """What the record of a request says was decided, and with whose secret it went on."""
+        record = self.gateway.json("sessions", "show", name)
+        line("decided", f"{record['effect']}, by the rule {record['rule']}")
+        line("sent with", f"{record['credential']}, version {record['credential_version']}")
+
     # ---- the chapters ----
 
     def who_is_calling(self) -> None:
@@ -150,6 +156,7 @@ class Story:
         name = answer.response.headers["x-request-id"]
         text = stream("caller saw", (c.choices[0].delta.content or "" for c in answer if c.choices))
         self.shown(len(text) > 10, "the answer of the real model, streamed")
+        self.decided(name)
         shown = self.run(f"gatewayd sessions show {name}", limit=40)
         self.shown("engineers-may-chat" in shown, "the record names the rule that decided")
         self.shown("llama-key" in shown and self.keys[0] not in shown, "and the credential's version, never the credential")
@@ -185,6 +192,7 @@ class Story:
         answer = held.result(60).choices[0].message.content
         line("caller saw", answer)
         self.shown(bool(answer), "now it passes, on the same connection")
+        self.decided(self.gateway.sessions("--model", f"{MODEL}-customers")[0]["id"])
         self.a_changed_request(waiting)
 
     def a_changed_request(self, approved: str) -> None:
@@ -209,8 +217,10 @@ class Story:
         self.shown(said == LEAK, "the model (forced by a grammar) tells a key, cut into tokens")
         self.shown(saw == LEAK.replace(LEAKED, "[REDACTED:aws-access-key-id]"), "masked while it streams, the rest untouched")
         self.shown(not any(LEAKED[4:10] in c.model_dump_json() for c in chunks), "no event holds a part of it")
-        shown = self.run(f"gatewayd sessions show {name}", limit=40)
-        self.shown("aws-access-key-id" in shown and LEAKED not in shown, "the record says which rule struck, not the key")
+        self.decided(name)
+        masks = self.gateway.json("sessions", "show", name)["masks"]
+        line("recorded", ", ".join(f"{mask['count']} x {mask['rule']} masked" for mask in masks))
+        self.shown([mask["rule"] for mask in masks] == ["aws-access-key-id"], "the record says which rule struck, not the key")
 
     def with_whose_secret(self) -> None:
         chapter(6, "The upstream's key changes, and nobody notices")
@@ -219,10 +229,9 @@ class Story:
         line("rotated", "the key's file was replaced; no restart, no reload")
         time.sleep(2)
         after = self.chat("alice", "Say two.", max_tokens=4)._request_id
-        records = [self.gateway.cli("sessions", "show", name).stdout for name in (before, after)]
-        versions = [next((row for row in text.splitlines() if "llama-key" in row), "") for text in records]
+        versions = [self.gateway.json("sessions", "show", name)["credential_version"] for name in (before, after)]
         for label, version in zip(("first request", "second request"), versions):
-            line(label, version.strip())
+            line(label, f"llama-key, version {version}")
         self.shown(bool(versions[0]) and versions[0] != versions[1], "two requests, two versions of the key, both answered")
 
     def what_happened(self) -> None:

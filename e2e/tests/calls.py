@@ -38,6 +38,13 @@ def recorded(gateway, answer: httpx.Response) -> dict:
     return gateway.json("sessions", "show", answer.headers["x-request-id"])
 
 
+def recorded_refusal(gateway, answer: httpx.Response, code: str) -> dict:
+    """The record of a refusal; it is there before the answer is."""
+    record = recorded(gateway, answer)
+    assert (record["refusal"], record["ending"], record["status"]) == (code, "refused", answer.status_code), record
+    return record
+
+
 def stream_text(chunks) -> list[str]:
     """The content deltas of a chat stream of the official client."""
     return [c.choices[0].delta.content for c in chunks if c.choices and c.choices[0].delta.content]

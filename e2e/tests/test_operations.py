@@ -24,7 +24,8 @@ def test_a_program_gets_a_token_uses_it_and_loses_it(own_gateway, world):
     token = create_token(gateway, "--ttl", "1h")
     answer = ask(gateway, token)
     assert answer.status_code == 200
-    assert "nightly-job" in str(recorded(gateway, answer))
+    record = recorded(gateway, answer)
+    assert (record["subject"], record["groups"], record["identity_kind"]) == ("nightly-job", ["programs"], "gateway_token")
     listed = gateway.cli("token", "list").stdout
     assert "nightly-job" in listed and token not in listed
     [entry] = gateway.json("token", "list")
