@@ -1,6 +1,7 @@
 //! What recording costs on this machine: `cargo bench -p gatewayd-recorder`. Each figure is printed with
 //! the time of one sync of the disk beside it, which is what durable figures depend on.
-#![allow(missing_docs, clippy::print_stdout, clippy::unwrap_used, clippy::expect_used)]
+#![allow(missing_docs, clippy::print_stdout, clippy::unwrap_used, clippy::panic, clippy::indexing_slicing)]
+#![allow(clippy::cast_possible_truncation)]
 
 #[path = "../tests/rig/mod.rs"]
 mod rig;

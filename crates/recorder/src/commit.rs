@@ -246,7 +246,7 @@ impl Committer {
                 return Ok(Ok(index));
             }
             Entry::Segment { number, closed, bytes } => {
-                self.store.insert_segment(*number, *closed, *bytes)?
+                self.store.insert_segment(*number, *closed, *bytes)?;
             }
             Entry::Task { task, ack } => return self.apply_task(task, ack, next),
             Entry::Barrier(_) | Entry::Stop => {}

@@ -6,7 +6,7 @@ use crate::codec::Digest;
 use crate::error::Error;
 use crate::proof::{Hashes, tile_range};
 use crate::store;
-use crate::tree::{TILE, leaf_hash, perfect_root};
+use crate::tree::{TILE, perfect_root};
 
 /// The hashes of the tree, read from the database.
 pub(crate) struct StoredHashes<'a>(pub(crate) &'a Connection);
@@ -54,10 +54,5 @@ impl StoredHashes<'_> {
             out.extend_from_slice(&leaf);
         }
         Ok(out)
-    }
-
-    /// Hash of one entry.
-    pub(crate) fn leaf(&self, at: u64) -> Result<Digest, Error> {
-        Ok(leaf_hash(&store::leaf(self.0, at)?))
     }
 }

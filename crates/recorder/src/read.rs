@@ -9,6 +9,7 @@ use crate::error::Error;
 use crate::facts::{self, Salt, What, Who, Words};
 use crate::keys::RootKey;
 use crate::leaf::{Bodies, Intent, Kind, Leaf, Outcome, Refused, Stored};
+use crate::prove::{self, EntryProof};
 use crate::replay::{self, Replay, Wanted};
 use crate::segment::Segments;
 use crate::store::{self, index, row_id};
@@ -42,6 +43,7 @@ pub struct Filter {
 /// Reads a log. It never writes to it.
 pub struct Reader {
     conn: Connection,
+    dir: PathBuf,
     segments: Segments,
     root: PathBuf,
 }
@@ -79,7 +81,8 @@ impl Reader {
     /// As [`open`](Self::open).
     pub fn open_with_root(dir: impl AsRef<Path>, root: &Path) -> Result<Self, Error> {
         let dir = dir.as_ref();
-        Ok(Self { conn: store::open_read(dir)?, segments: Segments::below(dir), root: root.to_owned() })
+        let conn = store::open_read(dir)?;
+        Ok(Self { conn, dir: dir.to_owned(), segments: Segments::below(dir), root: root.to_owned() })
     }
 
     /// Sessions, newest first.
@@ -192,6 +195,24 @@ impl Reader {
             }
         }
         Ok(found)
+    }
+
+    /// The proof that an entry is in the log, against the newest checkpoint. A session's entries are its
+    /// [`number`](Summary::number) and its [`outcome`](Bundle::outcome).
+    ///
+    /// # Errors
+    /// If no checkpoint covers it yet, or the log cannot be read.
+    pub fn prove(&self, entry: u64) -> Result<EntryProof, Error> {
+        prove::entry(&self.conn, &self.dir, entry)
+    }
+
+    /// The hashes that show a log of `old` entries to be the beginning of the log of `new` entries; see
+    /// [`is_continuation`](crate::is_continuation).
+    ///
+    /// # Errors
+    /// If the log is shorter, or cannot be read.
+    pub fn consistency(&self, old: u64, new: u64) -> Result<Vec<[u8; 32]>, Error> {
+        prove::consistency(&self.conn, old, new)
     }
 
     fn session(&self, id: RequestId) -> Result<Session, Error> {

@@ -30,7 +30,7 @@ use crate::shared::Shared;
 use crate::store::{self, Store};
 use crate::tiles::TilePath;
 use crate::tree::{TILE, TILE_HEIGHT, Tree};
-use crate::{commit, recovery};
+use crate::{commit, recovery, rotate};
 
 /// The recorder: cheap to clone, all clones write the same log.
 ///
@@ -90,8 +90,7 @@ impl Recorder {
         let mut store = Store::open(&config.dir, config.durability)?;
         let key = log_key(&config, &store)?;
         let public = key.public().clone();
-        let root =
-            RootKey::load_or_make(&config.root_key.clone().unwrap_or_else(|| config.dir.join("root.key")))?;
+        let root = rotate::load_current(&config, &store)?;
         let reserve = Reserve::new(config.dir.join("reserve"), config.reserve_bytes);
         if let Err(error) = reserve.restore() {
             return Err(Error::file("set room aside in", config.dir.join("reserve"))(error));
@@ -323,7 +322,7 @@ fn make_dir(dir: &Path) -> Result<(), Error> {
     fs::DirBuilder::new().recursive(true).mode(0o700).create(dir).map_err(Error::file("make", dir))
 }
 
-fn lock(dir: &Path) -> Result<File, Error> {
+pub(crate) fn lock(dir: &Path) -> Result<File, Error> {
     let path = dir.join("lock");
     let file = fs::OpenOptions::new()
         .write(true)
@@ -401,13 +400,6 @@ fn begin(
         leaves.push(Leaf { time: now, kind: Kind::Key(Key { role: KeyRole::Log, key: *key.bytes(), name }) });
     }
     let root_name = hex::encode(root.name);
-    if store.meta("root_key")?.is_some_and(|known| known != root_name) {
-        let path = config.root_key.clone().unwrap_or_else(|| config.dir.join("root.key"));
-        return Err(Error::BadKey {
-            path,
-            why: "it is not the key that the stored bodies are sealed below".into(),
-        });
-    }
     if store.meta("root_key")?.is_none() {
         store.set_meta("root_key", &root_name)?;
         let kind = Kind::Key(Key { role: KeyRole::Root, key: root.name, name: Text::Absent });

@@ -11,7 +11,8 @@ use crate::keys::sync_dir;
 /// First bytes of a segment; its number follows, 8 bytes.
 const MAGIC: &[u8; 8] = b"GWDSEG1\n";
 /// Length of a segment's head.
-pub(crate) const HEAD: u64 = 16;
+#[cfg(test)]
+const HEAD: u64 = 16;
 /// First byte of a block of this version.
 const BLOCK: u8 = 0xB1;
 /// No sealed block is longer. A block holds at most [`MAX_PLAIN`] bytes and their frame table.

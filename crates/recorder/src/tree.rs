@@ -89,11 +89,6 @@ impl Tree {
         }
     }
 
-    /// The hashes of the tile that is not full yet.
-    pub(crate) fn edge(&self, level: u8) -> &[Digest] {
-        self.levels.get(usize::from(level)).map_or(&[], Vec::as_slice)
-    }
-
     /// Hash of the whole tree.
     pub(crate) fn root(&self) -> Digest {
         // The tree is a row of perfect subtrees, the largest first; the smallest are joined first.

@@ -1,5 +1,5 @@
 //! What goes away, and what must not.
-#![allow(missing_docs)]
+#![allow(missing_docs, clippy::unwrap_used, clippy::panic, clippy::indexing_slicing)]
 
 mod rig;
 
@@ -53,6 +53,31 @@ async fn an_erased_subject_can_come_back() {
     until("the outcome", || closed(&reader)).await;
     assert_eq!(reader.replay(again).unwrap().response[0].bytes, b"hello");
     assert_eq!(reader.list(&Filter { subject: Some("alice".into()), ..Filter::default() }).unwrap().len(), 1);
+}
+
+#[tokio::test]
+async fn another_root_key_opens_what_the_old_one_sealed() {
+    let dir = tempfile::tempdir().unwrap();
+    let recorder = open(dir.path());
+    let stack = stack(&recorder, |_| async { Response::new(Body::from("hello")) });
+    let (id, ..) = send(&stack, request("alice", "x")).await;
+    assert!(matches!(
+        gatewayd_recorder::rotate_root(&rig::config(dir.path()), Timestamp(1)),
+        Err(Error::InUse(_))
+    ));
+    drop((recorder, stack));
+    let old = std::fs::read(dir.path().join("root.key")).unwrap();
+    assert_eq!(gatewayd_recorder::rotate_root(&rig::config(dir.path()), Timestamp(1)).unwrap(), 1);
+    assert_ne!(std::fs::read(dir.path().join("root.key")).unwrap(), old);
+    drop(open(dir.path()));
+    assert_eq!(Reader::open(dir.path()).unwrap().replay(id).unwrap().response[0].bytes, b"hello");
+    let report = gatewayd_recorder::verify::verify(dir.path(), &Default::default()).unwrap();
+    assert!(report.is_intact(), "{report}");
+    // The old key opens nothing any more, and the recorder does not start with it.
+    std::fs::write(dir.path().join("root.key"), old).unwrap();
+    assert!(Reader::open(dir.path()).unwrap().replay(id).is_err());
+    let again = Recorder::open(rig::config(dir.path()), Arc::new(gatewayd_core::SystemClock));
+    assert!(matches!(again, Err(Error::BadKey { .. })), "{again:?}");
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

@@ -1,5 +1,5 @@
 //! What passes through the layers is in the log, and nothing passes that is not.
-#![allow(missing_docs)]
+#![allow(missing_docs, clippy::unwrap_used, clippy::panic, clippy::indexing_slicing)]
 
 mod rig;
 
@@ -359,4 +359,69 @@ async fn the_directory_has_one_writer() {
     assert!(matches!(second, Err(Error::InUse(_))));
     drop(recorder);
     open(dir.path());
+}
+
+#[tokio::test]
+async fn an_entry_is_proven_without_the_log() {
+    let dir = tempfile::tempdir().unwrap();
+    let recorder = open(dir.path());
+    let stack = stack(&recorder, echo_len);
+    let mut ids = Vec::new();
+    for _ in 0..140 {
+        ids.push(send(&stack, request("alice", "x")).await.0);
+    }
+    let old = recorder.public_key().open(&recorder.checkpoint()).unwrap();
+    recorder.close();
+    let key = recorder.public_key();
+    let new = key.open(&recorder.checkpoint()).unwrap();
+    let reader = Reader::open(dir.path()).unwrap();
+    for id in [ids[0], ids[77], ids[139]] {
+        let bundle = reader.show(id).unwrap();
+        for entry in [bundle.summary.number, bundle.outcome.unwrap()] {
+            let text = reader.prove(entry).unwrap().to_string();
+            let proof = gatewayd_recorder::EntryProof::parse(&text).unwrap();
+            assert_eq!(proof.verify(key).unwrap(), new);
+            let mut other = proof.clone();
+            other.entry[20] ^= 1;
+            assert_eq!(other.verify(key), Err(gatewayd_recorder::ProofError::NotIncluded));
+            let moved = gatewayd_recorder::EntryProof { index: entry + 1, ..proof };
+            assert!(moved.verify(key).is_err());
+        }
+    }
+    let path = reader.consistency(old.size, new.size).unwrap();
+    assert!(gatewayd_recorder::is_continuation(&old, &new, &path));
+    assert!(!gatewayd_recorder::is_continuation(&new, &old, &path));
+}
+
+#[tokio::test]
+async fn tiles_rebuild_the_signed_root() {
+    let dir = tempfile::tempdir().unwrap();
+    let recorder = open(dir.path());
+    for n in 0..600 {
+        let (kind, object, outcome) = (EventKind::AdminRead, format!("{n}").into(), "shown".into());
+        recorder.record(Event { kind, actor: None, object, outcome, request: None }).await.unwrap();
+    }
+    until("a checkpoint", || {
+        let size = recorder.checkpoint().lines().nth(1).unwrap().parse::<u64>().unwrap();
+        size > 600
+    })
+    .await;
+    let checkpoint = recorder.public_key().open(&recorder.checkpoint()).unwrap();
+    let tail = usize::try_from(checkpoint.size % 256).unwrap();
+    let mut leaves = ct_merkle::mem_backed_tree::MemoryBackedTree::<sha2::Sha256, Vec<u8>>::new();
+    for path in ["tile/entries/000", "tile/entries/001", &format!("tile/entries/002.p/{tail}")] {
+        let bundle = recorder.tile(path).unwrap().unwrap();
+        let mut rest = &bundle[..];
+        while let Some((len, after)) = rest.split_at_checked(2) {
+            let (entry, after) = after.split_at(usize::from(u16::from_be_bytes([len[0], len[1]])));
+            leaves.push(entry.to_vec());
+            rest = after;
+        }
+    }
+    assert_eq!(leaves.len(), checkpoint.size);
+    assert_eq!(leaves.root().as_bytes()[..], checkpoint.root);
+    assert_eq!(recorder.tile("tile/0/001").unwrap().unwrap().len(), 256 * 32);
+    assert_eq!(recorder.tile("tile/1/000.p/2").unwrap().unwrap().len(), 64);
+    assert_eq!(recorder.tile("tile/0/002").unwrap(), None, "not full yet");
+    assert_eq!(recorder.tile("tile/0/../../log.key").unwrap(), None);
 }

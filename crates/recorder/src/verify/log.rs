@@ -135,7 +135,7 @@ fn heads(
         match opened {
             Some(Ok(opened)) if opened.size == size => add(Source::Database, opened),
             Some(Err(error)) => {
-                report.find(Damage::BadCheckpoint, size, format!("the checkpoint of size {size}: {error}"))
+                report.find(Damage::BadCheckpoint, size, format!("the checkpoint of size {size}: {error}"));
             }
             _ => report.find(
                 Damage::BadCheckpoint,
