@@ -42,10 +42,14 @@ fn benches(c: &mut Criterion) {
         c.bench_function(&format!("kept/{count}-rules"), |b| {
             b.iter(|| policy.decide(black_box(&identity), &llama, &upstream, None, Timestamp(0)));
         });
-        // Longer than what is kept.
-        let long = operation(&"x".repeat(5000));
+        // A name that nobody asked for before.
+        let mut asked = 0u64;
         c.bench_function(&format!("anew/{count}-rules"), |b| {
-            b.iter(|| policy.decide(black_box(&identity), &long, &upstream, None, Timestamp(0)));
+            b.iter(|| {
+                asked += 1;
+                let fresh = operation(&format!("model-{asked}"));
+                policy.decide(black_box(&identity), &fresh, &upstream, None, Timestamp(0))
+            });
         });
         c.bench_function(&format!("load/{count}-rules"), |b| b.iter(|| Policy::new(black_box(&config))));
     }
