@@ -109,10 +109,10 @@ impl BodyKind {
 /// let mut body = masker.body(BodyKind::Events);
 /// let first = body.push(b"data: {\"choices\":[{\"index\":0,\"delta\":{\"content\":\"key AKIAZQ3D\"}}]}\n\n")?;
 /// assert_eq!(first, b"data: {\"choices\":[{\"index\":0,\"delta\":{\"content\":\"key \"}}]}\n\n");
-/// let second = body.push(b"data: {\"choices\":[{\"index\":0,\"delta\":{\"content\":\"RSTUVWXY2345.\"}}]}\n\n")?;
+/// let second = body.push(b"data: {\"choices\":[{\"index\":0,\"delta\":{\"content\":\"RSTUVWXY2345!\"}}]}\n\n")?;
 /// assert_eq!(
 ///     second,
-///     b"data: {\"choices\":[{\"index\":0,\"delta\":{\"content\":\"[REDACTED:aws-access-key-id].\"}}]}\n\n"
+///     b"data: {\"choices\":[{\"index\":0,\"delta\":{\"content\":\"[REDACTED:aws-access-key-id]!\"}}]}\n\n"
 /// );
 /// # Ok::<(), Box<dyn std::error::Error>>(())
 /// ```
