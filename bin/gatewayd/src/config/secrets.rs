@@ -91,6 +91,15 @@ fn build_one(
             "write it like \"authorization\" or \"x-api-key\"",
         )
     })?;
+    if header.as_str().contains('_') {
+        // Servers read `x_key` and `x-key` as one; the proxy therefore sends no name with an underscore.
+        return Err(source.error(
+            written.header.span(),
+            "credential.header",
+            "a header name with an underscore is not sent, since many servers mistake it for another",
+            "write it with hyphens",
+        ));
+    }
     // What stands in `Authorization` is a scheme and a value (RFC 9110); elsewhere the value stands alone.
     let usual = if header == http::header::AUTHORIZATION { "Bearer " } else { "" };
     let upstreams: Vec<String> = raw
