@@ -1,13 +1,29 @@
 //! The primitives that leaves and facts are written with. Every value has exactly one encoding, and the
 //! reader refuses any other, so that equal bytes mean equal facts.
 
-use aws_lc_rs::digest::{Context, SHA256};
+use aws_lc_rs::digest::{self, Context, SHA256};
 
 /// A SHA-256 digest.
 pub(crate) type Digest = [u8; 32];
 
 /// Hashes the concatenation of the parts.
 pub(crate) fn sha256(parts: &[&[u8]]) -> Digest {
+    // A running hash takes memory of its own; what is short is put together here instead.
+    let mut together = [0; 512];
+    let mut len = 0;
+    for part in parts {
+        match together.get_mut(len..len + part.len()) {
+            Some(room) => room.copy_from_slice(part),
+            None => return sha256_long(parts),
+        }
+        len += part.len();
+    }
+    let mut hash = [0; 32];
+    hash.copy_from_slice(digest::digest(&SHA256, together.split_at(len).0).as_ref());
+    hash
+}
+
+fn sha256_long(parts: &[&[u8]]) -> Digest {
     let mut context = Context::new(&SHA256);
     for part in parts {
         context.update(part);

@@ -149,14 +149,21 @@ pub(crate) struct WhatRef<'a> {
     pub(crate) claims: &'a [gatewayd_core::Claim],
 }
 
+/// No word of a request is longer: the caller chooses some of them.
+const MAX_WORD: usize = 1024;
+
+fn clip(text: &str) -> &str {
+    text.get(..text.floor_char_boundary(MAX_WORD)).unwrap_or(text)
+}
+
 impl WhatRef<'_> {
     pub(crate) fn encode(&self) -> Vec<u8> {
         let mut out = Encoder::with_capacity(160);
         out.string(self.method);
         out.string(self.path);
-        let texts = [self.route, self.model, self.upstream, self.request_type];
+        let clipped = [self.route, self.model, self.upstream, self.request_type].map(|text| text.map(clip));
         let why = [self.rule, self.policy, self.credential, self.version];
-        for text in texts.into_iter().chain(why) {
+        for text in clipped.into_iter().chain(why) {
             out.optional(text);
         }
         out.varint(self.claims.len() as u64);

@@ -125,8 +125,7 @@ async fn answer(session: Arc<Session>, mut response: Response<Body>, guess: Dial
     let id = session.trail.id();
     session.set_status(response.status().as_u16());
     if session.is_intended() {
-        let session = Unanswered(Some(session));
-        return named(response.map(|body| Recorded::wrap(body, session.answered())), id);
+        return named(response.map(|body| Recorded::wrap(body, session)), id);
     }
     let whole = match response.body().to_full() {
         Some(whole) => Some(whole),

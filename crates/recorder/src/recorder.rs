@@ -26,7 +26,7 @@ use crate::reserve::Reserve;
 use crate::retention::{self, Target};
 use crate::seal::{Job, Sealer};
 use crate::segment::Segments;
-use crate::shared::Shared;
+use crate::shared::{Fallen, Health, Shared};
 use crate::store::{self, Store};
 use crate::tiles::TilePath;
 use crate::tree::{TILE, TILE_HEIGHT, Tree};
@@ -108,8 +108,8 @@ impl Recorder {
         let sealer = Sealer::new(Arc::clone(&shared), segments, last_segment, store::open_read(&dir)?, root)?;
         let committer = Committer::new(Arc::clone(&shared), store, tree, sealer.root_name(), key, reserve);
         let threads = vec![
-            spawn("recorder-commit", move || committer.run(&entries))?,
-            spawn("recorder-seal", move || sealer.run(&jobs))?,
+            spawn("recorder-commit", &shared, |shared| &shared.writing, move || committer.run(&entries))?,
+            spawn("recorder-seal", &shared, |shared| &shared.sealing, move || sealer.run(&jobs))?,
         ];
         let reader = Mutex::new(store::open_read(&dir)?);
         Ok(Self(Arc::new(Handle { shared, key: public, reader, threads: Mutex::new(threads), _lock: lock })))
@@ -310,10 +310,19 @@ impl Drop for Handle {
     }
 }
 
-fn spawn(name: &str, run: impl FnOnce() + Send + 'static) -> Result<JoinHandle<()>, Error> {
+fn spawn(
+    name: &str,
+    shared: &Arc<Shared>,
+    health: fn(&Shared) -> &Health,
+    run: impl FnOnce() + Send + 'static,
+) -> Result<JoinHandle<()>, Error> {
+    let shared = Arc::clone(shared);
     std::thread::Builder::new()
         .name(name.to_owned())
-        .spawn(run)
+        .spawn(move || {
+            let _tells = Fallen(health(&shared));
+            run();
+        })
         .map_err(|error| Error::Unavailable(format!("no thread: {error}")))
 }
 

@@ -78,6 +78,17 @@ impl Health {
     }
 }
 
+/// Says so if the thread that holds it panics: from then on nothing passes.
+pub(crate) struct Fallen<'a>(pub(crate) &'a Health);
+
+impl Drop for Fallen<'_> {
+    fn drop(&mut self) {
+        if std::thread::panicking() {
+            self.0.fail("a thread of the recorder panicked; restart the gateway");
+        }
+    }
+}
+
 impl Shared {
     pub(crate) fn new(
         config: Config,
@@ -141,7 +152,11 @@ impl Shared {
 
     /// Gives work to the sealer; false if it is gone.
     pub(crate) fn seal(&self, job: Job) -> bool {
-        self.to_sealer.send(job).is_ok()
+        let sent = self.to_sealer.send(job).is_ok();
+        if !sent {
+            self.sealing.fail("the sealer is gone");
+        }
+        sent
     }
 
     /// Why nothing is accepted, if so.

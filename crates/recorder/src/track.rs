@@ -58,7 +58,7 @@ impl Track {
             let (text, after) = rest.split_at_checked(len).ok_or("the frame table is broken")?;
             rest = after;
             self.delta = self.delta.saturating_add(delta);
-            let shown = redact.push(text)?;
+            let shown = caught(|| redact.push(text))?;
             if !shown.is_empty() {
                 put_varint(&mut self.frames, std::mem::take(&mut self.delta));
                 put_varint(&mut self.frames, shown.len() as u64);
@@ -71,7 +71,7 @@ impl Track {
     /// The rest of what the masking held back.
     pub(crate) fn finish_redaction(&mut self) -> Result<(), String> {
         let Some(mut redact) = self.redact.take() else { return Ok(()) };
-        let shown = redact.finish()?;
+        let shown = caught(|| redact.finish())?;
         if !shown.is_empty() {
             put_varint(&mut self.frames, std::mem::take(&mut self.delta));
             put_varint(&mut self.frames, shown.len() as u64);
@@ -79,6 +79,12 @@ impl Track {
         }
         Ok(())
     }
+}
+
+/// A masker that panics has not masked: it must not take the recorder with it.
+fn caught<T>(masking: impl FnOnce() -> Result<T, String>) -> Result<T, String> {
+    let panicked = |_| Err("the masker panicked".to_owned());
+    std::panic::catch_unwind(std::panic::AssertUnwindSafe(masking)).unwrap_or_else(panicked)
 }
 
 fn frame(table: &mut Decoder<'_>) -> Option<(u64, usize)> {
