@@ -1,9 +1,10 @@
-//! What the programs in `src/bin/` share: the two things that a host brings along itself.
+//! What the programs in `src/bin/` share: what a host brings along itself.
 //!
 //! Each program puts one control into an axum service. A control takes what it needs to know from the request's
 //! extensions, so it does not matter who put it there: another control of gatewayd, or, as here, code of your own.
 //!
 //! - [`sign_in`] stands for your own login. It ends in an [`Identity`], the one word that all controls know.
+//! - [`wants`] makes an [`Operation`], the word for what a request is about to do.
 //! - [`Redactor`] lets the masker work for those controls that store or show text. They know the [`Redact`] trait
 //!   and not the masker, so that neither drags the other along; these lines are all that is between them.
 #![forbid(unsafe_code)]
@@ -16,7 +17,7 @@ use axum::http::{StatusCode, header};
 use axum::middleware::Next;
 use axum::response::{IntoResponse as _, Response};
 use bytes::Bytes;
-use gatewayd_core::{Identity, IdentityKind, Redact, RedactStream};
+use gatewayd_core::{Action, Dialect, Identity, IdentityKind, Operation, Redact, RedactStream};
 use gatewayd_masker::Masker;
 use gatewayd_masker::format::{BodyKind, BodyStream};
 
@@ -45,6 +46,20 @@ pub fn person(subject: &str, groups: &[&str]) -> Identity {
         name: None,
         groups: groups.into(),
         expires: None,
+    }
+}
+
+/// What a request wants, in the words of the controls. `route` is a template, fit for metrics; `model` is what the
+/// request is about.
+#[must_use]
+pub fn wants(action: Action, model: Option<String>, route: &str) -> Operation {
+    Operation {
+        // Errors are RFC 9457 problem details; for a model's API it would be the API's own shape.
+        dialect: Dialect::Unknown,
+        action,
+        model: model.map(Into::into),
+        streaming: false,
+        route: route.into(),
     }
 }
 

@@ -21,10 +21,8 @@ use axum::{Json, Router};
 use gatewayd_approvals::{
     Approvals, ApprovalsLayer, Config, Error as ApprovalError, Filter, Requirement, Seats, Verdict, View,
 };
-use gatewayd_core::{
-    Action, Decision, Dialect, Effect, Identity, NullJournal, Operation, SystemClock, UpstreamName,
-};
-use gatewayd_examples::{Logins, Redactor, person, sign_in};
+use gatewayd_core::{Action, Decision, Effect, Identity, NullJournal, SystemClock, UpstreamName};
+use gatewayd_examples::{Logins, Redactor, person, sign_in, wants};
 use gatewayd_masker::Masker;
 
 #[tokio::main]
@@ -72,13 +70,8 @@ pub(crate) fn app(approvals: Approvals, logins: Logins) -> Router {
 
 /// Says what the request wants, and that it needs approval. `gatewayd-policy` would make this decision from rules.
 async fn describe(Path(model): Path<String>, mut request: Request, next: Next) -> Response {
-    request.extensions_mut().insert(Operation {
-        dialect: Dialect::Unknown,
-        action: Action::Delete,
-        model: Some(model.into()),
-        streaming: false,
-        route: "/models/{model}".into(),
-    });
+    let wanted = wants(Action::Delete, Some(model), "/models/{model}");
+    request.extensions_mut().insert(wanted);
     request.extensions_mut().insert(UpstreamName("registry".into()));
     request.extensions_mut().insert(Decision {
         effect: Effect::Approve,
@@ -95,7 +88,7 @@ async fn list(
     Extension(who): Extension<Identity>,
 ) -> Result<Json<Vec<View>>, (StatusCode, String)> {
     let filter = Filter { concerning: Some(who), ..Filter::default() };
-    approvals.list(&filter).await.map(Json).map_err(said)
+    approvals.list(&filter).await.map(Json).map_err(|error| said(&error))
 }
 
 async fn vote(
@@ -109,11 +102,11 @@ async fn vote(
         _ => return Err((StatusCode::NOT_FOUND, "say approve or deny".to_owned())),
     };
     // The library decides whether this vote counts: nobody agrees to their own request, and nobody counts twice.
-    approvals.vote(&id, &who, verdict, "").await.map(Json).map_err(said)
+    approvals.vote(&id, &who, verdict, "").await.map(Json).map_err(|error| said(&error))
 }
 
-fn said(error: ApprovalError) -> (StatusCode, String) {
-    let status = match &error {
+fn said(error: &ApprovalError) -> (StatusCode, String) {
+    let status = match error {
         ApprovalError::Refused(_) => StatusCode::FORBIDDEN,
         ApprovalError::NotFound(_) => StatusCode::NOT_FOUND,
         _ => StatusCode::SERVICE_UNAVAILABLE,

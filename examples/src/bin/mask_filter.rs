@@ -10,7 +10,7 @@ use std::error::Error;
 use std::io::{self, Read, Write};
 
 use gatewayd_masker::format::BodyKind;
-use gatewayd_masker::{BuildError, MaskEvent, MaskReader, MaskWriter, Masker, Tier};
+use gatewayd_masker::{BuildError, Builder, MaskEvent, MaskReader, MaskWriter, Masker, Tier};
 
 fn main() -> Result<(), Box<dyn Error>> {
     let secrets = match std::env::args_os().nth(1) {
@@ -35,7 +35,7 @@ pub(crate) fn masker<'s>(secrets: impl Iterator<Item = &'s str>) -> Result<Maske
     let builder = Masker::builder()
         // Also `password = ...` and the like: worth some false alarms in a log.
         .tiers([Tier::Default, Tier::Assignments]);
-    secrets.fold(builder, |builder, secret| builder.known_secret(secret)).build()
+    secrets.fold(builder, Builder::known_secret).build()
 }
 
 /// Reads, masks, writes. Nothing is buffered but what could still become a secret, so it works on `tail -f` too.

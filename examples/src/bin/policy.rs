@@ -11,9 +11,9 @@ use axum::Router;
 use axum::extract::{MatchedPath, Path, Request};
 use axum::middleware::{Next, from_fn, from_fn_with_state};
 use axum::response::Response;
-use axum::routing::{get, post};
-use gatewayd_core::{Action, Dialect, Operation, UpstreamName};
-use gatewayd_examples::{Logins, person, sign_in};
+use axum::routing::{delete, get, post};
+use gatewayd_core::{Action, UpstreamName};
+use gatewayd_examples::{Logins, person, sign_in, wants};
 use gatewayd_policy::{Config, Policy, PolicyHandle, PolicyLayer, RuleSpec};
 
 /// What no rule allows is denied, and a deny wins.
@@ -59,7 +59,7 @@ pub(crate) fn policy(toml: &str) -> Result<Policy, Box<dyn Error>> {
 pub(crate) fn app(policy: PolicyHandle, logins: Logins) -> Router {
     Router::new()
         .route("/models/{model}", get(|Path(model): Path<String>| async move { format!("{model} is well") }))
-        .route("/models/{model}", axum::routing::delete(|| async { "gone" }))
+        .route("/models/{model}", delete(|| async { "gone" }))
         .route("/models/{model}/train", post(|| async { "training" }))
         .route("/models/{model}/rename", post(|| async { "renamed" }))
         // The last layer is the outermost: first who, then what, then may they. `route_layer`, because what is no
@@ -83,10 +83,7 @@ async fn describe(
         // A route that somebody adds and forgets here is denied, until a rule names "unknown".
         _ => Action::Unknown,
     };
-    let route = route.as_str().into();
-    let operation =
-        Operation { dialect: Dialect::Unknown, action, model: Some(model.into()), streaming: false, route };
-    request.extensions_mut().insert(operation);
+    request.extensions_mut().insert(wants(action, Some(model), route.as_str()));
     request.extensions_mut().insert(UpstreamName("registry".into()));
     next.run(request).await
 }

@@ -17,10 +17,8 @@ use axum::middleware::{Next, from_fn, from_fn_with_state};
 use axum::response::Response;
 use axum::routing::{get, post};
 use axum::{Json, Router};
-use gatewayd_core::{
-    Action, Dialect, Event, EventKind, Identity, Journal as _, Operation, RequestId, SystemClock,
-};
-use gatewayd_examples::{Logins, Redactor, person, sign_in};
+use gatewayd_core::{Action, Event, EventKind, Identity, Journal as _, RequestId, SystemClock};
+use gatewayd_examples::{Logins, Redactor, person, sign_in, wants};
 use gatewayd_masker::Masker;
 use gatewayd_recorder::{Config, IntentLayer, Reader, RecordLayer, Recorder, Replay};
 use serde_json::{Value, json};
@@ -56,13 +54,7 @@ pub(crate) fn app(recorder: &Recorder, evidence: &File, logins: Logins) -> Resul
 }
 
 async fn describe(mut request: Request, next: Next) -> Response {
-    request.extensions_mut().insert(Operation {
-        dialect: Dialect::Unknown,
-        action: Action::Infer,
-        model: None,
-        streaming: false,
-        route: "/echo".into(),
-    });
+    request.extensions_mut().insert(wants(Action::Infer, None, "/echo"));
     next.run(request).await
 }
 

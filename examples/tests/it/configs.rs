@@ -1,6 +1,8 @@
 //! The ready configurations hold, and decide what their tables of expectations say.
 
+use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
+use std::sync::LazyLock;
 use std::time::Duration;
 
 use gatewayd::config::Config;
@@ -41,12 +43,15 @@ fn copy() -> tempfile::TempDir {
     copy
 }
 
-fn load(folder: &Path, name: &str) -> Config {
-    match Config::load(&folder.join(format!("{name}.toml"))) {
-        Ok(config) => config,
+/// All of them, as `gatewayd check` reads them. Loaded once: each compiles its masking rules.
+static LOADED: LazyLock<BTreeMap<&str, Config>> = LazyLock::new(|| {
+    let copy = copy();
+    let load = |name: &'static str| match Config::load(&copy.path().join(format!("{name}.toml"))) {
+        Ok(config) => (name, config),
         Err(error) => panic!("{error}"),
-    }
-}
+    };
+    READY.into_iter().map(load).collect()
+});
 
 #[test]
 fn every_configuration_is_listed_here_and_has_a_table() {
@@ -64,11 +69,8 @@ fn every_configuration_is_listed_here_and_has_a_table() {
 
 #[test]
 fn every_configuration_holds_and_decides_as_its_table_says() {
-    let copy = copy();
-    for name in READY {
-        let config = load(copy.path(), name);
-        let table =
-            std::fs::read_to_string(copy.path().join(format!("{name}.cases.toml"))).expect("its table");
+    for (name, config) in &*LOADED {
+        let table = std::fs::read_to_string(folder().join(format!("{name}.cases.toml"))).expect("its table");
         let table = TestTable::parse(&table).expect("the table holds");
         let dialects = Dialects::new(&config.dialects).expect("they hold");
         let understand = |case: &Case| understand(&dialects, case);
@@ -100,7 +102,6 @@ type Way = (&'static str, &'static str, Option<&'static str>, &'static str);
 
 #[test]
 fn requests_go_where_the_comments_say() {
-    let copy = copy();
     let ways: [(&str, &[Way]); 3] = [
         (
             "several-upstreams",
@@ -124,7 +125,7 @@ fn requests_go_where_the_comments_say() {
         ("ollama", &[("POST", "/api/chat", Some("llama3.2"), "ollama")]),
     ];
     for (name, ways) in ways {
-        let dialects = Dialects::new(&load(copy.path(), name).dialects).expect("they hold");
+        let dialects = Dialects::new(&LOADED[name].dialects).expect("they hold");
         for (method, path, model, upstream) in ways {
             let body = model.map(|model| format!(r#"{{"model":"{model}"}}"#));
             let method: Method = method.parse().expect("a method");
@@ -134,14 +135,14 @@ fn requests_go_where_the_comments_say() {
             assert_eq!(&*found.upstream.0, *upstream, "{name}: {path} {model:?}");
         }
     }
-    let dialects = Dialects::new(&load(copy.path(), "several-upstreams").dialects).expect("they hold");
+    let dialects = Dialects::new(&LOADED["several-upstreams"].dialects).expect("they hold");
     let lab = dialects.classify(&Method::GET, &Uri::from_static("/lab/v1/models"), None).expect("understood");
     assert_eq!(lab.path.expect("the prefix is taken off").path(), "/v1/models");
 }
 
 #[test]
 fn loading_an_adapter_reaches_the_server_that_has_it() {
-    let dialects = Dialects::new(&load(copy().path(), "team").dialects).expect("they hold");
+    let dialects = Dialects::new(&LOADED["team"].dialects).expect("they hold");
     let body = br#"{"lora_name":"lora-new","lora_path":"/adapters/new"}"#;
     let uri = Uri::from_static("/v1/load_lora_adapter");
     let found = dialects.classify(&Method::POST, &uri, Some(body)).expect("understood");
@@ -152,15 +153,14 @@ fn loading_an_adapter_reaches_the_server_that_has_it() {
 
 #[test]
 fn the_settings_are_those_that_the_comments_speak_of() {
-    let copy = copy();
-    let secure = load(copy.path(), "high-security");
+    let secure = &LOADED["high-security"];
     assert!(secure.listen.tls.is_some());
     assert_eq!(secure.authn.issuers[0].max_token_age, Some(Duration::from_secs(3600)));
     assert_eq!(secure.recorder.durability, gatewayd_recorder::Durability::Disk);
     assert_eq!(secure.credentials.credentials[0].header, "x-enclave-key");
     assert_eq!(secure.credentials.credentials[0].prefix, "");
 
-    let azure = load(copy.path(), "several-upstreams").credentials;
+    let azure = &LOADED["several-upstreams"].credentials;
     let key = azure.credentials.iter().find(|key| key.name == "azure-key").expect("it is there");
     assert_eq!(
         (key.header.as_str(), key.prefix.as_str(), key.upstreams.as_slice()),
@@ -170,13 +170,13 @@ fn the_settings_are_those_that_the_comments_speak_of() {
     assert_eq!(both.upstreams, ["big", "small"]);
     assert_eq!(both.prefix, "Bearer ");
 
-    let team = load(copy.path(), "team");
+    let team = &LOADED["team"];
     assert_eq!(team.authn.issuers[1].group_prefix, "entra:");
     assert_eq!(team.approvals.requirements["one-lead"].grant, Some(Duration::from_secs(8 * 3600)));
-    assert_eq!(load(copy.path(), "workstation").authn.issuers.len(), 0, "gateway tokens only");
+    assert_eq!(LOADED["workstation"].authn.issuers.len(), 0, "gateway tokens only");
     // Everyone keeps the default: no limit cuts a slow model, unless the file says so.
     for name in READY {
-        assert!(!load(copy.path(), name).authn.dangerous_allow_http, "{name}");
+        assert!(!LOADED[name].authn.dangerous_allow_http, "{name}");
     }
 }
 

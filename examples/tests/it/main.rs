@@ -1,4 +1,5 @@
 //! Each program is run, seen to work and seen to refuse; each configuration is loaded and asked.
+#![allow(clippy::panic, clippy::indexing_slicing, reason = "also outside of test functions this is a test")]
 
 mod configs;
 mod with_approvals;
