@@ -2,6 +2,7 @@
 #![allow(clippy::panic, clippy::indexing_slicing, reason = "also outside of test functions this is a test")]
 
 mod configs;
+mod misplaced;
 mod with_approvals;
 mod with_authn;
 mod with_dialects;
