@@ -1,7 +1,7 @@
 # Everything that people and machines run here. Each command installs what it needs, pinned, and says what.
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test test-rust test-e2e bench audit torture fuzz setup clean
+.PHONY: help demo test test-rust test-e2e run-e2e bench audit torture fuzz setup clean
 
 PYTHON := .real/venv/bin/python
 SAY    := @printf '\n== %s\n'
@@ -34,7 +34,8 @@ demo:
 	@cargo build --locked -p gatewayd
 	@$(PYTHON) demo/story.py $(if $(ONESHOT),--oneshot)
 
-test: setup test-rust test-e2e
+# The tests of the workspace leave the gateway's program behind; building it apart would compile much of it anew.
+test: setup test-rust run-e2e
 
 test-rust:
 	$(SAY) 'formatting'
@@ -53,6 +54,9 @@ test-rust:
 test-e2e: setup
 	$(SAY) 'building the gateway'
 	@cargo build --locked -p gatewayd
+	@$(MAKE) --no-print-directory run-e2e
+
+run-e2e:
 	$(SAY) 'end-to-end tests with the real parts'
 	@$(PYTHON) -m pytest -c e2e/pytest.ini --rootdir e2e e2e/tests $(ARGS)
 
