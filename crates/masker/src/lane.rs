@@ -141,7 +141,9 @@ pub(crate) struct Lane {
 struct Escapes {
     units: std::collections::VecDeque<Unit>,
     /// The spellings of all units, one behind the other.
-    spelled: std::collections::VecDeque<u8>,
+    spelled: Vec<u8>,
+    /// How much of that is used up.
+    used: usize,
     /// Bytes before this position belong to a spelling that was dropped.
     dropped: u64,
 }
@@ -206,12 +208,13 @@ impl Lane {
     pub(crate) fn push_spelled(&mut self, decoded: &[u8], spelled: &[u8]) {
         let at = self.base + self.text.len() as u64;
         let escapes = self.escapes.get_or_insert_default();
+        escapes.tidy();
         escapes.units.push_back(Unit {
             at,
             decoded: u32::try_from(decoded.len()).unwrap_or(u32::MAX),
             spelled: u32::try_from(spelled.len()).unwrap_or(u32::MAX),
         });
-        escapes.spelled.extend(spelled);
+        escapes.spelled.extend_from_slice(spelled);
         self.text.extend_from_slice(decoded);
     }
 
@@ -329,7 +332,7 @@ impl Escapes {
             let end = unit.at + u64::from(unit.decoded);
             let spelled = self.pop(unit);
             if unit.at >= from && end <= to {
-                out.extend(spelled);
+                out.extend_from_slice(self.spelled.get(spelled).unwrap_or_default());
             } else {
                 self.dropped = end;
             }
@@ -347,9 +350,22 @@ impl Escapes {
         }
     }
 
-    fn pop(&mut self, unit: Unit) -> Vec<u8> {
+    /// Takes the first unit; gives where its spelling is.
+    fn pop(&mut self, unit: Unit) -> std::ops::Range<usize> {
         self.units.pop_front();
-        let length = (unit.spelled as usize).min(self.spelled.len());
-        self.spelled.drain(..length).collect()
+        let spelled = self.used..self.used + unit.spelled as usize;
+        self.used = spelled.end;
+        spelled
+    }
+
+    /// Forgets the spellings that are used up.
+    fn tidy(&mut self) {
+        if self.units.is_empty() {
+            self.spelled.clear();
+            self.used = 0;
+        } else if self.used > 4096 {
+            self.spelled.drain(..self.used);
+            self.used = 0;
+        }
     }
 }

@@ -97,7 +97,7 @@ fn ordinary_text_is_hardly_held() {
     let json = include_str!("../Cargo.toml").replace(" = ", "\": \"").replace('\n', "\",\n\"");
     let texts = [
         ("code", include_str!("../src/scan/mod.rs")),
-        ("prose", include_str!("../src/lib.rs")),
+        ("prose", include_str!("../../../LICENSE")),
         ("more code", include_str!("../src/format/sse.rs")),
         ("json", json.as_str()),
     ];

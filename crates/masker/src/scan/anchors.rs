@@ -142,7 +142,7 @@ impl Anchors {
         (0..self.dfa.match_len(state))
             .filter_map(move |index| self.hits.get(self.dfa.match_pattern(state, index).as_usize()))
             .flatten()
-            .filter(move |hit| hit.exact.is_empty() || text.ends_with(&hit.exact))
+            .filter(move |hit| hit.is_spelled_in(text))
     }
 
     /// How many of the last bytes of `text` may be the beginning of an anchor that is held back.
@@ -154,6 +154,13 @@ impl Anchors {
 
     pub(crate) fn memory(&self) -> usize {
         self.dfa.memory_usage()
+    }
+}
+
+impl Hit {
+    fn is_spelled_in(&self, text: &[u8]) -> bool {
+        // Most of what differs in case differs in the last letter.
+        self.exact.is_empty() || (text.last() == self.exact.last() && text.ends_with(&self.exact))
     }
 }
 

@@ -24,7 +24,9 @@ pub(crate) struct Known {
     heads: HashMap<u64, (u32, u32)>,
     /// Which heads there are, hashed.
     filter: Bits,
-    /// Which beginnings of one to five bytes there are, hashed together with their length.
+    /// Which bytes they begin with.
+    firsts: Vec<bool>,
+    /// Which beginnings of two to five bytes there are, hashed together with their length.
     beginnings: Bits,
     longest: usize,
 }
@@ -45,18 +47,22 @@ impl Known {
         spellings.dedup();
         let mut heads: HashMap<u64, (u32, u32)> = HashMap::with_capacity(spellings.len());
         let mut filter = Bits::new(spellings.len() * 16);
+        let mut firsts = vec![false; 256];
         let mut beginnings = Bits::new(spellings.len() * 64);
         for (index, spelling) in spellings.iter().enumerate() {
             let index = u32::try_from(index).unwrap_or(u32::MAX);
             let key = spelling.iter().take(HEAD).fold(0, |key, byte| (key << 8) | u64::from(*byte));
             heads.entry(key).and_modify(|range| range.1 = index + 1).or_insert((index, index + 1));
             filter.insert(key);
-            for length in 1..HEAD {
+            if let Some(slot) = firsts.get_mut(usize::from(spelling.first().copied().unwrap_or_default())) {
+                *slot = true;
+            }
+            for length in 2..HEAD {
                 beginnings.insert(beginning(key >> (8 * (HEAD - length)), length));
             }
         }
         let longest = spellings.iter().map(|spelling| spelling.len()).max().unwrap_or_default();
-        Self { generation, spellings, heads, filter, beginnings, longest }
+        Self { generation, spellings, heads, filter, firsts, beginnings, longest }
     }
 
     pub(crate) fn is_empty(&self) -> bool {
@@ -116,6 +122,9 @@ impl Known {
         (1..HEAD.min(text.len() + 1))
             .rev()
             .find(|length| {
+                if *length == 1 {
+                    return self.firsts.get((window & 0xFF) as usize).copied().unwrap_or_default();
+                }
                 self.beginnings.contains(beginning(window, *length))
                     && self.begins_with(text.get(text.len() - length..).unwrap_or_default())
             })

@@ -30,6 +30,10 @@ pub(crate) struct Machine {
     pub(crate) after: u64,
     /// The secret begins only where a word does.
     word: bool,
+    /// The states a secret starts in, where they do not depend on what stands before it.
+    entry: Option<(StateID, Option<StateID>)>,
+    /// The bytes a secret can begin with, as bits.
+    first: [u64; 4],
     /// The shortest secret.
     pub(crate) shortest: usize,
     pub(crate) judge: Judge,
@@ -243,7 +247,7 @@ impl Machine {
         if let Some(after) = &rule.after {
             pattern.push_str(&format!("(?:{after})"));
         }
-        Ok(Self {
+        let mut machine = Self {
             context: match &rule.context {
                 Some(context) => Some(compile("context", context, true)?),
                 None => None,
@@ -261,9 +265,46 @@ impl Machine {
             cap: rule.cap.map_or(DEFAULT_CAP, |cap| cap as u64),
             after: after as u64,
             word: rule.left == Boundary::Word,
+            entry: None,
+            first: [u64::MAX; 4],
             shortest: ends.min,
             judge: Judge::new(rule, key)?,
-        })
+        };
+        machine.find_entry();
+        Ok(machine)
+    }
+
+    fn find_entry(&mut self) {
+        let commit = match &self.commit {
+            Some(commit) => commit.behind(b"").map(Some),
+            None => Some(None),
+        };
+        self.entry = self.secret.behind(b"").zip(commit);
+        if let Some((secret, None)) = self.entry {
+            self.first = [0; 4];
+            for byte in 0..=255 {
+                if self.secret.step(&mut { secret }, byte) != Step::Dead
+                    && let Some(word) = self.first.get_mut(usize::from(byte >> 6))
+                {
+                    *word |= 1 << (byte & 63);
+                }
+            }
+        }
+    }
+
+    /// Whether a secret can begin with this byte.
+    #[inline]
+    pub(crate) fn can_begin_with(&self, byte: u8) -> bool {
+        self.first.get(usize::from(byte >> 6)).is_some_and(|word| word & (1 << (byte & 63)) != 0)
+    }
+
+    /// The states a secret starts in.
+    pub(crate) fn start(&self, before: Option<u8>) -> Option<(StateID, Option<StateID>)> {
+        if self.entry.is_some() {
+            return self.entry;
+        }
+        let commit = self.commit.as_ref().and_then(|commit| commit.start(before));
+        Some((self.secret.start(before)?, commit))
     }
 
     /// Whether the secret may begin behind these bytes.

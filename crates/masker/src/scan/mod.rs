@@ -23,7 +23,7 @@ use crate::rule::{Rule, RuleError};
 pub(crate) const KNOWN: u16 = u16::MAX;
 
 /// How many candidates may be alive at once; beyond it everything up to the next blank is masked.
-const MOST_LIVE: usize = 32;
+const MOST_LIVE: usize = 16;
 /// How many of them may be contexts: they hold nothing back, and ordinary text has more of them.
 const MOST_CONTEXTS: usize = 64;
 
@@ -387,15 +387,17 @@ impl Scan {
         spans: &mut Vec<Span>,
     ) {
         let Some(machine) = machines.rule(rule) else { return };
+        let bytes = text.get(start, self.pos);
+        if bytes.first().is_some_and(|byte| !machine.can_begin_with(*byte)) {
+            return;
+        }
         let before = text.before(start);
         if !machine.may_begin(before, start == 0) {
             return;
         }
-        let last = before.last().copied();
-        let Some(state) = machine.secret.start(last) else { return };
-        let commit = machine.commit.as_ref().and_then(|commit| commit.start(last));
+        let Some((state, commit)) = machine.start(before.last().copied()) else { return };
         let mut candidate = Candidate::new(rule, Phase::Secret, state, commit, start);
-        for (at, byte) in (start..).zip(text.get(start, self.pos)) {
+        for (at, byte) in (start..).zip(bytes) {
             if !candidate.step(machine, text, *byte, at, spans, &mut Vec::new()) {
                 return;
             }
