@@ -1,5 +1,6 @@
 """Short ways to say what a caller does, and what must be true of an answer."""
 
+import time
 import json
 
 import httpx
@@ -34,8 +35,13 @@ def refused(answer: httpx.Response, status: int, code: str) -> dict:
 
 
 def recorded(gateway, answer: httpx.Response) -> dict:
-    """The record of an answered request, found by its name."""
-    return gateway.json("sessions", "show", answer.headers["x-request-id"])
+    """The record of an answered request, found by its name. Its end is written after the answer's last byte."""
+    for _ in range(50):
+        record = gateway.json("sessions", "show", answer.headers["x-request-id"])
+        if record["ending"] != "open":
+            break
+        time.sleep(0.1)
+    return record
 
 
 def recorded_refusal(gateway, answer: httpx.Response, code: str) -> dict:

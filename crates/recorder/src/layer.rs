@@ -21,6 +21,8 @@ use crate::session::Session;
 const X_REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
 /// An answer without an intent is a refusal; it is read whole up to this size.
 const MAX_REFUSAL: u64 = 64 * 1024;
+/// A refusal is there at once; what is not is no refusal.
+const REFUSAL_PATIENCE: Duration = Duration::from_secs(1);
 
 /// The session of a request, in its extensions.
 #[derive(Clone)]
@@ -163,12 +165,15 @@ async fn record_refusal(session: &Arc<Session>, response: Response<Body>, guess:
     named(response, session.trail.id())
 }
 
-/// Reads a short answer whole; `None` if it is long, or breaks off.
+/// Reads a short answer whole; `None` if it is long, slow, or breaks off. A layer between may have changed its
+/// length, so that nothing but reading tells.
 async fn read_refusal(body: &mut Body) -> Option<Bytes> {
-    if body.size_hint().exact().is_none_or(|size| size > MAX_REFUSAL) {
+    if body.size_hint().lower() > MAX_REFUSAL {
         return None;
     }
-    body.collect().await.ok().map(http_body_util::Collected::to_bytes)
+    let limit = usize::try_from(MAX_REFUSAL).unwrap_or(usize::MAX);
+    let whole = http_body_util::Limited::new(body, limit).collect();
+    tokio::time::timeout(REFUSAL_PATIENCE, whole).await.ok()?.ok().map(http_body_util::Collected::to_bytes)
 }
 
 /// The dialect that the caller is answered in.
