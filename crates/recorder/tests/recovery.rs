@@ -10,6 +10,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use gatewayd_core::{Body, RequestId, SystemClock};
+use gatewayd_recorder::verify::{Options, verify};
 use gatewayd_recorder::{Config, Filter, Reader, Recorder};
 use http::Response;
 use rig::{channel, echo_len, open, request, send, stack};
@@ -117,7 +118,10 @@ fn a_killed_process_loses_nothing_that_it_acknowledged() {
         }
         let open = reader.list(&Filter { limit: 100_000, ..Filter::default() }).unwrap();
         assert!(open.iter().all(|s| s.ending != "open"));
-        drop(recorder);
+        recorder.close();
+        let report = verify(dir.path(), &Options::default()).unwrap();
+        assert!(report.is_intact(), "round {round}: {report}");
+        assert_eq!(report.signed, report.entries);
     }
 }
 
