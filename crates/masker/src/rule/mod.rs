@@ -175,7 +175,12 @@ pub fn builtin() -> Vec<Rule> {
 /// # Errors
 /// Says which field cannot be read.
 pub fn parse(toml: &str) -> Result<Vec<Rule>, RuleError> {
-    Ok(Tuning::read(toml)?.rule)
+    let tuning = Tuning::read(toml)?;
+    if tuning.change.is_empty() && tuning.allow == Allow::default() {
+        return Ok(tuning.rule);
+    }
+    let problem = "a list of rules alone is wanted here; leave out `[allow]` and `[[change]]`".to_owned();
+    Err(RuleError { rule: "the file of rules".to_owned(), field: "change", problem })
 }
 
 fn parse_file(name: &str, toml: &str) -> Result<Vec<Rule>, RuleError> {
