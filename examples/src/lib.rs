@@ -5,19 +5,21 @@
 //!
 //! - [`sign_in`] stands for your own login. It ends in an [`Identity`], the one word that all controls know.
 //! - [`wants`] makes an [`Operation`], the word for what a request is about to do.
+//! - [`note_peer`] tells the controls where a request came from, as axum knows it.
 //! - [`Redactor`] lets the masker work for those controls that store or show text. They know the [`Redact`] trait
 //!   and not the masker, so that neither drags the other along; these lines are all that is between them.
 #![forbid(unsafe_code)]
 
 use std::collections::HashMap;
+use std::net::SocketAddr;
 use std::sync::Arc;
 
-use axum::extract::{Request, State};
+use axum::extract::{ConnectInfo, Request, State};
 use axum::http::{StatusCode, header};
 use axum::middleware::Next;
 use axum::response::{IntoResponse as _, Response};
 use bytes::Bytes;
-use gatewayd_core::{Action, Dialect, Identity, IdentityKind, Operation, Redact, RedactStream};
+use gatewayd_core::{Action, Dialect, Identity, IdentityKind, Operation, Peer, Redact, RedactStream};
 use gatewayd_masker::Masker;
 use gatewayd_masker::format::{BodyKind, BodyStream};
 
@@ -73,6 +75,19 @@ pub async fn sign_in(State(logins): State<Logins>, mut request: Request, next: N
         return StatusCode::UNAUTHORIZED.into_response();
     };
     request.extensions_mut().insert(who.clone());
+    next.run(request).await
+}
+
+/// Middleware: says where a request came from, for rules with `sources` and for the record.
+///
+/// It is the other end of the connection and nothing that a header claims. Behind a load balancer of yours, put here what
+/// you have reason to believe. Serve the router with `into_make_service_with_connect_info::<SocketAddr>()`.
+pub async fn note_peer(
+    ConnectInfo(address): ConnectInfo<SocketAddr>,
+    mut request: Request,
+    next: Next,
+) -> Response {
+    request.extensions_mut().insert(Peer { address, tls: false });
     next.run(request).await
 }
 

@@ -8,6 +8,7 @@
 //! ```
 
 use std::error::Error;
+use std::net::SocketAddr;
 use std::path::{Path as File, PathBuf};
 use std::sync::Arc;
 
@@ -18,7 +19,7 @@ use axum::response::Response;
 use axum::routing::{get, post};
 use axum::{Json, Router};
 use gatewayd_core::{Action, Event, EventKind, Identity, Journal as _, RequestId, SystemClock};
-use gatewayd_examples::{Logins, Redactor, person, sign_in, wants};
+use gatewayd_examples::{Logins, Redactor, note_peer, person, sign_in, wants};
 use gatewayd_masker::Masker;
 use gatewayd_recorder::{Config, IntentLayer, Reader, RecordLayer, Recorder, Replay};
 use serde_json::{Value, json};
@@ -29,9 +30,9 @@ async fn main() -> Result<(), Box<dyn Error>> {
     // One process writes to a directory. Opening it closes what a crash left open.
     let recorder = Recorder::open(Config::new(evidence), Arc::new(SystemClock))?;
     let logins = Logins::new([("session-of-alice", person("alice", &["auditors"]))]);
-    let app = app(&recorder, evidence, logins)?;
+    let app = app(&recorder, evidence, logins)?.layer(from_fn(note_peer));
     let listener = tokio::net::TcpListener::bind("127.0.0.1:3000").await?;
-    Ok(axum::serve(listener, app).await?)
+    Ok(axum::serve(listener, app.into_make_service_with_connect_info::<SocketAddr>()).await?)
 }
 
 pub(crate) fn app(recorder: &Recorder, evidence: &File, logins: Logins) -> Result<Router, Box<dyn Error>> {

@@ -2,15 +2,18 @@
 #[expect(dead_code, reason = "`main` is for the program")]
 mod program;
 
+use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
 use axum::Router;
 use axum::body::Body;
+use axum::extract::connect_info::MockConnectInfo;
+use axum::middleware::from_fn;
 use gatewayd_core::SystemClock;
-use gatewayd_examples::{Logins, person};
+use gatewayd_examples::{Logins, note_peer, person};
 use gatewayd_recorder::{Config, Recorder};
-use http::{Method, Request, StatusCode};
+use http::{HeaderValue, Method, Request, StatusCode};
 use serde_json::Value;
 
 use crate::{ask, json, request, send, text};
@@ -66,6 +69,21 @@ async fn a_request_is_recorded_and_played_back() {
     let found = record(&app, &id).await;
     assert_eq!(found["record"]["events"][0]["actor"], "ada", "{found}");
     assert_eq!(ask(&app, Method::GET, &format!("/records/{id}"), "bob").await.0, StatusCode::FORBIDDEN);
+    recorder.close();
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn the_record_says_where_a_request_came_from_whatever_a_header_claims() {
+    let (_folder, recorder, app) = service();
+    let address: SocketAddr = ([192, 0, 2, 7], 4711).into();
+    let app = app.layer(from_fn(note_peer)).layer(MockConnectInfo(address));
+    let mut request = echo("bob", "hello");
+    request.headers_mut().insert("x-forwarded-for", HeaderValue::from_static("10.0.0.1"));
+    let response = send(&app, request).await;
+    let id = name(&response);
+    assert_eq!(text(response).await, "HELLO");
+    let peer = &record(&app, &id).await["record"]["peer"];
+    assert!(peer.as_str().is_some_and(|peer| peer.starts_with("192.0.2.7")), "{peer}");
     recorder.close();
 }
 
