@@ -73,6 +73,8 @@ mod tests {
             ("llama-*", "llama-3", true),
             ("llama-*", "llama", false),
             ("*-8b", "x-8b", true),
+            ("*-8b", "x-8b-y", false),
+            ("a*b*", "aXbYc", true),
             ("a*b*c", "aXbYc", true),
             ("a*b*c", "ac", false),
             ("ab*ba", "aba", false),
