@@ -96,6 +96,9 @@ impl Way for Stream {
     }
 }
 
+/// Starts a way for one stream.
+type Start<'a> = &'a dyn Fn() -> Box<dyn Way>;
+
 /// What a way let through and how late it was.
 #[derive(Default)]
 struct Outcome {
@@ -111,7 +114,7 @@ fn main() -> Result<(), Box<dyn Error>> {
     let mut out = std::io::stdout().lock();
     writeln!(out, "| way | secret bytes let through | clean bytes waiting, mean | p99 | most |")?;
     writeln!(out, "|---|---|---|---|---|")?;
-    let ways: [(&str, &dyn Fn() -> Box<dyn Way>); 4] = [
+    let ways: [(&str, Start<'_>); 4] = [
         ("each piece alone", &|| Box::new(PerPiece(masker.clone()))),
         ("fixed window", &|| Box::new(FixedWindow { masker: masker.clone(), held: Vec::new() })),
         ("whole buffer", &|| Box::new(WholeBuffer { masker: masker.clone(), held: Vec::new() })),

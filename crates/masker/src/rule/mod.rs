@@ -190,8 +190,11 @@ fn parse_file(name: &str, toml: &str) -> Result<Vec<Rule>, RuleError> {
         family: String,
         rule: Vec<Rule>,
     }
-    let mut file: File = toml::from_str(toml)
-        .map_err(|error| RuleError { rule: name.to_owned(), field: "toml", problem: error.to_string() })?;
+    let mut file: File = toml::from_str(toml).map_err(|error| RuleError {
+        rule: name.to_owned(),
+        field: "toml",
+        problem: error.to_string(),
+    })?;
     for rule in &mut file.rule {
         rule.family.clone_from(&file.family);
     }
