@@ -1,7 +1,8 @@
 //! A user's file: rules of one's own with the same checks, switches, allowlists.
 
-use gatewayd_masker::rule::{self, Tuning};
+use gatewayd_masker::rule::{self, Rule, Tuning};
 use gatewayd_masker::{Masker, Tier};
+use proptest::prelude::*;
 
 const OWN: &str = r#"
     [[rule]]
@@ -113,4 +114,64 @@ fn the_assignments_tier_is_off_unless_it_is_asked_for() {
     assert_eq!(Masker::builder().build().expect("compiles").mask(text), text);
     let both = Masker::builder().tiers([Tier::Default, Tier::Assignments]).build().expect("compiles");
     assert_eq!(both.mask(text), b"password = \"[REDACTED:password-assignment]\"");
+}
+
+/// Text that looks a little like a regular expression.
+fn regex_like() -> impl Strategy<Value = String> {
+    let piece = prop_oneof![
+        Just("acme_".to_owned()),
+        "[a-c]{1,3}",
+        "[()|.?*+^$\\[\\]{}]",
+        Just("[a-z0-9]{20}".to_owned()),
+        Just("[a-z]*".to_owned()),
+        Just("{3,9}".to_owned()),
+        Just("(?:x|y)".to_owned()),
+        Just("\\b".to_owned()),
+        Just("é".to_owned()),
+    ];
+    proptest::collection::vec(piece, 0..8).prop_map(|pieces| pieces.concat())
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(256))]
+
+    /// A file of anything is read or refused with a reason, never a panic.
+    #[test]
+    fn any_file_is_read_or_refused(text in "\\PC{0,200}") {
+        if let Err(error) = Tuning::parse(&text) {
+            prop_assert!(!error.to_string().is_empty());
+        }
+    }
+
+    /// A rule that passes the checks compiles, and every match of its pattern begins with its anchor.
+    #[test]
+    fn a_rule_that_passes_the_checks_compiles(
+        pattern in regex_like(),
+        context in proptest::option::of(regex_like()),
+        max in proptest::option::of(0_usize..200),
+        positive in "\\PC{0,12}",
+    ) {
+        let rule = Rule {
+            id: "acme-key".into(),
+            description: "Acme's key".into(),
+            anchors: vec!["acme_".into()],
+            pattern,
+            context,
+            max,
+            positive: vec![positive, "«acme_‹b36 20›»".into()],
+            negative: vec!["a".into(), "b".into()],
+            ..Rule::default()
+        };
+        if rule::check(&rule).is_ok() {
+            let _ = rule::prove(&rule, 1);
+            let masker = Masker::builder().rules([rule.clone()]).build().map_err(|error| {
+                TestCaseError::fail(format!("passes the checks and does not compile: {error}: {rule:?}"))
+            })?;
+            let text = b"xx acme_abcabcabcabcabcabcab acme_xyxy acme_aaa yy";
+            for finding in masker.find(text) {
+                let before = &text[..finding.range.end];
+                prop_assert!(before.windows(5).any(|window| window == b"acme_"), "no anchor: {:?}", rule);
+            }
+        }
+    }
 }

@@ -2,11 +2,13 @@
 
 mod check;
 mod checksum;
+mod code;
 mod example;
 mod judge;
 mod prove;
 mod sample;
 mod shape;
+mod stand_in;
 mod tuning;
 mod validator;
 

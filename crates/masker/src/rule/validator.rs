@@ -1,6 +1,6 @@
 //! Checks on the text of a finished match, named in rules.
 
-use super::{checksum, shape};
+use super::{checksum, code, shape, stand_in};
 
 /// What a check says about a value.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -105,13 +105,13 @@ impl Validator {
             Self::Base64Json => plausible(shape::base64_json(value)),
             Self::Base64 => plausible(value.len().is_multiple_of(4) && shape::decode(value).is_ok()),
             Self::BasicCredentials => plausible(shape::basic_credentials(value)),
-            Self::NotPlaceholder => plausible(!shape::placeholder(value)),
-            Self::NotCode => plausible(!shape::code(value)),
-            Self::NotSample => plausible(!shape::sample(value)),
+            Self::NotPlaceholder => plausible(!stand_in::placeholder(value)),
+            Self::NotCode => plausible(!code::code(value)),
+            Self::NotSample => plausible(!stand_in::sample(value)),
             Self::NotHex => plausible(!shape::hex(value)),
             Self::NoSpace => plausible(!value.iter().any(u8::is_ascii_whitespace)),
-            Self::NotReference => plausible(!shape::reference(value)),
-            Self::NotName => plausible(!shape::name(value) && !shape::reference(value)),
+            Self::NotReference => plausible(!code::reference(value)),
+            Self::NotName => plausible(!code::name(value) && !code::reference(value)),
             Self::Mixed => plausible(shape::kinds(value) >= 2),
         }
     }

@@ -1,0 +1,127 @@
+//! Pieces of programs: names, paths, calls, and what a word looks like.
+
+/// Whether a value is a piece of a program: a name, a path of names, a call, a version, a file.
+///
+/// ```text
+/// config.password   get_token()   process.env.KEY   KeyEvent.VK_ENTER   lib/keys.py
+/// ```
+pub(super) fn code(value: &[u8]) -> bool {
+    if value.iter().any(|b| matches!(b, b'(' | b')' | b'[' | b']' | b'{' | b'}' | b';')) {
+        return true;
+    }
+    let has_digit = value.iter().any(u8::is_ascii_digit);
+    let segments = || value.split(|b| !b.is_ascii_alphanumeric());
+    // `self.password`, `X-Api-Key`, `a/b/c`, `SOME_NAME`: words between single signs, none of them random.
+    let wordy = segments().all(is_word);
+    if wordy && !has_digit {
+        return true;
+    }
+    // `kVK_Return.u16`, `x64-uwp`: mostly words, the digits stand alone or at a word's end.
+    let digits = value.iter().filter(|b| b.is_ascii_digit()).count();
+    if digits < 5 && segments().count() > 1 && segments().all(|part| is_word(trim_digits(part))) {
+        return true;
+    }
+    // `Ed25519PublicKey`, `win32api.RegEnumKey`: short, all words once a number or two are taken out.
+    let letters = || value.split(|b| !b.is_ascii_alphabetic()).filter(|part| !part.is_empty());
+    let numbers = value.split(|b| !b.is_ascii_digit()).filter(|part| !part.is_empty()).count();
+    value.len() < 24
+        && numbers < 3
+        && letters().count() > 1
+        && letters().all(is_word)
+        && letters().any(|part| part.len() > 5)
+}
+
+/// Whether a value is words with single signs between them: `www-data`, `SOME_NAME`, `x.y.z`, `challengePassword`.
+pub(super) fn name(value: &[u8]) -> bool {
+    value.split(|&b| b != b'!' && b.is_ascii_punctuation()).all(|part| !part.is_empty() && is_word(part))
+}
+
+/// Whether a value is an expression that fetches a secret from elsewhere: a call, an index, a path of names.
+pub(super) fn reference(value: &[u8]) -> bool {
+    let bracketed =
+        value.iter().any(|b| matches!(b, b'(' | b'[')) && value.iter().any(|b| matches!(b, b')' | b']'));
+    let path = value.contains(&b'.') && value.split(|&b| b == b'.').all(is_name);
+    let snake = value.contains(&b'_') && value.split(|&b| b == b'_').all(is_name);
+    let called = value.iter().all(u8::is_ascii_alphabetic)
+        && super::stand_in::contains_ignoring_case(value, b"password");
+    bracketed || path || snake || called
+}
+
+fn is_name(part: &[u8]) -> bool {
+    part.len() > 1 && is_word(part)
+}
+
+fn trim_digits(mut part: &[u8]) -> &[u8] {
+    while let [rest @ .., last] = part
+        && last.is_ascii_digit()
+    {
+        part = rest;
+    }
+    part
+}
+
+/// Letters only, in the cases that words and names have (`word`, `Word`, `WORD`, `someName`, `HTTPServer`), each
+/// long part with a vowel and without long rows of consonants.
+fn is_word(part: &[u8]) -> bool {
+    if !part.iter().all(u8::is_ascii_alphabetic) {
+        return false;
+    }
+    if part.len() < 6 {
+        return true;
+    }
+    let (mut rest, mut parts) = (part, 0);
+    while !rest.is_empty() {
+        let (head, tail) = rest.split_at(hump(rest));
+        if !is_sayable(head) {
+            return false;
+        }
+        rest = tail;
+        parts += 1;
+    }
+    parts * 5 <= part.len() + 5
+}
+
+/// How long the first part of a name in camel case is: `some|Name`, `HTTP|Server`, `Name`.
+fn hump(name: &[u8]) -> usize {
+    let capitals = name.iter().take_while(|b| b.is_ascii_uppercase()).count();
+    let small = name.iter().skip(capitals).take_while(|b| b.is_ascii_lowercase()).count();
+    match (capitals, small) {
+        (0 | 1, _) => capitals + small,
+        (_, 0) => capitals,
+        // The last capital begins the next part.
+        _ => capitals - 1,
+    }
+}
+
+/// An abbreviation in capitals, or a word with a vowel and no long row of consonants.
+fn is_sayable(word: &[u8]) -> bool {
+    let rows = || word.split(|b| b"aeiouyAEIOUY".contains(b)).map(<[u8]>::len);
+    let longest = rows().max().unwrap_or_default();
+    word.len() < 4
+        || (longest < 5 && longest < word.len())
+        || (word.len() < 7 && word.iter().all(u8::is_ascii_uppercase))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn pieces_of_programs_are_recognised_and_secrets_are_not() {
+        for piece in [
+            "config.password",
+            "get_token()",
+            "X-Api-Key",
+            "kVK_Return.u16",
+            "someVariableName",
+            "lib/keys",
+            "CREDENTIALS_ID",
+            "x64-uwp",
+        ] {
+            assert!(code(piece.as_bytes()), "{piece}");
+        }
+        for secret in ["hunter22", "9f8b2c41d0", "qW3rT-y7Ui9", "sjdhfgkqwrtzpsdfg", "Tr0ub4dor&3"] {
+            assert!(!code(secret.as_bytes()), "{secret}");
+        }
+    }
+}
