@@ -66,7 +66,13 @@ fn masker() -> Masker {
 fn with_known(count: u64) -> Masker {
     let known = KnownSecrets::new();
     let values: Vec<String> = (0..count)
-        .map(|i| format!("{:016x}{:016X}", i.wrapping_mul(0x9E37_79B9_7F4A_7C15), !i.wrapping_mul(0xD6E8_FEB8_6659_FD93)))
+        .map(|i| {
+            format!(
+                "{:016x}{:016X}",
+                i.wrapping_mul(0x9E37_79B9_7F4A_7C15),
+                !i.wrapping_mul(0xD6E8_FEB8_6659_FD93)
+            )
+        })
         .collect();
     known.extend(values.iter().map(String::as_bytes)).expect("long enough");
     Masker::builder().known(known).build().expect("the built-in rules compile")
@@ -76,7 +82,9 @@ fn deltas(c: &mut Criterion) {
     let text = clean(1 << 16);
     let mut group = c.benchmark_group("delta of 4 bytes");
     group.throughput(Throughput::Elements(text.len() as u64 / 4));
-    for (name, masker) in [("rules only", masker()), ("10 known", with_known(10)), ("10000 known", with_known(10_000))] {
+    for (name, masker) in
+        [("rules only", masker()), ("10 known", with_known(10)), ("10000 known", with_known(10_000))]
+    {
         group.bench_function(format!("scanner, {name}"), |b| {
             let mut out = Vec::with_capacity(1 << 17);
             b.iter(|| {
@@ -118,7 +126,8 @@ fn deltas(c: &mut Criterion) {
 fn bodies(c: &mut Criterion) {
     let masker = masker();
     let text = clean(4 << 20);
-    let json = serde_json::json!({"choices": [{"message": {"content": String::from_utf8_lossy(&text)}}]}).to_string();
+    let json = serde_json::json!({"choices": [{"message": {"content": String::from_utf8_lossy(&text)}}]})
+        .to_string();
     let mut group = c.benchmark_group("whole body");
     group.sample_size(20);
     let mut run = |name: &str, masker: &Masker, text: &[u8]| {
@@ -153,8 +162,24 @@ fn rich(length: usize) -> Vec<u8> {
 /// Inputs made to keep many candidates alive.
 fn worst(length: usize) -> Vec<(&'static str, Vec<u8>)> {
     [
-        "eyJ-", "eyJhbGciOi.", "sk-", "sk-ant-", "AKIA", "AKI", "ghp_a", "://a:", "-----BEGIN ", "xoxb-1-", "password=a", "npm_glpat-ghp_sk-eyJ",
-        "SG.AIza-ya29.sk_live_", "a", "\\u0041", "%41", "token: \"", "secret_key=",
+        "eyJ-",
+        "eyJhbGciOi.",
+        "sk-",
+        "sk-ant-",
+        "AKIA",
+        "AKI",
+        "ghp_a",
+        "://a:",
+        "-----BEGIN ",
+        "xoxb-1-",
+        "password=a",
+        "npm_glpat-ghp_sk-eyJ",
+        "SG.AIza-ya29.sk_live_",
+        "a",
+        "\\u0041",
+        "%41",
+        "token: \"",
+        "secret_key=",
     ]
     .into_iter()
     .map(|unit| (unit, unit.bytes().cycle().take(length).collect()))

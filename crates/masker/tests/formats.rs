@@ -1,5 +1,14 @@
 //! Where text hides: every dialect's texts, deltas and final copies, log-probabilities, tool arguments, keys.
 
+#![allow(
+    clippy::unwrap_used,
+    clippy::panic,
+    clippy::indexing_slicing,
+    clippy::cast_possible_truncation,
+    clippy::print_stdout,
+    reason = "a test that fails may panic"
+)]
+
 mod support;
 
 use gatewayd_masker::format::BodyKind;
@@ -423,6 +432,20 @@ fn what_is_no_json_is_masked_as_text() {
         assert_eq!(mask(BodyKind::Json, body.as_bytes()), body.replace(KEY, "[REDACTED:aws]"));
         assert_eq!(mask(BodyKind::Unknown, body.as_bytes()), body.replace(KEY, "[REDACTED:aws]"));
     }
+}
+
+#[test]
+fn a_byte_order_mark_hides_nothing() {
+    for kind in [BodyKind::Json, BodyKind::Lines, BodyKind::Unknown] {
+        let out = mask(kind, "\u{feff}{\"t\":\"\\u0041KIAZQ3DRSTUVWXY2345!\"}".as_bytes());
+        assert_eq!(out, "\u{feff}{\"t\":\"[REDACTED:aws]!\"}", "{kind:?}");
+    }
+}
+
+#[test]
+fn broken_json_is_read_with_what_stands_before_it() {
+    let out = mask(BodyKind::Json, b"{\"secret_key\": abcdefghijkl}");
+    assert_eq!(out, "{\"secret_key\": [REDACTED:by-name]}");
 }
 
 #[test]

@@ -1,5 +1,14 @@
 //! What comes out does not depend on how the text was cut.
 
+#![allow(
+    clippy::unwrap_used,
+    clippy::panic,
+    clippy::indexing_slicing,
+    clippy::cast_possible_truncation,
+    clippy::print_stdout,
+    reason = "a test that fails may panic"
+)]
+
 mod support;
 
 use gatewayd_masker::{MaskEvent, Masker, Stream};

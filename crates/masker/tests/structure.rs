@@ -1,6 +1,15 @@
 //! Random documents and streams: the structure stays, every text is masked as it would be by itself, and nothing
 //! depends on how the body was cut.
 
+#![allow(
+    clippy::unwrap_used,
+    clippy::panic,
+    clippy::indexing_slicing,
+    clippy::cast_possible_truncation,
+    clippy::print_stdout,
+    reason = "a test that fails may panic"
+)]
+
 mod support;
 
 use gatewayd_masker::Masker;
@@ -178,6 +187,8 @@ proptest! {
             "[\\[\\]{}\":,\\\\abc0dtun \\n\\r-]{0,40}".prop_map(String::into_bytes),
             "((data|event|id|): ?[{\"ab:}\\\\]{0,6}[\\r\\n]{1,2}){0,6}".prop_map(String::into_bytes),
             prop::collection::vec(any::<u8>(), 0..40),
+            (0usize..80, "\u{feff}?[{\\[d\"a:]{0,6}").prop_map(|(blanks, text)| (" ".repeat(blanks) + &text).into_bytes()),
+            "\u{feff}[{\\[d\"a:]{0,6}".prop_map(String::into_bytes),
         ],
         cuts in prop::collection::vec(any::<usize>(), 0..6),
     ) {

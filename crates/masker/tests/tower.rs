@@ -1,5 +1,14 @@
 //! The layer: heads, bodies, encodings, trailers, failures.
 
+#![allow(
+    clippy::unwrap_used,
+    clippy::panic,
+    clippy::indexing_slicing,
+    clippy::cast_possible_truncation,
+    clippy::print_stdout,
+    reason = "a test that fails may panic"
+)]
+
 use std::convert::Infallible;
 use std::io::Write as _;
 use std::pin::Pin;

@@ -7,6 +7,10 @@ use crate::lane::Session;
 use crate::masker::Masker;
 use crate::report::MaskEvent;
 
+const BOM: &[u8] = b"\xEF\xBB\xBF";
+/// How many bytes of a body are looked at to see what it is.
+const SNIFFED: usize = 64;
+
 /// What a body is, as far as masking is concerned.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 #[non_exhaustive]
@@ -78,11 +82,13 @@ impl BodyKind {
     ///
     /// A body is read by clients as what it is, not as what it is said to be: events are masked as events.
     fn sniff(self, bytes: &[u8]) -> Option<Self> {
-        let bytes = bytes.strip_prefix(b"\xEF\xBB\xBF").unwrap_or(bytes);
-        let first = bytes.trim_ascii_start().first();
         if self == Self::Binary {
             return Some(self);
         }
+        // What is looked at must not depend on how much there is.
+        let seen = bytes.get(..SNIFFED).unwrap_or(bytes);
+        let bytes = seen.strip_prefix(BOM).unwrap_or(seen);
+        let first = bytes.trim_ascii_start().first();
         if matches!(first, Some(b'{' | b'[')) {
             return Some(if matches!(self, Self::Unknown | Self::Events) { Self::Json } else { self });
         }
@@ -90,8 +96,10 @@ impl BodyKind {
         if fields.iter().any(|field| bytes.starts_with(field)) {
             return Some(Self::Events);
         }
-        let undecided =
-            bytes.len() < 64 && (first.is_none() || fields.iter().any(|field| field.starts_with(bytes)));
+        let undecided = seen.len() < SNIFFED
+            && (first.is_none()
+                || BOM.starts_with(seen)
+                || fields.iter().any(|field| field.starts_with(bytes)));
         match self {
             _ if undecided => None,
             Self::Unknown => Some(Self::Text),

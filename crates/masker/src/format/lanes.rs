@@ -76,6 +76,22 @@ impl Lanes {
         Ok(())
     }
 
+    /// As [`text`](Self::text); a lane that is new begins behind bytes that are out.
+    pub(crate) fn text_behind(
+        &mut self,
+        lane: &str,
+        context: &[u8],
+        bytes: &[u8],
+        out: &mut Vec<u8>,
+    ) -> Result<(), FormatError> {
+        let key = self.mix(self.seed, lane.as_bytes());
+        self.open(key, |session| {
+            let behind = Lane::behind(session, &[context]);
+            Entry::new(key, lane.to_owned(), Vec::new(), behind)
+        })?;
+        self.text(lane, bytes, out)
+    }
+
     /// The end of a text: appends the rest to `out`.
     pub fn end(&mut self, lane: &str, out: &mut Vec<u8>) {
         let key = self.mix(self.seed, lane.as_bytes());

@@ -11,7 +11,10 @@ use super::{Format, FormatError, LONGEST_UNIT, Lanes};
 pub struct NdjsonFormat {
     line: Vec<u8>,
     documents: event::Documents,
+    begun: bool,
 }
+
+const BOM: &[u8] = b"\xEF\xBB\xBF";
 
 impl Format for NdjsonFormat {
     fn push(&mut self, lanes: &mut Lanes, mut bytes: &[u8], out: &mut Vec<u8>) -> Result<(), FormatError> {
@@ -51,7 +54,13 @@ impl Format for NdjsonFormat {
 }
 
 impl NdjsonFormat {
-    fn take(&mut self, lanes: &mut Lanes, line: &[u8], out: &mut Vec<u8>) -> Result<(), FormatError> {
+    fn take(&mut self, lanes: &mut Lanes, mut line: &[u8], out: &mut Vec<u8>) -> Result<(), FormatError> {
+        if !std::mem::replace(&mut self.begun, true)
+            && let Some(rest) = line.strip_prefix(BOM)
+        {
+            out.extend_from_slice(BOM);
+            line = rest;
+        }
         let body = line.trim_ascii_end();
         let end = line.get(body.len()..).unwrap_or_default();
         let mark = out.len();

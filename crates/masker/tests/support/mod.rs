@@ -75,15 +75,12 @@ cap = 15
 id = "behind"
 family = "test"
 description = "An anchor inside of the context."
-anchors = ["~"]
+anchors = ["~0"]
 anchor_offset = [1, 2]
 context = "[a-c]{1,2}~"
 pattern = "[0abc]{4}"
 right = "word"
-"#
-        .replace("anchors = [\"~\"]", "anchors = [\"~0\"]")
-        .replace("[a-c]{1,2}~\"", "[a-c]{1,2}~\"")
-        .as_str(),
+"#,
     )
     .expect("the test's rules parse")
 }

@@ -32,6 +32,9 @@ pub struct JsonFormat {
     captured: Option<Capture>,
     documents: Documents,
     lines: NdjsonFormat,
+    /// How much of a byte order mark has been seen.
+    bom: usize,
+    recent: Vec<u8>,
 }
 
 #[derive(Debug)]
@@ -75,13 +78,27 @@ enum Open {
     Array,
 }
 
+const BOM: &[u8] = b"\xEF\xBB\xBF";
+/// How many of the last bytes are remembered, as context for what turns out to be no JSON.
+const RECENT: usize = 192;
 /// The lane of what turned out to be no JSON.
 const BROKEN: &str = "text";
 
 impl Format for JsonFormat {
-    fn push(&mut self, lanes: &mut Lanes, mut bytes: &[u8], out: &mut Vec<u8>) -> Result<(), FormatError> {
-        while !bytes.is_empty() {
+    fn push(&mut self, lanes: &mut Lanes, input: &[u8], out: &mut Vec<u8>) -> Result<(), FormatError> {
+        let mut bytes = input;
+        while BOM.get(self.bom).is_some_and(|byte| bytes.first() == Some(byte)) {
+            out.extend(BOM.get(self.bom));
+            self.bom += 1;
+            bytes = bytes.get(1..).unwrap_or_default();
+        }
+        if !bytes.is_empty() {
+            self.bom = BOM.len();
+        }
+        while !bytes.is_empty() || (self.state == State::Broken && !self.scalar.is_empty()) {
             let used = if self.state == State::Broken {
+                let before = input.len() - bytes.len();
+                self.plain_text(lanes, input.get(..before).unwrap_or_default(), out)?;
                 lanes.text(BROKEN, bytes, out)?;
                 bytes.len()
             } else if self.state == State::Lines {
@@ -99,6 +116,9 @@ impl Format for JsonFormat {
         if let Some(text) = &mut self.string {
             text.lane.advance(&mut lanes.session, &|| name_of(&self.key, text.is_key), out);
         }
+        self.recent.extend_from_slice(input.get(input.len().saturating_sub(RECENT)..).unwrap_or_default());
+        let spare = self.recent.len().saturating_sub(RECENT);
+        self.recent.drain(..spare);
         Ok(())
     }
 
@@ -110,7 +130,8 @@ impl Format for JsonFormat {
         if let Some(capture) = self.captured.take() {
             self.documents.take_whole(lanes, &capture.bytes, out)?;
         }
-        self.end_scalar(lanes, out)?;
+        self.end_scalar(out);
+        self.plain_text(lanes, b"", out)?;
         lanes.end(BROKEN, out);
         self.lines.finish(lanes, out)
     }
@@ -128,12 +149,12 @@ impl JsonFormat {
             if self.is_in_scalar(byte) {
                 self.scalar.push(byte);
                 if self.scalar.len() > LONGEST_SCALAR {
-                    self.break_off(lanes, &[], out)?;
+                    self.state = State::Broken;
                     return Ok(index + 1);
                 }
                 continue;
             }
-            self.end_scalar(lanes, out)?;
+            self.end_scalar(out);
             if self.state == State::Broken {
                 return Ok(index);
             }
@@ -142,7 +163,8 @@ impl JsonFormat {
                 return Ok(index);
             }
             if !self.accepts(byte)? {
-                self.break_off(lanes, &[byte], out)?;
+                self.state = State::Broken;
+                self.scalar.push(byte);
                 return Ok(index + 1);
             }
             if self.state == State::Lines {
@@ -203,24 +225,29 @@ impl JsonFormat {
         State::After
     }
 
-    fn end_scalar(&mut self, lanes: &mut Lanes, out: &mut Vec<u8>) -> Result<(), FormatError> {
+    fn end_scalar(&mut self, out: &mut Vec<u8>) {
+        if self.scalar.is_empty() || self.state == State::Broken {
+            return;
+        }
+        if tape::is_scalar(&self.scalar) {
+            out.append(&mut self.scalar);
+            self.state = State::After;
+        } else {
+            self.state = State::Broken;
+        }
+    }
+
+    /// It is no JSON: what was held, and all that follows, is plain text, behind what was already out.
+    fn plain_text(&mut self, lanes: &mut Lanes, before: &[u8], out: &mut Vec<u8>) -> Result<(), FormatError> {
         if self.scalar.is_empty() {
             return Ok(());
         }
-        if !tape::is_scalar(&self.scalar) {
-            return self.break_off(lanes, &[], out);
-        }
-        out.append(&mut self.scalar);
-        self.state = State::After;
-        Ok(())
-    }
-
-    /// It is no JSON: what was held, and all that follows, is plain text.
-    fn break_off(&mut self, lanes: &mut Lanes, byte: &[u8], out: &mut Vec<u8>) -> Result<(), FormatError> {
-        self.state = State::Broken;
         let held = std::mem::take(&mut self.scalar);
-        lanes.text(BROKEN, &held, out)?;
-        lanes.text(BROKEN, byte, out)
+        let seen = [&self.recent, before].concat();
+        let context = seen.get(..seen.len().saturating_sub(held.len())).unwrap_or_default();
+        let context =
+            context.get(context.len().saturating_sub(RECENT - LONGEST_SCALAR)..).unwrap_or_default();
+        lanes.text_behind(BROKEN, context, &held, out)
     }
 
     /// Takes a string that is at hand as a whole and has no escapes, with its closing quote. Says how many bytes,
