@@ -73,7 +73,7 @@ impl Config {
             keep: None,
             keep_bytes: None,
             reserve_bytes: 4 << 20,
-            compression: 3,
+            compression: 1,
         }
     }
 }

@@ -127,6 +127,7 @@ mod store;
 mod tiles;
 mod track;
 mod tree;
+pub mod export;
 pub mod verify;
 mod view;
 

@@ -14,6 +14,9 @@ use crate::segment::{BlockHead, MAX_PLAIN, SegmentWriter, Way, assemble};
 /// This much of a block's end is the dictionary of the next one.
 pub(crate) const TAIL: usize = 4 * 1024;
 
+/// Shorter texts are not compressed: the frame around them would eat what is gained.
+const WORTH_IT: usize = 128;
+
 /// One direction of one session.
 #[derive(Default)]
 pub(crate) struct Track {
@@ -213,6 +216,9 @@ impl Packer {
     }
 
     fn squeeze(&mut self, dictionary: &[u8]) -> Result<Vec<u8>, Error> {
+        if self.plain.len() < WORTH_IT && dictionary.is_empty() {
+            return Ok(self.plain.clone());
+        }
         let failed = |e: std::io::Error| Error::Unavailable(format!("zstd: {e}"));
         if dictionary.is_empty() {
             return self.compressor.compress(&self.plain).map_err(failed);
