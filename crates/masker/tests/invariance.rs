@@ -6,6 +6,7 @@
     clippy::indexing_slicing,
     clippy::cast_possible_truncation,
     clippy::print_stdout,
+    clippy::needless_pass_by_value,
     reason = "a test that fails may panic"
 )]
 

@@ -6,6 +6,7 @@
     clippy::indexing_slicing,
     clippy::cast_possible_truncation,
     clippy::print_stdout,
+    clippy::needless_pass_by_value,
     reason = "a test that fails may panic"
 )]
 
@@ -272,6 +273,7 @@ async fn what_cannot_be_masked_is_refused() {
         with("content-encoding", "compress"),
         with("content-encoding", "gzip, x"),
         with("content-encoding", "gzip,gzip,gzip,gzip"),
+        with("grpc-encoding", "gzip"),
         with("content-range", "bytes 0-1/2"),
         with("content-type", "text/event-stream"),
         partial,

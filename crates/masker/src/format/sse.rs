@@ -31,6 +31,8 @@ struct Line {
     data: Option<usize>,
 }
 
+/// The most lines of one event.
+const MOST_LINES: usize = 1 << 16;
 const BOM: &[u8] = b"\xEF\xBB\xBF";
 
 impl Format for SseFormat {
@@ -113,7 +115,13 @@ impl SseFormat {
         let blank = line.is_empty();
         self.lines.push(Line { start, text, end, data });
         self.line = end;
-        if blank { self.dispatch(lanes, out) } else { Ok(()) }
+        if blank {
+            self.dispatch(lanes, out)
+        } else if self.lines.len() > MOST_LINES {
+            Err(FormatError::TooLong)
+        } else {
+            Ok(())
+        }
     }
 
     /// Masks the event that is complete, and writes it.

@@ -40,6 +40,10 @@ impl Head {
         for value in headers.get_all(header::CONTENT_ENCODING) {
             codings.extend(value.to_str().map_err(|_| MaskError::UnknownEncoding)?.split(','));
         }
+        // Messages of gRPC are encoded one by one, inside of the body.
+        if headers.get_all(GRPC_ENCODING).iter().any(|coding| coding != "identity") {
+            return Err(MaskError::UnknownEncoding);
+        }
         Ok(Self { kind, decode: Decode::new(codings.into_iter())? })
     }
 
@@ -65,6 +69,9 @@ const DIGESTS: [HeaderName; 4] = [
     HeaderName::from_static("signature-input"),
 ];
 
+const GRPC_ENCODING: HeaderName = HeaderName::from_static("grpc-encoding");
+const GRPC_ACCEPT_ENCODING: HeaderName = HeaderName::from_static("grpc-accept-encoding");
+
 /// Removes what is not true of the body any more.
 pub(super) fn correct(headers: &mut HeaderMap, keeps_length: bool) {
     for name in
@@ -78,6 +85,7 @@ pub(super) fn correct(headers: &mut HeaderMap, keeps_length: bool) {
 pub(super) fn ask_plainly(headers: &mut HeaderMap) {
     headers.remove(header::RANGE);
     headers.remove(header::IF_RANGE);
+    headers.remove(GRPC_ACCEPT_ENCODING);
     headers.insert(header::ACCEPT_ENCODING, HeaderValue::from_static("identity"));
 }
 
