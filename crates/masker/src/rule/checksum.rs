@@ -5,11 +5,12 @@ use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 
 const BASE62: &[u8; 62] = b"0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz";
 
-/// Whether `prefix_` is followed by 30 characters and their CRC-32 in six base62 digits, as GitHub and npm do.
-pub(super) fn crc32_base62(token: &[u8]) -> bool {
+/// Whether `prefix_` is followed by so many random characters and their CRC-32 in six base62 digits. GitHub and npm
+/// have 30, the gateway's own tokens 43.
+pub(super) fn crc32_base62(token: &[u8], random: usize) -> bool {
     let Some(prefix) = token.iter().position(|&b| b == b'_') else { return false };
     let body = token.get(prefix + 1..).unwrap_or_default();
-    match body.split_at_checked(30) {
+    match body.split_at_checked(random) {
         Some((random, sum)) => sum == crc32_digits(random),
         None => false,
     }
@@ -45,10 +46,10 @@ mod tests {
     fn crc32_is_that_of_the_issuer() {
         // Computed with Python's zlib over thirty `a`, in base62 with digits, capitals, small letters.
         assert_eq!(&crc32_digits(&[b'a'; 30]), b"1yLcDB");
-        assert!(crc32_base62(&[b"gho_".as_slice(), &[b'a'; 30], b"1yLcDB"].concat()));
-        assert!(!crc32_base62(&[b"gho_".as_slice(), &[b'a'; 30], b"1yLcDC"].concat()));
-        assert!(!crc32_base62(b"gho_"), "too short");
-        assert!(!crc32_base62(b""), "empty");
+        assert!(crc32_base62(&[b"gho_".as_slice(), &[b'a'; 30], b"1yLcDB"].concat(), 30));
+        assert!(!crc32_base62(&[b"gho_".as_slice(), &[b'a'; 30], b"1yLcDC"].concat(), 30));
+        assert!(!crc32_base62(b"gho_", 30), "too short");
+        assert!(!crc32_base62(b"", 30), "empty");
     }
 
     #[test]

@@ -20,7 +20,7 @@ impl Rule {
     /// In an example, `«` and `»` enclose the secret (without them it is the whole text), and `‹base62 36›` stands
     /// for random text: `hex`, `HEX`, `base62`, `b36`, `B36`, `b64`, `url`, `base32`, `b32low`, `bech32`, `digit`, `upper`,
     /// `lower`, each with a length, or `uuid`, `jwt`, `basic`, and `crc32`: the checksum of the 30 characters
-    /// before it. The same seed gives the same text.
+    /// before it (`crc32 43`: of 43). The same seed gives the same text.
     ///
     /// # Errors
     /// An example that is not written so.
@@ -112,12 +112,13 @@ mod tests {
     #[test]
     fn checksums_follow_their_text() {
         let example = one("ghp_‹base62 30›‹crc32›").expect("valid");
-        assert!(super::super::checksum::crc32_base62(&example.text));
+        assert!(super::super::checksum::crc32_base62(&example.text, 30));
     }
 
     #[test]
     fn mistakes_are_explained() {
-        for wrong in ["«a", "a»", "««a»»", "‹hex 3", "‹hex›", "‹luck 3›", "‹crc32›", "‹hex 99999›"]
+        for wrong in
+            ["«a", "a»", "««a»»", "‹hex 3", "‹hex›", "‹luck 3›", "‹crc32›", "‹crc32 43›", "‹hex 99999›"]
         {
             let problem = one(wrong).expect_err(wrong);
             assert!(problem.contains(wrong), "{problem}");

@@ -46,8 +46,8 @@ impl Sampler {
             None => (piece, 0_usize),
         };
         let alphabet: &[u8] = match (name, length) {
-            ("crc32", 0) => {
-                let from = out.len().checked_sub(30)?;
+            ("crc32", length) => {
+                let from = out.len().checked_sub(if length == 0 { 30 } else { length })?;
                 let digits = checksum::crc32_digits(out.get(from..)?);
                 out.extend(digits);
                 return Some(());

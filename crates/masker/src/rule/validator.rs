@@ -24,6 +24,8 @@ pub(super) enum Validator {
     GithubCrc32,
     /// `npm-crc32`: the same for npm.
     NpmCrc32,
+    /// `gatewayd-crc32`: the same for the gateway's own tokens.
+    GatewaydCrc32,
     /// `pypi-macaroon`: a macaroon whose location is an index of packages.
     PypiMacaroon,
     /// `jwt-header`: the first segment is a JSON object that names an algorithm.
@@ -54,7 +56,7 @@ pub(super) enum Validator {
 }
 
 /// The names of all checks, for messages.
-const NAMES: &str = "entropy:N, digits:N, github-crc32, npm-crc32, pypi-macaroon, jwt-header, base64, base64-structure, \
+const NAMES: &str = "entropy:N, digits:N, github-crc32, npm-crc32, gatewayd-crc32, pypi-macaroon, jwt-header, base64, base64-structure, \
                      basic-credentials, not-placeholder, not-code, not-reference, not-sample, not-hex, no-space, not-name, mixed";
 
 impl Validator {
@@ -77,6 +79,7 @@ impl Validator {
         Ok(match name {
             "github-crc32" => Self::GithubCrc32,
             "npm-crc32" => Self::NpmCrc32,
+            "gatewayd-crc32" => Self::GatewaydCrc32,
             "pypi-macaroon" => Self::PypiMacaroon,
             "jwt-header" => Self::JwtHeader,
             "base64-structure" => Self::Base64Json,
@@ -99,7 +102,8 @@ impl Validator {
         match self {
             Self::Entropy(bits) => plausible(shape::entropy(value) >= bits),
             Self::Digits(least) => plausible(value.iter().filter(|b| b.is_ascii_digit()).count() >= least),
-            Self::GithubCrc32 | Self::NpmCrc32 => genuine(checksum::crc32_base62(value)),
+            Self::GithubCrc32 | Self::NpmCrc32 => genuine(checksum::crc32_base62(value, 30)),
+            Self::GatewaydCrc32 => genuine(checksum::crc32_base62(value, 43)),
             Self::PypiMacaroon => plausible(checksum::pypi_macaroon(value)),
             Self::JwtHeader => plausible(shape::jwt_header(value)),
             Self::Base64Json => plausible(shape::base64_json(value)),
