@@ -19,7 +19,7 @@ const MARK: u8 = b'#';
 fn masker(rules: &str, known: &[&str]) -> Masker {
     let rules = rule::parse(rules).unwrap();
     let builder = Masker::builder().rules(rules).placeholder(Placeholder::Text("#".into()));
-    known.iter().fold(builder, |builder, value| builder.known_secret(value)).build().unwrap()
+    known.iter().fold(builder, gatewayd_masker::Builder::known_secret).build().unwrap()
 }
 
 /// All texts over an alphabet up to a length.
