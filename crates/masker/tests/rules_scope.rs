@@ -23,6 +23,14 @@ fn a_secret_that_is_spelled_apart_or_backwards_is_out_of_scope() {
 }
 
 #[test]
+fn a_secret_that_no_one_registered_is_not_looked_for_under_an_encoding() {
+    let encoded = "it decodes to QUtJQVpRM0RSU1RVVldYWTIzNDU= here";
+    assert_eq!(both_tiers().mask(encoded.as_bytes()), encoded.as_bytes(), "documented as out of scope");
+    let known = Masker::builder().known_secret(KEY).build().expect("compiles").mask(encoded.as_bytes());
+    assert_ne!(known, encoded.as_bytes(), "a known secret is found under each listed encoding");
+}
+
+#[test]
 fn characters_without_width_between_its_characters_are_out_of_scope() {
     let text = KEY.replace("ZQ", "Z\u{200b}Q");
     assert_eq!(both_tiers().mask(text.as_bytes()), text.as_bytes(), "documented as out of scope");
