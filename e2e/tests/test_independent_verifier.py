@@ -1,0 +1,148 @@
+"""A verifier that was written from docs/evidence-format.md alone says what `gatewayd sessions verify` says.
+
+So the format is what the page says it is, and neither program is blind where the other sees.
+"""
+
+import concurrent.futures
+import json
+import os
+import random
+import shutil
+import subprocess
+import sys
+import time
+import zlib
+
+import httpx
+import pytest
+
+from calls import CHAT, HELLO, ask, bearer
+from damages import DAMAGES, Copy, Unfit, enrich
+from parts.process import ROOT
+from verifier import verify
+
+pool = concurrent.futures.ThreadPoolExecutor(8)
+
+# `make torture` asks for more.
+ROUNDS = int(os.environ.get("GATEWAYD_DAMAGES", "2"))
+
+
+# Where they do not agree yet, and why.
+DISAGREEMENTS = {
+    "another_request_of_a_claim": "gatewayd does not look at the column `request` of `claims`",
+    "a_release_forgotten": "gatewayd does not miss the release of a hold in its row",
+    "resigned_gaps_beyond_counting": "gatewayd panics when it adds up what gaps declare",
+    "resigned_without_the_key_at_its_head": "gatewayd does not ask that entry 0 is a key",
+    "resigned_the_release_of_another_hold": "gatewayd does not compare the digest of a releasing entry",
+    "resigned_another_list_of_a_dropped_segment": "gatewayd does not compare the list of an erasure of a segment",
+    "the_rest_of_a_body_that_retention_cut": "one declared segment excuses all others that a body needs",
+}
+
+
+def cases() -> list:
+    marks = {name: [pytest.mark.xfail(reason=reason)] for name, reason in DISAGREEMENTS.items()}
+    return [pytest.param(change, id=change.__name__, marks=marks.get(change.__name__, [])) for change in DAMAGES]
+
+
+@pytest.fixture(scope="module")
+def evidence(world, tmp_path_factory):
+    """A folder with evidence of a crash, of two runs, with more than 256 entries; and some kept earlier."""
+    folder = tmp_path_factory.mktemp("evidence")
+    gateway = world.gateway("evidence")
+    gateway.log = folder
+    alice = world.token("alice")
+    ask(gateway, world.token("mallory"))
+    held = pool.submit(ask, gateway, alice, "tiny-restricted")
+    waiting = gateway.wait_for_approval()
+    for who in ("bob", "carol"):
+        gateway.cli("approvals", "approve", waiting["id"], "-m", f"fine by {who}", token=world.token(who))
+    assert held.result(30).status_code == 200
+    ask(gateway, alice, "telling", stream=True, max_tokens=60)
+    ask(gateway, alice, "fake-answer", text="a word or two " * 20000)
+    list(pool.map(lambda _: ask(gateway, alice, "fake-answer"), range(130)))
+    with httpx.Client(timeout=30) as client, client.stream(
+        "POST",
+        gateway.url + CHAT,
+        json={"model": "fake-slow", "messages": HELLO, "stream": True},
+        headers=bearer(alice),
+    ) as stream:
+        next(stream.iter_text())
+        time.sleep(1.5)
+        gateway.kill()
+    source = gateway.data / "evidence"
+    shutil.copytree(source, folder / "crashed")
+    gateway.start()
+    ask(gateway, alice, "fake-slow", stream=True)
+    assert gateway.stop() == 0
+    shutil.copytree(source, folder / "good")
+    enrich(Copy(folder / "good", folder / "rich"))
+    return gateway
+
+
+def both(gateway, folder, *options) -> tuple[int, int, str]:
+    """How both end, and what the gateway's verifier says."""
+    done = gateway.cli("sessions", "verify", folder, *options, "-o", "json", status=None)
+    said = done.stdout + done.stderr
+    if done.returncode != 2:
+        assert (json.loads(done.stdout)["damages"] == 0) == (done.returncode == 0), said
+    return done.returncode, verify.main([str(folder), *map(str, options)]), said
+
+
+@pytest.mark.parametrize("name", ["crashed", "good", "rich"])
+def test_a_good_log_is_good_to_both(evidence, name):
+    folder = evidence.log / name
+    theirs, ours, said = both(evidence, folder)
+    assert (theirs, ours) == (0, 0), said
+    verifier = verify.Verifier(folder, None, None)
+    verifier.run()
+    counted = json.loads(said)
+    assert len(verifier.entries) == counted["entries"] > 256
+    assert (verifier.signed, verifier.checkpoints) == (counted["signed"], counted["checkpoints"])
+    assert verifier.bodies == counted["bodies"] > 256
+
+
+def test_the_second_verifier_is_a_program(evidence):
+    program = [sys.executable, ROOT / "e2e/verifier/verify.py", evidence.log / "good", "--key", evidence.log / "good/log.pub"]
+    done = subprocess.run([*program, "--pinned", evidence.log / "crashed/checkpoint"], capture_output=True, text=True)
+    assert done.returncode == 0 and done.stdout.startswith("proven: "), done.stdout + done.stderr
+    assert "not proven" not in done.stdout
+    assert subprocess.run([*program[:2], evidence.log], capture_output=True).returncode == 2
+
+
+@pytest.mark.parametrize("change", cases())
+def test_both_see_the_same_damage(evidence, tmp_path, change):
+    struck = 0
+    for number in range(ROUNDS * 20):
+        rng = random.Random(zlib.crc32(change.__name__.encode()) + number)
+        copy = Copy(evidence.log / ("rich", "good")[number % 2], tmp_path / "copy")
+        try:
+            change(copy, rng)
+        except Unfit:
+            continue
+        theirs, ours, said = both(evidence, copy.folder)
+        assert theirs == ours, f"round {number}: gatewayd ended with {theirs}, verify.py with {ours}\n{said}"
+        assert not change.statuses or ours in change.statuses, f"round {number}: {ours}\n{said}"
+        if (struck := struck + 1) == ROUNDS:
+            return
+    assert struck, "neither log has anything to damage in this way"
+
+
+def test_a_pinned_checkpoint_shows_what_the_key_alone_does_not(evidence, tmp_path):
+    """Put back, cut off, or written anew by the holder of the key: good by itself, damaged against the pin."""
+    good, crashed = evidence.log / "good", evidence.log / "crashed"
+    key = ("--key", good / "log.pub")
+    assert both(evidence, good, *key, "--pinned", crashed / "checkpoint")[:2] == (0, 0)
+    assert both(evidence, crashed, *key)[:2] == (0, 0)
+    assert both(evidence, crashed, *key, "--pinned", good / "checkpoint")[:2] == (11, 11)
+    copy = Copy(good, tmp_path / "copy")
+    leaves = copy.leaves()
+    later = leaves[0][:9] + bytes([leaves[0][9] ^ 1]) + leaves[0][10:]
+    copy.resign([later, *leaves[1:]])
+    assert both(evidence, copy.folder, *key)[:2] == (0, 0)
+    assert both(evidence, copy.folder, *key, "--pinned", crashed / "checkpoint")[:2] == (11, 11)
+    pin = tmp_path / "pin"
+    pin.write_text(copy.checkpoint.read_text())
+    assert both(evidence, good, *key, "--pinned", pin)[:2] == (11, 11)
+    stranger = tmp_path / "log.pub"
+    stranger.write_text((good / "log.pub").read_text().replace("+", "-", 1))
+    assert both(evidence, good, "--key", stranger)[:2] == (2, 2)
