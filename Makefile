@@ -76,7 +76,7 @@ audit:
 torture: setup
 	@cargo test --locked --release --workspace -- --ignored torture
 	@cargo build --locked -p gatewayd
-	@GATEWAYD_CRASHES=200 $(PYTHON) -m pytest -c e2e/pytest.ini --rootdir e2e e2e/tests -k 'sigkill or faults'
+	@GATEWAYD_TORTURE=1 GATEWAYD_CRASHES=200 $(PYTHON) -m pytest -c e2e/pytest.ini --rootdir e2e e2e/tests -k 'sigkill or faults'
 
 # The targets need a nightly feature of the compiler, which RUSTC_BOOTSTRAP opens on the pinned one.
 fuzz:
