@@ -102,6 +102,7 @@ mod codes;
 mod commit;
 mod config;
 mod error;
+pub mod export;
 mod facts;
 mod hashes;
 mod intent;
@@ -127,7 +128,6 @@ mod store;
 mod tiles;
 mod track;
 mod tree;
-pub mod export;
 pub mod verify;
 mod view;
 

@@ -119,9 +119,29 @@ impl Victim {
             let found = report.findings.iter().any(|finding| kinds.contains(&finding.damage));
             assert!(found, "{what}, round {round}: {report:#?}");
             assert_ne!(report.exit_code(), 0);
+            if round < 2 {
+                assert_eq!(self.second_opinion(None), Some(1), "{what}: the second verifier finds nothing");
+            }
             assert!(report.to_string().starts_with("DAMAGED"), "{report}");
             self.restore();
         }
+    }
+
+    /// Exit status of the verifier in Python, which was written from the published format alone.
+    fn second_opinion(&self, pinned: Option<&str>) -> Option<i32> {
+        let dir = self.dir.path();
+        let key = dir.join("given.pub");
+        fs::write(&key, self.key.to_string()).unwrap();
+        let mut python = std::process::Command::new("python3");
+        python.arg(concat!(env!("CARGO_MANIFEST_DIR"), "/tests/verify.py")).arg(dir).arg(&key);
+        if let Some(pinned) = pinned {
+            fs::write(dir.join("pinned"), pinned).unwrap();
+            python.arg(dir.join("pinned"));
+        }
+        let output = python.output().unwrap();
+        let said = String::from_utf8_lossy(&output.stderr);
+        assert!(!said.contains("Traceback"), "{said}");
+        output.status.code()
     }
 
     /// Signs the log again as the holder of the key could: tiles, checkpoints and file fit the entries.
@@ -234,6 +254,7 @@ fn an_untouched_log_is_intact() {
         assert_eq!(report.sessions, 151);
         assert!(report.bodies > 200 && report.checkpoints >= 2, "{report:?}");
         assert_eq!(report.unproven.len(), usize::from(pinned.is_none()), "{report}");
+        assert_eq!(victim.second_opinion(pinned), Some(0), "the second verifier agrees");
     }
     victim.restore();
 }
@@ -513,7 +534,7 @@ fn a_pin_shows_what_the_key_alone_cannot() {
     let victim = Victim::record();
     let covered: usize = victim.pinned.lines().nth(1).unwrap().parse().unwrap();
     let mut random = random();
-    for _ in 0..rounds() {
+    for round in 0..rounds() {
         edit_leaves(&victim, |all| {
             let at = below(&mut random, covered);
             let byte = 2 + below(&mut random, 8);
@@ -531,6 +552,9 @@ fn a_pin_shows_what_the_key_alone_cannot() {
         let report = victim.verify(Some(&victim.pinned));
         assert!(report.findings.iter().any(|f| f.damage == Damage::RolledBack), "{report}");
         assert_eq!(report.exit_code(), 11);
+        if round < 2 {
+            assert_eq!(victim.second_opinion(Some(&victim.pinned)), Some(1));
+        }
         victim.restore();
     }
     assert!(!victim.sessions.is_empty());

@@ -43,7 +43,8 @@ impl Text {
 pub(super) fn export(bundle: &Bundle, replay: &Replay) -> String {
     let session = Line::Session { session: bundle };
     let request = Line::RequestBody(Text::of(&whole(&replay.request)));
-    let frame = |frame: &Frame| Line::ResponseFrame { delta_us: frame.delta_us, bytes: Text::of(&frame.bytes) };
+    let frame =
+        |frame: &Frame| Line::ResponseFrame { delta_us: frame.delta_us, bytes: Text::of(&frame.bytes) };
     let lines = [session, request].into_iter().chain(replay.response.iter().map(frame));
     lines.map(|line| serde_json::to_string(&line).expect("our own types are JSON") + "\n").collect()
 }
