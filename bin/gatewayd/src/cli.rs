@@ -71,7 +71,7 @@ pub struct AdminAccess {
     /// URL of the admin listener; by default the one in the configuration file.
     #[arg(long, env = "GATEWAYD_ADMIN")]
     pub admin: Option<String>,
-    /// A file with the token to sign in with; by default GATEWAYD_TOKEN, else the key in the data directory.
+    /// A file with the token to sign in with; by default `GATEWAYD_TOKEN`, else the key in the data directory.
     #[arg(long)]
     pub token_file: Option<PathBuf>,
     /// How to print.
@@ -218,6 +218,39 @@ pub enum SessionsCommand {
         #[arg(long)]
         step: bool,
     },
+    /// Write a session in another tool's format to standard output.
+    Export {
+        #[command(flatten)]
+        #[allow(missing_docs)]
+        access: AdminAccess,
+        /// The session's id.
+        id: String,
+        /// Everything as JSON lines, HTTP archive 1.2, asciicast v3, or OpenTelemetry logs.
+        #[arg(long, value_enum, default_value_t = ExportFormat::Jsonl)]
+        format: ExportFormat,
+    },
+    /// Print the proofs that a session's entries are in the log; they hold offline, with the public key alone.
+    Proof {
+        #[command(flatten)]
+        #[allow(missing_docs)]
+        access: AdminAccess,
+        /// The session's id.
+        id: String,
+    },
+    /// Would this request pass today? Do today's rules find a secret in its answer? Exit status 1 if something differs.
+    Recheck {
+        #[command(flatten)]
+        #[allow(missing_docs)]
+        access: AdminAccess,
+        /// The session's id.
+        id: String,
+    },
+    /// Make a session's words and bodies unreadable for good. The log says so, and still verifies.
+    Erase(ReasonedArgs),
+    /// Forbid that a session is erased or dropped, until the hold is released.
+    Hold(ReasonedArgs),
+    /// Release a hold, by its number.
+    Release(ReasonedArgs),
     /// Check a data directory's evidence: signatures, tree, bodies, rules. Needs no running gateway.
     Verify {
         /// The evidence directory (`evidence` below the data directory), or a copy of it.
@@ -232,6 +265,32 @@ pub enum SessionsCommand {
         #[arg(long, short, value_enum, default_value_t = Output::Table)]
         output: Output,
     },
+}
+
+/// A change of what is kept, and why.
+#[derive(Debug, Args)]
+pub struct ReasonedArgs {
+    #[command(flatten)]
+    #[allow(missing_docs)]
+    pub access: AdminAccess,
+    /// The session's id, or the hold's number.
+    pub id: String,
+    /// Why; it goes into the log.
+    #[arg(long, short = 'm')]
+    pub reason: String,
+}
+
+/// The formats of `gatewayd sessions export`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum ExportFormat {
+    /// Everything, one JSON object a line.
+    Jsonl,
+    /// HTTP archive 1.2.
+    Har,
+    /// asciicast v3.
+    Asciicast,
+    /// OpenTelemetry logs, OTLP/JSON.
+    Otel,
 }
 
 /// `gatewayd sessions list`

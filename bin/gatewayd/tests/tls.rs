@@ -1,4 +1,10 @@
 //! TLS on both listeners and to the upstream, and certificates that change while the gateway runs.
+#![allow(
+    clippy::unwrap_used,
+    clippy::panic,
+    clippy::indexing_slicing,
+    reason = "in a test, what must not fail may panic"
+)]
 
 use std::path::Path;
 use std::process::{Child, Command, Stdio};
@@ -54,7 +60,8 @@ async fn tls_on_every_side_and_a_new_certificate_without_a_restart() {
     for name in ["first", "second", "model"] {
         std::fs::create_dir(at(name)).unwrap();
     }
-    let (first, second, model) = (Pki::create(&at("first")), Pki::create(&at("second")), Pki::create(&at("model")));
+    let (first, second, model) =
+        (Pki::create(&at("first")), Pki::create(&at("second")), Pki::create(&at("model")));
     copy(&first.server(), folder.path());
     // The model server asks for a client certificate.
     let upstream = FakeUpstream::tls(Reply::json(256), &model, true);
@@ -98,7 +105,8 @@ async fn tls_on_every_side_and_a_new_certificate_without_a_restart() {
     let _gateway = Gateway(child);
 
     let admin = agent(admin_port, &first.ca(), None);
-    eventually("readiness", async || admin.get("/readyz").await.is_ok_and(|answer| answer.status == 200)).await;
+    eventually("readiness", async || admin.get("/readyz").await.is_ok_and(|answer| answer.status == 200))
+        .await;
     let key = std::fs::read_to_string(at("data/admin.key")).unwrap();
     let admin = agent(admin_port, &first.ca(), Some(key.trim()));
     let wanted = serde_json::json!({ "name": "job", "groups": ["programs"], "ttl_seconds": 600 });

@@ -90,6 +90,18 @@ impl Dialects {
         self.finish(head, peeked)
     }
 
+    /// As [`classify`](Self::classify), for a request of which only the model it names is known, wherever the
+    /// route has its model: in the body under whatever key, in a form, or in the path.
+    ///
+    /// # Errors
+    /// As [`classify`](Self::classify).
+    pub fn classify_named(&self, method: &Method, uri: &Uri, model: Option<&str>) -> Result<Classified, Problem> {
+        let headers = HeaderMap::new();
+        let head = self.head(method, uri, &headers)?;
+        let peeked = Peeked { model: model.map(str::to_owned), stream: None };
+        self.finish(head, peeked)
+    }
+
     /// Every route of the tables.
     pub fn routes() -> impl Iterator<Item = KnownRoute> {
         table::all().map(|(dialect, method, template, action)| KnownRoute {

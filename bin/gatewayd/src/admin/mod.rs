@@ -7,6 +7,7 @@ mod approvals;
 mod auth;
 mod health;
 mod log;
+mod recheck;
 mod sessions;
 mod tokens;
 
@@ -79,6 +80,12 @@ fn router(state: AdminState) -> Router {
         .route("/api/v1/sessions", get(sessions::list))
         .route("/api/v1/sessions/{id}", get(sessions::show))
         .route("/api/v1/sessions/{id}/replay", get(sessions::replay))
+        .route("/api/v1/sessions/{id}/export", get(sessions::export))
+        .route("/api/v1/sessions/{id}/proof", get(sessions::proof))
+        .route("/api/v1/sessions/{id}/recheck", post(recheck::recheck))
+        .route("/api/v1/sessions/{id}/erasure", post(sessions::erase))
+        .route("/api/v1/sessions/{id}/holds", post(sessions::hold))
+        .route("/api/v1/holds/{hold}/release", post(sessions::release))
         .route("/api/v1/tokens", get(tokens::list).post(tokens::create))
         .route("/api/v1/tokens/{id}", delete(tokens::revoke))
         .route("/api/v1/reload", post(reload))

@@ -7,8 +7,12 @@ use axum::extract::{Path, Query, State};
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use gatewayd_core::{Action, Event, EventKind, Identity, Journal as _, RefusalCode, RequestId, Timestamp};
-use gatewayd_recorder::{Bundle, Error, Filter, Frame, Reader, Summary};
+use gatewayd_recorder::export::{self, Format};
+use gatewayd_recorder::{Bundle, Error, Filter, Frame, Reader, Recorder, Summary, Target};
+use http::HeaderName;
+use http::header::CONTENT_TYPE;
 use serde::{Deserialize, Serialize};
+use tokio::task::JoinError;
 
 use super::AdminState;
 use super::auth::{Administrator, Problem};
@@ -109,7 +113,105 @@ pub(crate) async fn replay(
     }))
 }
 
-fn parse(id: &str) -> Result<RequestId, Problem> {
+/// In which format to export.
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct Wanted {
+    format: String,
+}
+
+pub(crate) async fn export(
+    State(state): State<AdminState>,
+    Administrator(who): Administrator,
+    Path(id): Path<String>,
+    Query(wanted): Query<Wanted>,
+) -> Result<([(HeaderName, &'static str); 1], String), Problem> {
+    let id = parse(&id)?;
+    let Some(format) = Format::from_name(&wanted.format) else {
+        let known = Format::ALL.map(Format::as_str).join(", ");
+        return Err(Problem::new(
+            RefusalCode::InvalidRequest,
+            format!("write one of these formats: {known}"),
+        ));
+    };
+    note(&state, who, &id.to_string(), "export", Some(id)).await?;
+    let text = read(&state, move |reader| Ok(export::export(&reader.show(id)?, &reader.replay(id)?, format)))
+        .await?;
+    Ok(([(CONTENT_TYPE, format.media_type())], text))
+}
+
+/// The proofs that a session's entries are in the log (C2SP tlog-proof), one after the other.
+pub(crate) async fn proof(
+    State(state): State<AdminState>,
+    Administrator(who): Administrator,
+    Path(id): Path<String>,
+) -> Result<String, Problem> {
+    let id = parse(&id)?;
+    note(&state, who, &id.to_string(), "proof", Some(id)).await?;
+    read(&state, move |reader| {
+        let bundle = reader.show(id)?;
+        let entries = [Some(bundle.summary.number), bundle.outcome];
+        let proofs = entries.into_iter().flatten().map(|entry| Ok(reader.prove(entry)?.to_string()));
+        Ok(proofs.collect::<Result<Vec<_>, Error>>()?.join("\n"))
+    })
+    .await
+}
+
+/// Why something is erased or held.
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct Reason {
+    reason: String,
+}
+
+/// How many sessions a change concerns.
+#[derive(Serialize)]
+pub(crate) struct Erased {
+    sessions: u64,
+}
+
+pub(crate) async fn erase(
+    State(state): State<AdminState>,
+    Administrator(who): Administrator,
+    Path(id): Path<String>,
+    Json(why): Json<Reason>,
+) -> Result<Json<Erased>, Problem> {
+    let target = Target::Session(parse(&id)?);
+    write(&state, move |recorder| recorder.erase(&target, Some(&who), &why.reason))
+        .await
+        .map(|sessions| Json(Erased { sessions }))
+}
+
+/// A legal hold.
+#[derive(Serialize)]
+pub(crate) struct Held {
+    hold: i64,
+}
+
+pub(crate) async fn hold(
+    State(state): State<AdminState>,
+    Administrator(who): Administrator,
+    Path(id): Path<String>,
+    Json(why): Json<Reason>,
+) -> Result<Json<Held>, Problem> {
+    let target = Target::Session(parse(&id)?);
+    write(&state, move |recorder| recorder.hold(&target, Some(&who), &why.reason))
+        .await
+        .map(|hold| Json(Held { hold }))
+}
+
+pub(crate) async fn release(
+    State(state): State<AdminState>,
+    Administrator(who): Administrator,
+    Path(hold): Path<i64>,
+    Json(why): Json<Reason>,
+) -> Result<Json<Held>, Problem> {
+    write(&state, move |recorder| recorder.release(hold, Some(&who), &why.reason))
+        .await
+        .map(|()| Json(Held { hold }))
+}
+
+pub(super) fn parse(id: &str) -> Result<RequestId, Problem> {
     id.parse().map_err(|_| {
         Problem::new(
             RefusalCode::InvalidRequest,
@@ -123,7 +225,7 @@ fn micros(time: Duration) -> i64 {
 }
 
 /// Who looks at what goes into the evidence first; without that, nothing is shown.
-async fn note(
+pub(super) async fn note(
     state: &AdminState,
     who: Identity,
     object: &str,
@@ -141,7 +243,7 @@ async fn note(
     recorded.map_err(|error| Problem::new(RefusalCode::RecorderUnavailable, error.to_string()))
 }
 
-async fn read<T: Send + 'static>(
+pub(super) async fn read<T: Send + 'static>(
     state: &AdminState,
     work: impl FnOnce(&Reader) -> Result<T, Error> + Send + 'static,
 ) -> Result<T, Problem> {
@@ -153,15 +255,28 @@ async fn read<T: Send + 'static>(
         };
         work(&reader)
     });
-    match done.await {
+    settle(done.await)
+}
+
+async fn write<T: Send + 'static>(
+    state: &AdminState,
+    work: impl FnOnce(&Recorder) -> Result<T, Error> + Send + 'static,
+) -> Result<T, Problem> {
+    let recorder = state.recorder().clone();
+    settle(tokio::task::spawn_blocking(move || work(&recorder)).await)
+}
+
+fn settle<T>(done: Result<Result<T, Error>, JoinError>) -> Result<T, Problem> {
+    match done {
         Ok(Ok(value)) => Ok(value),
         Ok(Err(error)) => {
             let code = match error {
-                Error::NoSession(_) | Error::Erased { .. } => RefusalCode::NotFound,
+                Error::NoSession(_) | Error::Erased(_) => RefusalCode::NotFound,
+                Error::Held(_) => RefusalCode::PolicyDenied,
                 _ => RefusalCode::RecorderUnavailable,
             };
             Err(Problem::new(code, error.to_string()))
         }
-        Err(_) => Err(Problem::new(RefusalCode::RecorderUnavailable, "the evidence could not be read")),
+        Err(_) => Err(Problem::new(RefusalCode::RecorderUnavailable, "the evidence could not be reached")),
     }
 }

@@ -50,6 +50,15 @@ impl Admin {
         read(&self.runtime.block_on(self.agent.get(path))?)
     }
 
+    /// The answer's text as it is.
+    pub(crate) fn text(&self, path: &str) -> anyhow::Result<String> {
+        let answer = self.runtime.block_on(self.agent.get(path))?;
+        if answer.status.is_success() {
+            return Ok(String::from_utf8_lossy(&answer.body).into_owned());
+        }
+        read(&answer).map(|_| String::new())
+    }
+
     pub(crate) fn post(&self, path: &str, body: &Value) -> anyhow::Result<Value> {
         read(&self.runtime.block_on(self.agent.post(path, body))?)
     }

@@ -3,11 +3,16 @@
 use std::path::Path;
 use std::process::ExitCode;
 
+use gatewayd_credentials::Source;
+use gatewayd_proxy::{FetchConfig, HttpFetch};
+
 use super::print;
 use crate::config::Config;
+use crate::tls::ReloadingCertificate;
 
 pub(crate) fn run(file: &Path) -> anyhow::Result<ExitCode> {
     let config = Config::load(file)?;
+    look_at_files(&config)?;
     print::line(&format!("{}: right", file.display()));
     print::line(&format!("  listens on     {} (admin {})", config.listen.address, config.admin.address));
     print::line(&format!(
@@ -26,6 +31,30 @@ pub(crate) fn run(file: &Path) -> anyhow::Result<ExitCode> {
     print::line(&format!("  policy         {}", config.policy.load().version()));
 
     Ok(ExitCode::SUCCESS)
+}
+
+/// What `serve` opens beside the stores. A credential that is missing is no error there, for it may come later;
+/// here it is at least worth a word.
+fn look_at_files(config: &Config) -> anyhow::Result<()> {
+    for tls in [&config.listen.tls, &config.admin.tls].into_iter().flatten() {
+        ReloadingCertificate::load(&tls.certificate, &tls.key)?;
+    }
+    HttpFetch::new(&FetchConfig { ca: config.authn_ca.clone(), ..FetchConfig::default() })?;
+    for credential in &config.credentials.credentials {
+        let missing = match &credential.source {
+            Source::File(path) => {
+                std::fs::read(path).err().map(|error| format!("{}: {error}", path.display()))
+            }
+            Source::Env(name) => std::env::var_os(name).is_none().then(|| format!("{name} is not set")),
+        };
+        if let Some(missing) = missing {
+            let name = &credential.name;
+            print::note(&format!(
+                "warning: credential `{name}`: {missing}; its upstreams get 503 until it is there"
+            ));
+        }
+    }
+    Ok(())
 }
 
 fn names<'a>(names: impl Iterator<Item = &'a str>) -> String {

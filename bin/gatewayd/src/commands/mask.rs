@@ -2,12 +2,13 @@
 
 use std::collections::BTreeMap;
 use std::io::{Read as _, Write as _};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::sync::Arc;
 
 use anyhow::Context as _;
 use gatewayd_masker::format::BodyKind;
+use gatewayd_masker::rule::Tuning;
 use gatewayd_masker::{Masker, Rule, Tier, rule};
 
 use super::print;
@@ -59,17 +60,20 @@ fn masker(args: &MaskArgs) -> anyhow::Result<Masker> {
         TierChoice::Default => &[Tier::Default],
         TierChoice::All => &[Tier::Default, Tier::Assignments],
     };
-    let more = read_rules(&args.rules)?;
-    Ok(Masker::builder().tiers(tiers.iter().copied()).add_rules(more).build()?)
+    Ok(Masker::builder().rules(rules(&args.rules)?).tiers(tiers.iter().copied()).build()?)
 }
 
-/// Rules from files.
-pub(super) fn read_rules(files: &[PathBuf]) -> anyhow::Result<Vec<Rule>> {
-    let mut rules = Vec::new();
+/// The built-in rules, as these files change them.
+pub(super) fn rules(files: &[PathBuf]) -> anyhow::Result<Vec<Rule>> {
+    let mut rules = rule::builtin();
     for file in files {
-        let text =
-            std::fs::read_to_string(file).with_context(|| format!("{} cannot be read", file.display()))?;
-        rules.extend(rule::parse(&text).with_context(|| file.display().to_string())?);
+        rules = read_tuning(file)?.apply(rules).with_context(|| file.display().to_string())?;
     }
     Ok(rules)
+}
+
+/// A file of rules and changes; its rules are checked, and their examples run.
+pub(super) fn read_tuning(file: &Path) -> anyhow::Result<Tuning> {
+    let text = std::fs::read_to_string(file).with_context(|| format!("{} cannot be read", file.display()))?;
+    Tuning::parse(&text).with_context(|| file.display().to_string())
 }

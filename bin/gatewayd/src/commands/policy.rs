@@ -4,7 +4,7 @@ use std::process::ExitCode;
 
 use anyhow::Context as _;
 use gatewayd_core::{Clock as _, Effect, Operation, SystemClock, Timestamp, UpstreamName};
-use gatewayd_dialects::{Dialects, Problem};
+use gatewayd_dialects::Dialects;
 use gatewayd_policy::{Case, Explanation, Policy, RuleOutcome, TestTable};
 use http::{Method, Uri};
 
@@ -114,7 +114,7 @@ fn test(config: &Config, table: &std::path::Path, output: Output) -> anyhow::Res
                 match &result.failure {
                     None => print::line(&format!("ok    {}: {}", result.case, result.expected)),
                     Some(why) => {
-                        print::line(&format!("FAIL  {}: expected {}, {why}", result.case, result.expected))
+                        print::line(&format!("FAIL  {}: expected {}, {why}", result.case, result.expected));
                     }
                 }
             }
@@ -130,12 +130,7 @@ fn understand(dialects: &Dialects, case: &Case) -> Result<(Operation, UpstreamNa
     let method = Method::from_bytes(name.as_bytes()).map_err(|_| format!("`{name}` is no HTTP method"))?;
     let uri: Uri =
         case.path.parse().map_err(|_| format!("`{}` is no path; write it like /v1/models", case.path))?;
-    let body = case.model.as_ref().map(|model| serde_json::json!({ "model": model }).to_string());
-    let classified = match dialects.classify(&method, &uri, body.as_deref().map(str::as_bytes)) {
-        // A route without a body names its model in the path, if anywhere.
-        Err(Problem::UnexpectedBody) => dialects.classify(&method, &uri, None),
-        other => other,
-    };
+    let classified = dialects.classify_named(&method, &uri, case.model.as_deref());
     let mut classified = classified.map_err(|problem| format!("{problem}"))?;
     if let Some(upstream) = &case.upstream {
         classified.upstream = UpstreamName(upstream.as_str().into());

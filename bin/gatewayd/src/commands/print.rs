@@ -10,6 +10,11 @@ pub(crate) fn line(text: &str) {
     let _reader_may_be_gone = writeln!(std::io::stdout().lock(), "{text}");
 }
 
+/// A text that has its own new lines.
+pub(crate) fn text(text: &str) {
+    let _reader_may_be_gone = write!(std::io::stdout().lock(), "{text}");
+}
+
 /// A value for programs, indented.
 pub(crate) fn json(value: &impl serde::Serialize) {
     line(&serde_json::to_string_pretty(value).expect("our own values are JSON"));

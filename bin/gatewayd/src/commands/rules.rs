@@ -7,14 +7,17 @@ use anyhow::bail;
 use gatewayd_masker::{Rule, Tier, rule};
 use serde_json::json;
 
-use super::mask::read_rules;
+use super::mask::{read_tuning, rules as tuned};
 use super::print;
 use crate::cli::{Output, RulesCommand};
+
+/// Examples are templates; a seed makes texts of them, always the same ones.
+const SEED: u64 = 1;
 
 pub(crate) fn run(command: RulesCommand) -> anyhow::Result<ExitCode> {
     match command {
         RulesCommand::List { rules, output } => {
-            let rules = all(&rules)?;
+            let rules = tuned(&rules)?;
             match output {
                 Output::Json => print::json(&rules.iter().map(summary).collect::<Vec<_>>()),
                 Output::Table => list(&rules),
@@ -23,7 +26,7 @@ pub(crate) fn run(command: RulesCommand) -> anyhow::Result<ExitCode> {
         }
         RulesCommand::Test { rules } => test(&rules),
         RulesCommand::Explain { id, rules } => {
-            let rules = all(&rules)?;
+            let rules = tuned(&rules)?;
             let Some(rule) = rules.iter().find(|rule| rule.id == id) else {
                 bail!("there is no rule `{id}`; `gatewayd rules list` shows them");
             };
@@ -31,12 +34,6 @@ pub(crate) fn run(command: RulesCommand) -> anyhow::Result<ExitCode> {
             Ok(ExitCode::SUCCESS)
         }
     }
-}
-
-fn all(files: &[PathBuf]) -> anyhow::Result<Vec<Rule>> {
-    let mut rules = rule::builtin();
-    rules.extend(read_rules(files)?);
-    Ok(rules)
 }
 
 fn tier(rule: &Rule) -> &'static str {
@@ -59,18 +56,29 @@ fn list(rules: &[Rule]) {
     print::line(&format!("{} rules", rules.len()));
 }
 
-/// Checks each rule and runs its examples.
+/// Checks each rule and runs its examples: of these files, or of the built-in rules.
 fn test(files: &[PathBuf]) -> anyhow::Result<ExitCode> {
-    let rules = if files.is_empty() { rule::builtin() } else { read_rules(files)? };
-    let mut failed = 0;
-    for rule in &rules {
-        if let Err(error) = rule::check(rule) {
-            failed += 1;
-            print::line(&format!("FAIL  {error}"));
+    let mut failures = Vec::new();
+    let mut passed = 0;
+    if files.is_empty() {
+        for rule in rule::builtin() {
+            match rule::check(&rule).and_then(|()| rule::prove(&rule, SEED)) {
+                Ok(()) => passed += 1,
+                Err(error) => failures.push(error.to_string()),
+            }
         }
     }
-    print::line(&format!("{} passed, {failed} failed", rules.len() - failed));
-    Ok(if failed == 0 { ExitCode::SUCCESS } else { ExitCode::FAILURE })
+    for file in files {
+        match read_tuning(file) {
+            Ok(tuning) => passed += tuning.rule.len() + tuning.change.len(),
+            Err(error) => failures.push(format!("{error:#}")),
+        }
+    }
+    for failure in &failures {
+        print::line(&format!("FAIL  {failure}"));
+    }
+    print::line(&format!("{passed} passed, {} failed", failures.len()));
+    Ok(if failures.is_empty() { ExitCode::SUCCESS } else { ExitCode::FAILURE })
 }
 
 fn explain(rule: &Rule) -> anyhow::Result<()> {
@@ -89,11 +97,11 @@ fn explain(rule: &Rule) -> anyhow::Result<()> {
     fields.add("allows", rule.allow.values.join(", "));
     fields.print();
     print::line("\nfinds something in:");
-    for example in rule.positives(1)? {
+    for example in rule.positives(SEED)? {
         print::line(&format!("  {}", print::printable(&String::from_utf8_lossy(&example.text))));
     }
     print::line("finds nothing in:");
-    for example in rule.negatives(1)? {
+    for example in rule.negatives(SEED)? {
         print::line(&format!("  {}", print::printable(&String::from_utf8_lossy(&example))));
     }
     Ok(())

@@ -7,11 +7,11 @@ use anyhow::Context as _;
 use gatewayd_recorder::PublicKey;
 use gatewayd_recorder::verify::{Options, verify};
 use percent_encoding::{NON_ALPHANUMERIC, utf8_percent_encode};
-use serde_json::Value;
+use serde_json::{Value, json};
 
 use super::access::{Admin, segment};
 use super::{print, replay};
-use crate::cli::{Output, SessionsCommand, SessionsListArgs};
+use crate::cli::{AdminAccess, ExportFormat, Output, ReasonedArgs, SessionsCommand, SessionsListArgs};
 
 pub(crate) fn run(command: SessionsCommand) -> anyhow::Result<ExitCode> {
     match command {
@@ -30,11 +30,49 @@ pub(crate) fn run(command: SessionsCommand) -> anyhow::Result<ExitCode> {
                 Output::Table => replay::play(&played, &replay::Manner { speed, raw, step })?,
             }
         }
+        SessionsCommand::Export { access, id, format } => {
+            let format = match format {
+                ExportFormat::Jsonl => "jsonl",
+                ExportFormat::Har => "har",
+                ExportFormat::Asciicast => "asciicast",
+                ExportFormat::Otel => "otel",
+            };
+            print::text(&Admin::connect(&access)?.text(&format!("{}/export?format={format}", path(&id)))?);
+        }
+        SessionsCommand::Proof { access, id } => {
+            print::text(&Admin::connect(&access)?.text(&format!("{}/proof", path(&id)))?);
+        }
+        SessionsCommand::Recheck { access, id } => return recheck(&access, &id),
+        SessionsCommand::Erase(args) => {
+            let done = args.send(&format!("{}/erasure", path(&args.id)))?;
+            args.report(&done, &format!("erased {}", args.id));
+        }
+        SessionsCommand::Hold(args) => {
+            let done = args.send(&format!("{}/holds", path(&args.id)))?;
+            args.report(&done, &format!("hold {}", print::cell(&done, "/hold")));
+        }
+        SessionsCommand::Release(args) => {
+            let done = args.send(&format!("/api/v1/holds/{}/release", segment(&args.id)))?;
+            args.report(&done, &format!("released hold {}", args.id));
+        }
         SessionsCommand::Verify { directory, key, pinned, output } => {
             return check(&directory, key.as_deref(), pinned.as_deref(), output);
         }
     }
     Ok(ExitCode::SUCCESS)
+}
+
+impl ReasonedArgs {
+    fn send(&self, path: &str) -> anyhow::Result<Value> {
+        Admin::connect(&self.access)?.post(path, &json!({ "reason": self.reason }))
+    }
+
+    fn report(&self, done: &Value, words: &str) {
+        match self.access.output {
+            Output::Json => print::json(done),
+            Output::Table => print::line(words),
+        }
+    }
 }
 
 fn path(id: &str) -> String {
@@ -149,6 +187,32 @@ fn show(bundle: &Value) {
             print::cell(event, "/outcome"),
         ));
     }
+}
+
+/// Exit status 1 if policy would decide otherwise, or a secret is found in what the caller saw.
+fn recheck(access: &AdminAccess, id: &str) -> anyhow::Result<ExitCode> {
+    let checked = Admin::connect(access)?.post(&format!("{}/recheck", path(id)), &json!({}))?;
+    let found = checked.pointer("/found").and_then(Value::as_object).filter(|found| !found.is_empty());
+    let differs = checked.pointer("/changed") == Some(&Value::Bool(true)) || found.is_some();
+    if access.output == Output::Json {
+        print::json(&checked);
+    } else {
+        let decision = |effect: &str, rule: &str| {
+            format!("{} by {}", print::cell(&checked, effect), print::cell(&checked, rule))
+        };
+        let mut fields = print::Fields::new();
+        fields.add("then", decision("/then/effect", "/then/rule"));
+        match checked.pointer("/problem").and_then(Value::as_str) {
+            Some(problem) => fields.add("now", format!("not decided: {}", print::printable(problem))),
+            None => fields.add("now", decision("/now/decision/effect", "/now/decision/rule")),
+        }
+        let found = found.into_iter().flatten().map(|(rule, count)| format!("{rule} x{count}"));
+        fields.add("secrets the caller saw, by today's rules", found.collect::<Vec<_>>().join(", "));
+        fields.add("answer not looked at", print::cell(&checked, "/unread"));
+        fields.print();
+        print::line(if differs { "it would be different today" } else { "nothing would be different today" });
+    }
+    Ok(if differs { ExitCode::FAILURE } else { ExitCode::SUCCESS })
 }
 
 fn masks(bundle: &Value) -> String {

@@ -2,6 +2,7 @@
 
 use std::path::PathBuf;
 
+use gatewayd_masker::rule::Tuning;
 use gatewayd_masker::{KnownSecrets, Masker, Rule, Tier, rule};
 use toml::Spanned;
 
@@ -17,11 +18,11 @@ pub(super) fn build(
     known: &KnownSecrets,
 ) -> Result<Masker, ConfigError> {
     let tiers = raw.masker.tiers.iter().map(|name| tier(name, source)).collect::<Result<Vec<_>, _>>()?;
-    let mut more = Vec::new();
+    let mut rules = rule::builtin();
     for path in &raw.masker.rules {
-        more.extend(read_rules(path, source, folder)?);
+        rules = tune(rules, path, source, folder)?;
     }
-    let mut builder = Masker::builder().tiers(tiers).add_rules(more).known(known.clone());
+    let mut builder = Masker::builder().rules(rules).tiers(tiers).known(known.clone());
     for rule in &raw.masker.disable {
         builder = builder.disable(rule.clone());
     }
@@ -30,7 +31,9 @@ pub(super) fn build(
     })
 }
 
-fn read_rules(
+/// The rules as a file changes them. Its own rules are checked, and their examples run.
+fn tune(
+    rules: Vec<Rule>,
     path: &Spanned<PathBuf>,
     source: &Source<'_>,
     folder: &Folder,
@@ -43,7 +46,7 @@ fn read_rules(
             "correct the path; it is relative to the configuration's own folder",
         )
     })?;
-    rule::parse(&text).map_err(|error| {
+    Tuning::parse(&text).and_then(|tuning| tuning.apply(rules)).map_err(|error| {
         wrong(
             format!("{}: {error}", file.display()),
             "correct the rule; `gatewayd rules test FILE` checks it alone",

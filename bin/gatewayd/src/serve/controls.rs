@@ -2,7 +2,6 @@
 
 use std::sync::Arc;
 
-
 use gatewayd_authn::Authn;
 use gatewayd_core::{CredentialVersion, Secret};
 use gatewayd_credentials::Credentials;
