@@ -2,6 +2,7 @@
 
 use std::fmt::Write as _;
 use std::net::SocketAddr;
+use std::os::unix::fs::OpenOptionsExt as _;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
@@ -62,7 +63,13 @@ impl Gateway {
             address: child::free_address()?,
             admin: child::free_address()?,
         };
-        std::fs::write(folder.join("upstream-key"), key)?;
+        let file = std::fs::OpenOptions::new()
+            .write(true)
+            .create(true)
+            .truncate(true)
+            .mode(0o600)
+            .open(folder.join("upstream-key"))?;
+        std::io::Write::write_all(&mut &file, key.as_bytes())?;
         std::fs::write(gateway.config(), gateway.toml(durability, upstream))?;
         Ok(gateway)
     }

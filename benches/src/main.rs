@@ -8,10 +8,11 @@ use std::path::PathBuf;
 use anyhow::Context as _;
 use clap::{Args, Parser, Subcommand};
 use gatewayd_benches::machine::{self, Machine};
-use gatewayd_benches::plan::{self, Effort};
+use gatewayd_benches::plan::{self, Effort, Phase};
 use gatewayd_benches::report::Report;
 use gatewayd_benches::target::{Kind, Targets};
 use gatewayd_benches::upstream;
+use tokio::signal::unix::{SignalKind, signal};
 
 /// The gateway's own allocator, so that its proxy alone is measured with the same.
 #[global_allocator]
@@ -44,6 +45,9 @@ struct Run {
     /// Measure only these beside direct, separated by commas.
     #[arg(long, value_enum, value_delimiter = ',', default_values_t = [Kind::Nginx, Kind::Bare, Kind::Process, Kind::Disk])]
     targets: Vec<Kind>,
+    /// Only these kinds of load, separated by commas; with a profiler, say.
+    #[arg(long, value_enum, value_delimiter = ',', default_values_t = Phase::ALL)]
+    loads: Vec<Phase>,
     /// Leave out the open streams.
     #[arg(long)]
     no_open: bool,
@@ -79,8 +83,24 @@ fn main() -> anyhow::Result<()> {
             Ok(())
         }),
         Some(Part::Bare { listen, upstream }) => gatewayd_benches::bare::serve(listen, upstream),
-        None => runtime.block_on(run(cli.run)),
+        None => runtime.block_on(async {
+            tokio::select! {
+                outcome = run(cli.run) => outcome,
+                stopped = told_to_stop() => stopped.and_then(|()| anyhow::bail!("stopped before the end")),
+            }
+        }),
     }
+}
+
+/// Waits for SIGTERM or SIGINT; what was started ends with the run that is dropped then.
+async fn told_to_stop() -> anyhow::Result<()> {
+    let mut terminate = signal(SignalKind::terminate())?;
+    let mut interrupt = signal(SignalKind::interrupt())?;
+    tokio::select! {
+        _ = terminate.recv() => {}
+        _ = interrupt.recv() => {}
+    }
+    Ok(())
 }
 
 async fn run(run: Run) -> anyhow::Result<()> {
@@ -96,7 +116,7 @@ async fn run(run: Run) -> anyhow::Result<()> {
     let limit = machine::raise_file_limit();
     let machine = Machine::look(&folder)?;
     let mut targets = Targets::start(&folder, &gatewayd, &run.targets).await?;
-    let rounds = plan::rounds(&targets.targets, effort).await?;
+    let rounds = plan::rounds(&targets.targets, &run.loads, effort).await?;
     let most = plan::OPEN.iter().max().copied().unwrap_or_default() as u64;
     let opens = if run.no_open {
         plan::Opens::new()

@@ -1,5 +1,6 @@
 //! The figures as tables for people, and the aims that they are held against.
 
+use std::collections::BTreeSet;
 use std::fmt::Write as _;
 
 use serde::Serialize;
@@ -78,13 +79,16 @@ impl Report {
     }
 
     fn json_table(&self, out: &mut String) {
+        if !self.has(&[Phase::Json1, Phase::Json64]) {
+            return;
+        }
         line(out, "\n### JSON answers of 1 KB, upstream without delay\n");
         line(
             out,
             "| | p50, 1 caller | added p50 | added p99 | requests/s, 64 callers | added p50 | added p99 | CPU a request |",
         );
         line(out, "|---|--:|--:|--:|--:|--:|--:|--:|");
-        for kind in self.kinds(Phase::Json1) {
+        for kind in self.kinds() {
             let cells = [
                 whole(self.median(Phase::Json1, kind, total_p50)),
                 whole(self.added(Phase::Json1, kind, total_p50)),
@@ -99,13 +103,16 @@ impl Report {
     }
 
     fn thinking_table(&self, out: &mut String) {
+        if !self.has(&[Phase::JsonThinks, Phase::StreamThinks]) {
+            return;
+        }
         line(
             out,
             "\n### Upstream that takes 20 ms to its first byte, 8 callers; the upstream's own time taken off\n",
         );
         line(out, "| | JSON p50 | added p50 | added p99 | stream: first event p50 | added p50 | added p99 |");
         line(out, "|---|--:|--:|--:|--:|--:|--:|");
-        for kind in self.kinds(Phase::JsonThinks) {
+        for kind in self.kinds() {
             let cells = [
                 whole(self.median(Phase::JsonThinks, kind, total_p50)),
                 whole(self.added(Phase::JsonThinks, kind, total_p50)),
@@ -119,6 +126,9 @@ impl Report {
     }
 
     fn stream_table(&self, out: &mut String) {
+        if !self.has(&[Phase::Stream1, Phase::Stream64]) {
+            return;
+        }
         line(out, "\n### Streams of 50 events, each written by itself, upstream without delay\n");
         line(
             out,
@@ -126,7 +136,7 @@ impl Report {
              | streams/s, 64 callers | CPU a stream |",
         );
         line(out, "|---|--:|--:|--:|--:|--:|--:|--:|--:|");
-        for kind in self.kinds(Phase::Stream1) {
+        for kind in self.kinds() {
             let cells = [
                 whole(self.median(Phase::Stream1, kind, first_p50)),
                 whole(self.added(Phase::Stream1, kind, first_p50)),
@@ -200,8 +210,13 @@ impl Report {
         aims
     }
 
-    fn kinds(&self, phase: Phase) -> impl Iterator<Item = Kind> {
-        self.rounds.get(&phase).into_iter().flat_map(|kinds| kinds.keys().copied())
+    fn has(&self, phases: &[Phase]) -> bool {
+        phases.iter().any(|phase| self.rounds.contains_key(phase))
+    }
+
+    /// The targets, in the order of the tables.
+    fn kinds(&self) -> BTreeSet<Kind> {
+        self.rounds.values().flat_map(|kinds| kinds.keys().copied()).collect()
     }
 
     fn of(&self, phase: Phase, kind: Kind) -> &[Round] {
@@ -259,4 +274,55 @@ fn whole(figure: Option<f64>) -> String {
 
 fn mebibytes(bytes: u64) -> String {
     format!("{:.1} MiB", bytes as f64 / 1_048_576.0)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeMap;
+
+    use super::*;
+    use crate::load::Load;
+    use crate::stats::Summary;
+
+    fn report(rounds: &[(f64, f64)]) -> Report {
+        let round = |p50: f64| {
+            let total = Summary { count: 1, p50, p99: p50 * 2.0 };
+            Round { load: Load { answers: 1, seconds: 1.0, total, ..Load::default() }, cpu: None }
+        };
+        let kinds = BTreeMap::from([
+            (Kind::Direct, rounds.iter().map(|&(direct, _)| round(direct)).collect()),
+            (Kind::Process, rounds.iter().map(|&(_, through)| round(through)).collect()),
+        ]);
+        let machine = Machine {
+            processor: "any".to_owned(),
+            cores: 2,
+            kernel: "any".to_owned(),
+            load_before: 0.0,
+            sync: Summary::default(),
+        };
+        let rounds = BTreeMap::from([(Phase::Json1, kinds)]);
+        Report { machine, effort: Effort::QUICK, notes: Vec::new(), rounds, opens: Opens::new() }
+    }
+
+    #[test]
+    fn what_is_added_is_told_apart_from_a_machine_that_drifts() {
+        // The machine gets slower and slower; the target always adds 100, but for one disturbed round.
+        let report =
+            report(&[(10.0, 110.0), (50.0, 150.0), (400.0, 9000.0), (900.0, 1000.0), (1000.0, 1100.0)]);
+        assert_eq!(report.added(Phase::Json1, Kind::Process, total_p50), Some(100.0));
+        assert_eq!(report.added(Phase::Json1, Kind::Direct, total_p50), None);
+        let text = report.markdown();
+        assert!(text.contains("added p50 <= 300 us | 100 us | met |"), "{text}");
+    }
+
+    #[test]
+    fn a_missed_aim_and_a_failure_are_said() {
+        let mut report = report(&[(10.0, 400.0)]);
+        let round = report.rounds.get_mut(&Phase::Json1).and_then(|kinds| kinds.get_mut(&Kind::Process));
+        let load = &mut round.expect("it is there")[0].load;
+        (load.failures, load.failure) = (3, Some("status 503".to_owned()));
+        let text = report.markdown();
+        assert!(text.contains("| 390 us | **missed** |"), "{text}");
+        assert!(text.contains("3 answers were wrong or missing; the first: status 503"), "{text}");
+    }
 }
