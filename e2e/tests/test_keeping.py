@@ -1,0 +1,105 @@
+"""What can be done with a record: export, prove, check again, hold, erase."""
+
+import json
+import time
+
+from calls import ask, recorded
+from parts.model import says
+
+
+def a_session(gateway, world, text="the quick brown fox") -> str:
+    answer = ask(gateway, world.token("alice"), stream=True, max_tokens=60, grammar=says(text))
+    assert answer.status_code == 200
+    recorded(gateway, answer)
+    return answer.headers["x-request-id"]
+
+
+def test_exports_hold_what_was_recorded(own_gateway, world):
+    gateway = own_gateway()
+    name = a_session(gateway, world)
+
+    def export(form: str) -> str:
+        return gateway.cli("sessions", "export", name, "--format", form).stdout
+
+    lines = [json.loads(line) for line in export("jsonl").splitlines()]
+    assert lines[0]["type"] == "session" and lines[0]["subject"] == "alice" and lines[0]["id"] == name
+    assert json.loads(lines[1]["text"])["model"] == "tiny"
+    frames = [line for line in lines if line["type"] == "response-frame"]
+    answer = "".join(frame["text"] for frame in frames)
+    assert answer.rstrip().endswith("data: [DONE]") and len(frames) > 1
+
+    har = json.loads(export("har"))["log"]
+    [entry] = har["entries"]
+    assert har["version"] == "1.2" and entry["request"]["method"] == "POST" and entry["response"]["status"] == 200
+    assert entry["response"]["content"]["text"] == answer
+    assert abs(sum(entry["timings"].values()) - entry["time"]) < 1
+
+    head, *events = [json.loads(line) for line in export("asciicast").splitlines()]
+    assert head["version"] == 3 and head["term"]["cols"] > 0
+    assert all(kind == "o" and seconds >= 0 for seconds, kind, _ in events)
+    assert "".join(text for *_, text in events).replace("\r\n", "\n") == answer
+
+    [record] = json.loads(export("otel"))["resourceLogs"][0]["scopeLogs"][0]["logRecords"]
+    facts = {a["key"]: next(iter(a["value"].values())) for a in record["attributes"]}
+    assert record["eventName"].startswith("gen_ai.") and facts["gen_ai.operation.name"] == "chat"
+    assert facts["gen_ai.request.model"] == "tiny" and facts["user.id"] == "alice"
+
+    # Each reading is on record.
+    shown = json.dumps(gateway.json("sessions", "show", name)["events"])
+    assert shown.count('"export"') == 4
+
+
+def test_a_proof_names_the_log_and_its_entries(own_gateway, world):
+    gateway = own_gateway()
+    name = a_session(gateway, world)
+    deadline = time.monotonic() + 10
+    while (done := gateway.cli("sessions", "proof", name, status=None)).returncode != 0:
+        assert time.monotonic() < deadline, done.stderr  # a checkpoint comes within a second
+        time.sleep(0.2)
+    assert done.stdout.count("c2sp.org/tlog-proof@v1") == 2
+    assert (gateway.data / "evidence" / "log.pub").read_text().split("+")[0] in done.stdout
+
+
+def test_what_policy_would_say_today(own_gateway, world):
+    gateway = own_gateway()
+    name = a_session(gateway, world)
+    same = gateway.cli("sessions", "recheck", name)
+    assert "nothing would be different today" in same.stdout
+
+    text = gateway.config.read_text().replace('name = "engineers-may-infer"', 'name = "engineers-may-still-infer"')
+    gateway.write_config(text.replace('models = ["tiny-secret"]', 'models = ["tiny"]'))
+    gateway.wait_until(lambda: "different" in gateway.cli("sessions", "recheck", name, status=None).stdout
+                       and "nothing" not in gateway.cli("sessions", "recheck", name, status=None).stdout,
+                       10, "did not take the new policy")
+    checked = gateway.cli("sessions", "recheck", name, status=1).stdout
+    assert "allow by engineers-may-infer" in checked
+    assert "deny by engineers-must-not-touch-secret-models" in checked
+
+
+def test_a_hold_forbids_erasure_and_the_log_still_verifies(own_gateway, world):
+    gateway = own_gateway()
+    text = "something to forget"
+    name, other = a_session(gateway, world, text), a_session(gateway, world, "something to keep")
+    hold = gateway.json("sessions", "hold", name, "-m", "case 7")["hold"]
+    refused = gateway.cli("sessions", "erase", name, "-m", "asked for", status=None)
+    assert refused.returncode != 0 and "hold" in refused.stderr
+    assert text in gateway.cli("sessions", "replay", name, "--speed", "0").stdout
+
+    gateway.cli("sessions", "release", hold, "-m", "case closed")
+    gateway.cli("sessions", "erase", name, "-m", "asked for")
+    assert gateway.cli("sessions", "replay", name, "--speed", "0", status=None).returncode != 0
+    gone = gateway.json("sessions", "show", name)
+    assert gone["erased"] and gone["subject"] is None
+    assert "something to keep" in gateway.cli("sessions", "replay", other, "--speed", "0").stdout
+    gateway.stop()
+    gateway.cli("sessions", "verify", gateway.data / "evidence")
+
+
+def test_only_administrators_read_what_was_recorded(own_gateway, world):
+    gateway = own_gateway()
+    name = a_session(gateway, world)
+    for who in ("alice", "bob", "mallory"):
+        for words in (["list"], ["show", name], ["export", name], ["proof", name], ["erase", name, "-m", "x"]):
+            done = gateway.cli("sessions", *words, token=world.token(who), status=None)
+            assert done.returncode == 2 and not done.stdout, (who, words, done.stdout)
+    assert gateway.json("sessions", "list", token=world.token("olga"))
