@@ -100,6 +100,7 @@ pub(crate) struct Close {
 
 pub(crate) struct EventEntry {
     pub(crate) leaf: Vec<u8>,
+    pub(crate) request: Option<[u8; 16]>,
     pub(crate) salt: Salt,
     pub(crate) who: Option<Vec<u8>>,
     pub(crate) words: Vec<u8>,
@@ -242,7 +243,13 @@ impl Committer {
             Entry::Close(close) => return self.apply_close(close, next).map(Ok),
             Entry::Event(event) => {
                 let index = next.append(&self.store, &event.leaf)?;
-                self.store.insert_event(index, &event.salt, event.who.as_deref(), &event.words)?;
+                self.store.insert_event(
+                    index,
+                    event.request.as_ref(),
+                    &event.salt,
+                    event.who.as_deref(),
+                    &event.words,
+                )?;
                 return Ok(Ok(index));
             }
             Entry::Segment { number, closed, bytes } => {

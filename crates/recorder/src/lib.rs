@@ -24,7 +24,7 @@
 //! # }
 //!
 //! # #[tokio::main(flavor = "current_thread")]
-//! # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+//! # async fn main() -> Result<(), Box<dyn std::error::Error + Send + Sync>> {
 //! # let dir = tempfile::tempdir()?;
 //! let recorder = Recorder::open(Config::new(dir.path()), Arc::new(SystemClock))?;
 //! let masker = Arc::new(AsItIs); // in a gateway: the masker

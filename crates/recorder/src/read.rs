@@ -164,10 +164,11 @@ impl Reader {
     /// # Errors
     /// If the log cannot be read or is damaged.
     pub fn events(&self, request: Option<RequestId>, limit: usize) -> Result<Vec<EventView>, Error> {
-        let mut query = self.conn.prepare(
-            "SELECT e.idx, e.who, e.words, l.data FROM events e JOIN leaves l ON l.idx = e.idx ORDER BY e.idx DESC",
-        )?;
-        let mut rows = query.query([])?;
+        let of_one = request.map_or("", |_| "WHERE e.request = ?1");
+        let mut query = self.conn.prepare(&format!(
+            "SELECT e.idx, e.who, e.words, l.data FROM events e JOIN leaves l ON l.idx = e.idx {of_one} ORDER BY e.idx DESC"
+        ))?;
+        let mut rows = query.query(params_from_iter(request.iter().map(RequestId::as_bytes)))?;
         let mut found = Vec::new();
         while let Some(row) = rows.next()? {
             let leaf = decode(&row.get::<_, Vec<u8>>(3)?, row.get(0)?)?;
@@ -175,9 +176,6 @@ impl Reader {
                 Kind::Event(event) => (event.event.as_str(), event.request.map(RequestId::from_bytes)),
                 other => (other.name(), None),
             };
-            if request.is_some() && belongs != request {
-                continue;
-            }
             let who: Option<Vec<u8>> = row.get(1)?;
             let actor = who.map(|who| Who::decode(&who)).transpose().map_err(damaged)?;
             let (object, outcome) = facts::decode_event(&row.get::<_, Vec<u8>>(2)?).map_err(damaged)?;

@@ -225,16 +225,18 @@ impl Recorder {
     ) -> Result<oneshot::Receiver<Result<u64, commit::CommitError>>, String> {
         let salt = facts::salt().map_err(|_| Error::Crypto.to_string())?;
         let who = event.actor.as_ref().map(|actor| Who::encode(Some(actor), None));
+        let request = event.request.map(|id| *id.as_bytes());
         let leaf = leaf::Event {
             event: event.kind,
             who: who.as_deref().map_or([0; 32], |who| facts::digest(Words::Who, &salt, who)),
             object: Text::new(Some(&event.object), leaf::WORD),
             outcome: Text::new(Some(&event.outcome), leaf::WORD),
-            request: event.request.map(|id| *id.as_bytes()),
+            request,
         };
         let (ack, answer) = oneshot::channel();
         let entry = EventEntry {
             leaf: Leaf { time: self.0.shared.now(), kind: Kind::Event(leaf) }.encode(),
+            request,
             salt,
             who,
             words: facts::encode_event(&event.object, &event.outcome),

@@ -44,7 +44,7 @@ impl Actor {
     }
 
     fn store(&self, store: &Store, at: u64, object: &str, outcome: &str) -> Result<(), Error> {
-        store.insert_event(at, &self.salt, self.words.as_deref(), &facts::encode_event(object, outcome))
+        store.insert_event(at, None, &self.salt, self.words.as_deref(), &facts::encode_event(object, outcome))
     }
 }
 

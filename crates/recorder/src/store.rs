@@ -37,7 +37,8 @@ CREATE TABLE sessions(
 CREATE INDEX sessions_of_subject ON sessions(subject, number);
 CREATE INDEX open_sessions ON sessions(number) WHERE outcome IS NULL;
 CREATE TABLE claims(kind TEXT NOT NULL, id TEXT NOT NULL, session INTEGER NOT NULL, request BLOB NOT NULL, PRIMARY KEY(kind, id)) WITHOUT ROWID;
-CREATE TABLE events(idx INTEGER PRIMARY KEY, salt BLOB NOT NULL, who BLOB, words BLOB NOT NULL);
+CREATE TABLE events(idx INTEGER PRIMARY KEY, request BLOB, salt BLOB NOT NULL, who BLOB, words BLOB NOT NULL);
+CREATE INDEX events_of_request ON events(request) WHERE request IS NOT NULL;
 CREATE TABLE subject_keys(subject INTEGER PRIMARY KEY, root BLOB NOT NULL, wrapped BLOB NOT NULL);
 CREATE TABLE session_keys(number INTEGER PRIMARY KEY, subject INTEGER NOT NULL, wrapped BLOB NOT NULL);
 CREATE TABLE holds(idx INTEGER PRIMARY KEY, session BLOB, subject TEXT, reason TEXT NOT NULL, salt BLOB NOT NULL, released INTEGER);
@@ -234,13 +235,14 @@ impl Store {
     pub(crate) fn insert_event(
         &self,
         index: u64,
+        request: Option<&[u8; 16]>,
         salt: &[u8; 16],
         who: Option<&[u8]>,
         words: &[u8],
     ) -> Result<(), Error> {
         self.conn
-            .prepare_cached("INSERT INTO events(idx, salt, who, words) VALUES(?1, ?2, ?3, ?4)")?
-            .execute(params![row_id(index), salt, who, words])?;
+            .prepare_cached("INSERT INTO events(idx, request, salt, who, words) VALUES(?1, ?2, ?3, ?4, ?5)")?
+            .execute(params![row_id(index), request, salt, who, words])?;
         Ok(())
     }
 

@@ -268,6 +268,14 @@ async fn events_are_kept() {
     let events = Reader::open(dir.path()).unwrap().events(None, 10).unwrap();
     assert_eq!((events[0].kind, events[0].actor.as_str()), ("approval-vote", "bob"));
     assert_eq!(events[0].outcome.len(), 170, "the words are whole, beside the digest in the entry");
+    let stack = stack(&recorder, echo_len);
+    let (id, ..) = send(&stack, request("alice", "x")).await;
+    let (kind, outcome) = (EventKind::AdminRead, "shown".into());
+    let about =
+        Event { kind, actor: Some(identity("carol")), object: "session".into(), outcome, request: Some(id) };
+    recorder.record(about).await.unwrap();
+    let shown = Reader::open(dir.path()).unwrap().show(id).unwrap().events;
+    assert_eq!((shown.len(), shown[0].actor.as_str(), shown[0].request), (1, "carol", Some(id)));
     recorder.close();
     let again = Event {
         kind: EventKind::PolicyChanged,

@@ -149,7 +149,7 @@ impl Pass<'_> {
 
     fn events(&mut self, conn: &Connection, report: &mut Report) -> Result<(), Error> {
         let mut query = conn.prepare(
-            "SELECT e.idx, e.salt, e.who, e.words, l.data FROM events e LEFT JOIN leaves l ON l.idx = e.idx ORDER BY e.idx",
+            "SELECT e.idx, e.salt, e.who, e.words, l.data, e.request FROM events e LEFT JOIN leaves l ON l.idx = e.idx ORDER BY e.idx",
         )?;
         let mut rows = query.query([])?;
         while let Some(row) = rows.next()? {
@@ -289,6 +289,10 @@ fn event(row: &Row<'_>) -> Result<(), &'static str> {
     let found = blob(row, 2).map_or([0; 32], |words| facts::digest(Words::Who, &salt, words));
     if found != who {
         return Err("who did it was changed");
+    }
+    let request = if let Kind::Event(event) = &leaf.kind { event.request } else { None };
+    if blob(row, 5) != request.as_ref().map(<[u8; 16]>::as_slice) {
+        return Err("the request it belongs to was changed");
     }
     if fits { Ok(()) } else { Err("what happened was changed") }
 }
