@@ -126,7 +126,7 @@ impl Emitter {
             open.span.end = open.span.end.max(next.end);
             self.pending.pop_front();
         }
-        let closes = end || safe > open.span.end;
+        let mut closes = end || safe > open.span.end;
         if closes {
             // Never half a character of UTF-8.
             let last = text.get(open.span.end.saturating_sub(1), open.span.end).first();
@@ -134,6 +134,8 @@ impl Emitter {
                 let rest = text.get(open.span.end, safe);
                 open.span.end += rest.iter().take_while(|byte| (0x80..0xC0).contains(*byte)).count() as u64;
             }
+            // The union may now reach as far as is known, and something may join it there.
+            closes = end || safe > open.span.end;
         }
         if open.span.end > self.out {
             if let Some(hmac) = &mut open.hmac {

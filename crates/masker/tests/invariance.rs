@@ -74,6 +74,19 @@ proptest! {
 }
 
 #[test]
+fn cases_that_once_went_wrong() {
+    let masker = support::masker();
+    for text in [
+        // A swallowed block ends inside of a character, and a known secret begins right behind that.
+        "<<b0a0aabca00a0c00ba\u{1F600}cc0cc0c;c:ab0bbabcabcabc;0c",
+        "<<bxxxxxxxxxxxxxxxxxxx\u{1F600}",
+        "<<bxxxxxxxxxxxxxxxxxxx\u{1F600}\u{1F600}b>>",
+    ] {
+        check(&masker, text.as_bytes(), &[]);
+    }
+}
+
+#[test]
 fn each_builtin_example_can_be_cut_anywhere() {
     let masker = Masker::builder()
         .tiers([gatewayd_masker::Tier::Default, gatewayd_masker::Tier::Assignments])
