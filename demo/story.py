@@ -135,7 +135,7 @@ class Story:
 
     def decided(self, name: str) -> None:
         """What the record of a request says was decided, and with whose secret it went on."""
-        record = self.gateway.json("sessions", "show", name)
+        record = self.gateway.finished_session(name)
         line("decided", f"{record['effect']}, by the rule {record['rule']}")
         line("sent with", f"{record['credential']}, version {record['credential_version']}")
 
@@ -218,7 +218,7 @@ class Story:
         self.shown(saw == LEAK.replace(LEAKED, "[REDACTED:aws-access-key-id]"), "masked while it streams, the rest untouched")
         self.shown(not any(LEAKED[4:10] in c.model_dump_json() for c in chunks), "no event holds a part of it")
         self.decided(name)
-        masks = self.gateway.json("sessions", "show", name)["masks"]
+        masks = self.gateway.finished_session(name)["masks"]
         line("recorded", ", ".join(f"{mask['count']} x {mask['rule']} masked" for mask in masks))
         self.shown([mask["rule"] for mask in masks] == ["aws-access-key-id"], "the record says which rule struck, not the key")
 
@@ -229,7 +229,7 @@ class Story:
         line("rotated", "the key's file was replaced; no restart, no reload")
         time.sleep(2)
         after = self.chat("alice", "Say two.", max_tokens=4)._request_id
-        versions = [self.gateway.json("sessions", "show", name)["credential_version"] for name in (before, after)]
+        versions = [self.gateway.finished_session(name)["credential_version"] for name in (before, after)]
         for label, version in zip(("first request", "second request"), versions):
             line(label, f"llama-key, version {version}")
         self.shown(bool(versions[0]) and versions[0] != versions[1], "two requests, two versions of the key, both answered")

@@ -111,6 +111,17 @@ class Gateway:
         """What was recorded, newest first."""
         return self.json("sessions", "list", *filters)
 
+    def finished_session(self, name: str, seconds: float = 5) -> dict:
+        """A session's record. An answer's last byte is on its way a moment before its record is closed."""
+        record = {}
+
+        def closed() -> bool:
+            record.update(self.json("sessions", "show", name))
+            return record["ending"] != "open"
+
+        self.wait_until(closed, seconds, f"did not close the record {name}")
+        return record
+
     def approvals(self, *filters) -> list:
         return self.json("approvals", "list", *filters)
 

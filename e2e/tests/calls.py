@@ -1,6 +1,5 @@
 """Short ways to say what a caller does, and what must be true of an answer."""
 
-import time
 import json
 
 import httpx
@@ -35,18 +34,13 @@ def refused(answer: httpx.Response, status: int, code: str) -> dict:
 
 
 def recorded(gateway, answer: httpx.Response) -> dict:
-    """The record of an answered request, found by its name. Its end is written after the answer's last byte."""
-    for _ in range(50):
-        record = gateway.json("sessions", "show", answer.headers["x-request-id"])
-        if record["ending"] != "open":
-            break
-        time.sleep(0.1)
-    return record
+    """The record of an answered request, found by its name."""
+    return gateway.finished_session(answer.headers["x-request-id"])
 
 
 def recorded_refusal(gateway, answer: httpx.Response, code: str) -> dict:
     """The record of a refusal; it is there before the answer is."""
-    record = recorded(gateway, answer)
+    record = gateway.json("sessions", "show", answer.headers["x-request-id"])
     assert (record["refusal"], record["ending"], record["status"]) == (code, "refused", answer.status_code), record
     return record
 

@@ -359,6 +359,34 @@ def an_erasure_undone(copy: Copy, rng):
         db.execute("REPLACE INTO sessions SELECT * FROM old.sessions WHERE number IN (SELECT number FROM main.sessions WHERE erased = ?)", (erasure,))
 
 
+@damage(10, 13)
+def a_value_of_another_type(copy: Copy, rng):
+    places = (("leaves", "data"), ("tiles", "data"), ("checkpoints", "note"), ("sessions", "who"), ("sessions", "salt"),
+              ("events", "words"), ("events", "salt"), ("claims", "id"), ("labels", "text"), ("holds", "reason"))
+    table, column = rng.choice(places)
+    if not copy.query(f"SELECT * FROM {table}"):
+        raise Unfit
+    other = rng.choice(("7", "CAST('x' AS TEXT)", "zeroblob(3)"))
+    copy.query(f"UPDATE {table} SET {column} = {other} WHERE rowid = (SELECT max(rowid) FROM {table})"
+               if table not in ("tiles", "claims") else f"UPDATE {table} SET {column} = {other}")
+
+
+@damage(2)
+def a_table_less(copy: Copy, rng):
+    copy.query(f"DROP TABLE {rng.choice(('leaves', 'tiles', 'checkpoints', 'sessions', 'labels', 'claims', 'events', 'holds'))}")
+
+
+@damage(10)
+def a_row_hidden_from_an_index(copy: Copy, rng):
+    """Whoever asks by subject does not find it any more, though it is in the table."""
+    define = "UPDATE sqlite_master SET sql = ? WHERE name = 'sessions_of_subject'"
+    [(sql,)] = copy.query("SELECT sql FROM sqlite_master WHERE name = 'sessions_of_subject'")
+    [number] = rng.choice(copy.query("SELECT number FROM sessions"))
+    writable = ("PRAGMA writable_schema = RESET", ()), ("PRAGMA writable_schema = ON", ())
+    copy.queries(writable[1], (define, (f"{sql} WHERE number <> {number}",)), writable[0])
+    copy.queries(("REINDEX sessions_of_subject", ()), writable[1], (define, (sql,)), writable[0])
+
+
 # Bodies.
 
 

@@ -48,7 +48,7 @@ def test_held_then_approved_by_two_people_on_another_terminal(gateway, world):
     everything = gateway.cli("approvals", "list", "--all").stdout
     assert "consumed" in everything
     [session] = gateway.sessions("--model", "tiny-restricted")
-    record = gateway.json("sessions", "show", session["id"])
+    record = gateway.finished_session(session["id"])
     assert waiting["id"] in json.dumps(record["claims"]), "the record names the approval"
     assert (record["effect"], record["ending"]) == ("approve", "complete")
 

@@ -30,6 +30,7 @@ ROUNDS = int(os.environ.get("GATEWAYD_DAMAGES", "2"))
 # Where they do not agree yet, and why.
 DISAGREEMENTS = {
     "another_request_of_a_claim": "gatewayd does not look at the column `request` of `claims`",
+    "a_row_hidden_from_an_index": "gatewayd does not compare the database's indexes with its tables",
     "a_release_forgotten": "gatewayd does not miss the release of a hold in its row",
     "resigned_gaps_beyond_counting": "gatewayd panics when it adds up what gaps declare",
     "resigned_without_the_key_at_its_head": "gatewayd does not ask that entry 0 is a key",

@@ -10,7 +10,7 @@ import time
 import httpx
 import pytest
 
-from calls import CHAT, HELLO, ask, bearer, recorded_refusal
+from calls import CHAT, HELLO, ask, bearer, recorded, recorded_refusal
 from parts.model import says
 from parts.process import PartFailed
 
@@ -22,6 +22,7 @@ def test_list_show_and_replay(own_gateway, world):
     text = "recorded, word for word"
     good = ask(gateway, world.token("alice"), stream=True, max_tokens=60, grammar=says(text))
     bad = ask(gateway, world.token("mallory"))
+    recorded(gateway, good)
     listed = {session["id"]: json.dumps(session) for session in gateway.sessions()}
     assert set(listed) == {good.headers["x-request-id"], bad.headers["x-request-id"]}
     assert "alice" in listed[good.headers["x-request-id"]] and "mallory" in listed[bad.headers["x-request-id"]]
