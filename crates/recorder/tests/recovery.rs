@@ -176,3 +176,28 @@ async fn a_log_that_lost_its_end_is_not_continued() {
     let again = Recorder::open(durable(), Arc::new(SystemClock));
     assert!(matches!(again, Err(gatewayd_recorder::Error::RolledBack { size: 4, .. })), "{again:?}");
 }
+
+/// What a loss of power may do where `durability = "process"` was chosen.
+#[tokio::test]
+async fn entries_lost_with_the_power_leave_a_declared_gap() {
+    let dir = tempfile::tempdir().unwrap();
+    let recorder = open(dir.path());
+    let stack = stack(&recorder, |_| async { Response::new(Body::from("hello")) });
+    send(&stack, request("alice", "x")).await;
+    recorder.close();
+    let published = recorder.checkpoint().to_string();
+    drop((recorder, stack));
+    let database = rusqlite::Connection::open(dir.path().join("evidence.db")).unwrap();
+    database
+        .execute_batch("DELETE FROM leaves WHERE idx > 2; DELETE FROM checkpoints; DELETE FROM sessions")
+        .unwrap();
+    drop(database);
+    open(dir.path()).close();
+    let check =
+        |pinned| verify(dir.path(), &Options { pinned, bodies: false, ..Options::default() }).unwrap();
+    let report = check(None);
+    assert!(report.is_intact(), "{report}");
+    assert!(report.unproven.iter().any(|what| what.contains("lost with the power")), "{report}");
+    let report = check(Some(published));
+    assert_eq!(report.exit_code(), 11, "the pin shows it as what it is: {report}");
+}

@@ -333,6 +333,21 @@ async fn what_cannot_be_masked_is_not_stored() {
 }
 
 #[tokio::test]
+async fn a_masker_that_panics_takes_nothing_with_it() {
+    let dir = tempfile::tempdir().unwrap();
+    let recorder = open(dir.path());
+    let stack = stack(&recorder, echo_len);
+    let (id, ..) = send(&stack, request("alice", "this is a bomb")).await;
+    let (after, status, _) = send(&stack, request("alice", "and this is not")).await;
+    assert_eq!((status, recorder.failure()), (200, None));
+    let reader = Reader::open(dir.path()).unwrap();
+    until("both outcomes", || ending(&reader, id) == "complete" && ending(&reader, after) == "complete")
+        .await;
+    assert!(reader.show(id).unwrap().stored_request.withheld);
+    assert_eq!(reader.replay(after).unwrap().request[0].bytes, b"and this is not");
+}
+
+#[tokio::test]
 async fn a_long_body_is_cut_and_says_so() {
     let dir = tempfile::tempdir().unwrap();
     let config = gatewayd_recorder::Config { max_body: 100_000, ..rig::config(dir.path()) };
