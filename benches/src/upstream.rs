@@ -6,6 +6,7 @@
 use std::convert::Infallible;
 use std::pin::Pin;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::task::{Context, Poll, ready};
 use std::time::{Duration, Instant};
 
@@ -33,7 +34,7 @@ pub const ANSWER: usize = 1024;
 pub enum Model {
     /// Answers at once.
     Instant,
-    /// Takes 20 ms to its first byte.
+    /// Takes 20 ms to its first byte, and a millisecond to each event after it.
     Thinks,
     /// A stream that goes on until the caller leaves, five events a second.
     Endless,
@@ -62,11 +63,14 @@ impl Model {
     }
 }
 
-/// The time that [`Model::Thinks`] takes to its first byte.
+/// The least time that [`Model::Thinks`] takes to its first byte; up to 1 ms more.
 pub const THINKING: Duration = Duration::from_millis(20);
 
 /// The pause between two events of [`Model::Endless`].
 pub const PAUSE: Duration = Duration::from_millis(200);
+
+/// The pause between two events of [`Model::Thinks`].
+pub const SHORT_PAUSE: Duration = Duration::from_millis(1);
 
 /// A key that no one ever had, in the shape that the masker knows; put together here so that this file holds none.
 #[must_use]
@@ -93,6 +97,7 @@ pub async fn serve(listener: TcpListener, key: &str) {
 }
 
 struct Answers {
+    asked: AtomicU64,
     expected: String,
     whole: Bytes,
     leaking: Bytes,
@@ -102,7 +107,22 @@ type Answer = Response<Either<Full<Bytes>, EventBody>>;
 
 impl Answers {
     fn new(key: &str) -> Self {
-        Self { expected: format!("Bearer {key}"), whole: answer(""), leaking: answer(&leaked_key()) }
+        Self {
+            asked: AtomicU64::new(0),
+            expected: format!("Bearer {key}"),
+            whole: answer(""),
+            leaking: answer(&leaked_key()),
+        }
+    }
+
+    /// Sleeps on a thread of its own, to the microsecond: the runtime's timer wakes all that fall into one
+    /// millisecond together, and callers would march in step for ever. For the same reason no two in a row
+    /// sleep equally long.
+    async fn think(&self) {
+        let spread =
+            Duration::from_micros(self.asked.fetch_add(1, Ordering::Relaxed).wrapping_mul(379) % 1_000);
+        let _never_cancelled =
+            tokio::task::spawn_blocking(move || std::thread::sleep(THINKING + spread)).await;
     }
 
     async fn answer(&self, request: Request<Incoming>) -> Result<Answer, Infallible> {
@@ -113,7 +133,7 @@ impl Answers {
             request.into_body().collect().await.map(http_body_util::Collected::to_bytes).unwrap_or_default();
         let model = Model::named_in(&body);
         if model == Model::Thinks {
-            tokio::time::sleep(THINKING).await;
+            self.think().await;
         }
         let streams = memchr::memmem::find(&body, b"\"stream\":true").is_some();
         let mut response = match (streams, model) {
@@ -161,14 +181,20 @@ const WORDS: [&str; 24] = [
 pub struct EventBody {
     model: Model,
     sent: usize,
-    pause: Option<Pin<Box<Sleep>>>,
+    pause: Duration,
+    sleep: Option<Pin<Box<Sleep>>>,
     flushed: bool,
 }
 
 impl EventBody {
     fn new(model: Model) -> Self {
-        let pause = (model == Model::Endless).then(|| Box::pin(tokio::time::sleep(Duration::ZERO)));
-        Self { model, sent: 0, pause, flushed: true }
+        let pause = match model {
+            Model::Endless => PAUSE,
+            Model::Thinks => SHORT_PAUSE,
+            Model::Instant | Model::Leaks => Duration::ZERO,
+        };
+        let sleep = (!pause.is_zero()).then(|| Box::pin(tokio::time::sleep(Duration::ZERO)));
+        Self { model, sent: 0, pause, sleep, flushed: true }
     }
 
     fn next(&mut self) -> Option<Bytes> {
@@ -197,9 +223,10 @@ impl Body for EventBody {
         mut self: Pin<&mut Self>,
         cx: &mut Context<'_>,
     ) -> Poll<Option<Result<Frame<Bytes>, Infallible>>> {
-        if let Some(pause) = &mut self.pause {
-            ready!(pause.as_mut().poll(cx));
-            pause.as_mut().reset(tokio::time::Instant::now() + PAUSE);
+        let pause = self.pause;
+        if let Some(sleep) = &mut self.sleep {
+            ready!(sleep.as_mut().poll(cx));
+            sleep.as_mut().reset(tokio::time::Instant::now() + pause);
         } else if !std::mem::replace(&mut self.flushed, false) {
             // Pending once between two events, so that each goes out in a write of its own, as from a real model.
             self.flushed = true;
