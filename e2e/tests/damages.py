@@ -133,9 +133,11 @@ def read_varint(data: bytes, at: int) -> tuple[int, int]:
 def blocks(data: bytes) -> list:
     """Where each block of a segment begins and ends, and where its sealed bytes begin."""
     found, at = [], 16
-    while at < len(data):
+    while at + 40 < len(data):
         _, after = read_varint(data, at + 18)
         length, after = read_varint(data, after)
+        if after + 4 + length > len(data):
+            break
         found.append((at, after + 4, after + 4 + length))
         at = after + 4 + length
     return found
@@ -259,6 +261,7 @@ def a_good_log_of_another_key(copy: Copy, rng):
 
 # Words beside the log.
 
+ERASE = "UPDATE sessions SET salt = NULL, who = NULL, what = NULL, masks = NULL, erased = ?"
 SESSION_WORDS = ("id", "outcome", "salt", "who", "what", "masks", "subject")
 
 
@@ -276,8 +279,8 @@ def a_word_of_a_session(copy: Copy, rng, columns=SESSION_WORDS):
 @damage(13)
 def a_word_of_an_event(copy: Copy, rng):
     column = rng.choice(("salt", "who", "words"))
-    events = copy.of_kind(4)
-    held = [row for row in copy.query(f"SELECT idx, {column} FROM events WHERE {column} IS NOT NULL") if row[0] in events]
+    rows = copy.query(f"SELECT idx, {column} FROM events WHERE {'words' if column == 'words' else 'who'} IS NOT NULL")
+    held = [row for row in rows if row[0] in copy.of_kind(4)]
     if not held:
         raise Unfit
     index, value = rng.choice(held)
@@ -344,7 +347,7 @@ def a_row_more(copy: Copy, rng):
 def an_erasure_that_no_entry_tells(copy: Copy, rng):
     [number] = rng.choice(copy.query("SELECT number FROM sessions WHERE erased IS NULL"))
     erasure = rng.choice([*range(len(copy.leaves())), 100000])
-    copy.query("UPDATE sessions SET salt=NULL, who=NULL, what=NULL, masks=NULL, erased=? WHERE number=?", erasure, number)
+    copy.query(f"{ERASE} WHERE number = ?", erasure, number)
 
 
 @damage(13)
@@ -356,7 +359,8 @@ def an_erasure_undone(copy: Copy, rng):
     _, erasure = rng.choice(erased)
     with contextlib.closing(sqlite3.connect(copy.folder / "evidence.db")) as db, db:
         db.execute("ATTACH ? AS old", (str(copy.source.parent / "good" / "evidence.db"),))
-        db.execute("REPLACE INTO sessions SELECT * FROM old.sessions WHERE number IN (SELECT number FROM main.sessions WHERE erased = ?)", (erasure,))
+        these = "SELECT number FROM main.sessions WHERE erased = ?"
+        db.execute(f"REPLACE INTO sessions SELECT * FROM old.sessions WHERE number IN ({these})", (erasure,))
 
 
 @damage(10, 13)
@@ -367,24 +371,24 @@ def a_value_of_another_type(copy: Copy, rng):
     if not copy.query(f"SELECT * FROM {table}"):
         raise Unfit
     other = rng.choice(("7", "CAST('x' AS TEXT)", "zeroblob(3)"))
-    copy.query(f"UPDATE {table} SET {column} = {other} WHERE rowid = (SELECT max(rowid) FROM {table})"
-               if table not in ("tiles", "claims") else f"UPDATE {table} SET {column} = {other}")
+    one = "" if table in ("tiles", "claims") else f" WHERE rowid = (SELECT max(rowid) FROM {table})"
+    copy.query(f"UPDATE {table} SET {column} = {other}{one}")
 
 
 @damage(2)
 def a_table_less(copy: Copy, rng):
-    copy.query(f"DROP TABLE {rng.choice(('leaves', 'tiles', 'checkpoints', 'sessions', 'labels', 'claims', 'events', 'holds'))}")
+    tables = ("leaves", "tiles", "checkpoints", "sessions", "labels", "claims", "events", "holds")
+    copy.query(f"DROP TABLE {rng.choice(tables)}")
 
 
 @damage(10)
-def a_row_hidden_from_an_index(copy: Copy, rng):
-    """Whoever asks by subject does not find it any more, though it is in the table."""
+def an_index_of_other_values(copy: Copy, rng):
+    """Whoever asks by subject does not find the sessions any more, though they are in the table."""
     define = "UPDATE sqlite_master SET sql = ? WHERE name = 'sessions_of_subject'"
     [(sql,)] = copy.query("SELECT sql FROM sqlite_master WHERE name = 'sessions_of_subject'")
-    [number] = rng.choice(copy.query("SELECT number FROM sessions"))
-    writable = ("PRAGMA writable_schema = RESET", ()), ("PRAGMA writable_schema = ON", ())
-    copy.queries(writable[1], (define, (f"{sql} WHERE number <> {number}",)), writable[0])
-    copy.queries(("REINDEX sessions_of_subject", ()), writable[1], (define, (sql,)), writable[0])
+    on, off = ("PRAGMA writable_schema = ON", ()), ("PRAGMA writable_schema = RESET", ())
+    copy.queries(on, (define, (sql.replace("subject,", "erased,"),)), off)
+    copy.queries(("REINDEX sessions_of_subject", ()), on, (define, (sql,)), off)
 
 
 # Bodies.
@@ -392,7 +396,11 @@ def a_row_hidden_from_an_index(copy: Copy, rng):
 
 @damage(14)
 def a_bit_of_a_segment(copy: Copy, rng):
-    copy.edit(copy.segment(rng), lambda held: flip(held, rng))
+    def change(held):
+        whole = blocks(held)[-1][2]
+        return flip(held[:whole], rng) + bytes(held[whole:])
+
+    copy.edit(copy.segment(rng), change)
 
 
 @damage(14)
@@ -591,7 +599,8 @@ def resigned_segments_without_end(copy: Copy, rng):
     index = rng.choice(copy.of_kind(2))
     held = leaves[index]
     count, at = read_varint(held, stored_at(held))
-    if not count:
+    number, _ = read_varint(held, at)
+    if not count or not (copy.folder / "segments" / f"{number:010}.seg").exists():
         raise Unfit
     _, after = read_varint(held, at)
     _, after = read_varint(held, after)
@@ -715,8 +724,7 @@ def enrich(copy: Copy) -> None:
         numbered = varint(len(numbers)) + sha(*(struct.pack(">Q", number) for number in sorted(numbers)))
         scope = scope if scope[0] == 3 else scope + b"\0"
         at = add(7, scope + numbered + (sha(b"\1", salt, theirs) if theirs else bytes(32)) + text(reason))
-        empty = "UPDATE sessions SET salt = NULL, who = NULL, what = NULL, masks = NULL, erased = ? WHERE number = ?"
-        return at, [(empty, (at, number)) for number in numbers]
+        return at, [(f"{ERASE} WHERE number = ?", (at, number)) for number in numbers]
 
     intents = copy.of_kind(1)
     first, done = erase(b"\1", intents[:1], who, long)

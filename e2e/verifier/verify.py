@@ -118,7 +118,25 @@ def as_text(words: str | None, most: int) -> bytes:
     return bytes([len(held)]) + held if len(held) <= most else b"\xff" + sha(held)[:16]
 
 
-# Entries
+# Entries. A field is a number of bytes, `low..high` for a code of one byte, `v` for a varint, `t32` for a text(32), or
+# one of the shapes in `field`.
+
+LAYOUTS = {
+    INTENT: "id=16 flags=0..7 identity=1..4 dialect=1..7 action=1..14 effect=0..3 waited=v who=32 what=32 seen=v"
+    " body=32 rule=t32 version=t16 credential=t24 credential_version=t24 claims=claims",
+    OUTCOME: "id=16 intent=v ending=1..7 status=2 refusal=0..22 lost=0..15 passed_in=v passed_out=v"
+    " request=stored response=stored first=v end=v masks=masks",
+    REFUSAL: "id=16 ending=1..7 status=2 refusal=0..22 identity=0..4 dialect=0..7 action=0..14 effect=0..3 who=32"
+    " what=32 rule=t32 version=t16 lost=0..15 passed_in=v passed_out=v request=stored response=stored end=v",
+    EVENT: "event=1..9 who=32 object=t64 outcome=t64 about=request",
+    GAP: "reason=1..2 missing=v note=t64",
+    ERASURE: "scope=1..3 segment=v sessions=v list=32 who=32 reason=t64",
+    HOLD: "released=0..1 hold=32 who=32",
+    KEY: "role=1..2 key=32 name=t64",
+    START: "disk=0..1 interrupted=v software=t64",
+    STOP: "",
+}
+LAYOUTS[INTERRUPTION] = LAYOUTS[OUTCOME]
 
 
 def parse_entry(data: bytes) -> dict:
@@ -126,76 +144,39 @@ def parse_entry(data: bytes) -> dict:
         raise Malformed("longer than 300 bytes")
     b = Bytes(data)
     b.code(1, 1)
-    e = {"kind": b.code(INTENT, STOP), "time": struct.unpack(">q", b.take(8))[0]}
-    e |= PARSERS[e["kind"]](b)
+    entry = {"kind": b.code(INTENT, STOP), "time": struct.unpack(">q", b.take(8))[0]}
+    for each in LAYOUTS[entry["kind"]].split():
+        name, shape = each.split("=")
+        entry[name] = field(b, shape)
     b.end()
-    return e
+    return entry
 
 
-def parse_intent(b: Bytes) -> dict:
-    e = {"id": b.take(16), "flags": b.code(0, 7), "codes": [b.code(1, 4), b.code(1, 7), b.code(1, 14), b.code(0, 3)]}
-    e |= {"waited": b.varint(), "who": b.take(32), "what": b.take(32), "seen": (b.varint(), b.take(32))}
-    e["words"] = [b.text(32), b.text(16), b.text(24), b.text(24)]
-    e["claims"] = [b.take(16) for _ in range(b.code(0, 3))]
-    return e
+def field(b: Bytes, shape: str):
+    match shape:
+        case "v":
+            return b.varint()
+        case "claims":
+            return [b.take(16) for _ in range(b.code(0, 3))]
+        case "stored":
+            return stored(b)
+        case "masks":
+            return b.take(32) if b.varint() else None
+        case "request":
+            return b.take(16) if b.code(0, 1) else None
+    if shape[0] == "t":
+        return b.text(int(shape[1:]))
+    low, _, high = shape.partition("..")
+    return b.code(int(low), int(high)) if high else b.take(int(low))
 
 
-def parse_stored(b: Bytes) -> dict:
-    blocks = b.varint()
-    if not blocks:
-        return {"blocks": 0, "segments": range(0)}
-    first, more, text = b.varint(), b.varint(), b.varint()
+def stored(b: Bytes) -> dict | None:
+    if not (blocks := b.varint()):
+        return None
+    first, more, _text = b.varint(), b.varint(), b.varint()
     if first + more >= 1 << 64:
         raise Malformed("a segment whose number is too large")
-    segments = range(first, first + more + 1)
-    return {"blocks": blocks, "segments": segments, "ends": (first, first + more), "text": text, "digest": b.take(32)}
-
-
-def parse_bodies(b: Bytes) -> dict:
-    if (flags := b.code(0, 15)) & ~(1 | 2 | 4 | 8):
-        raise Malformed("unknown flags")
-    passed = (b.varint(), b.varint())
-    return {"body_flags": flags, "passed": passed, "stored": [parse_stored(b), parse_stored(b)]}
-
-
-def parse_outcome(b: Bytes) -> dict:
-    e = {"id": b.take(16), "intent": b.varint(), "ending": b.code(1, 7), "status": b.number(2), "refusal": b.code(0, 22)}
-    e |= parse_bodies(b) | {"first": b.varint(), "end": b.varint(), "spans": b.varint()}
-    e["masks"] = b.take(32) if e["spans"] else None
-    return e
-
-
-def parse_refusal(b: Bytes) -> dict:
-    e = {"id": b.take(16), "ending": b.code(1, 7), "status": b.number(2)}
-    e["codes"] = [b.code(0, most) for most in (22, 4, 7, 14, 3)]
-    e |= {"who": b.take(32), "what": b.take(32), "words": [b.text(32), b.text(16)]}
-    return e | parse_bodies(b) | {"end": b.varint(), "claims": []}
-
-
-def parse_event(b: Bytes) -> dict:
-    e = {"event": b.code(1, 9), "who": b.take(32), "words": [b.text(64), b.text(64)]}
-    return e | {"request": b.take(16) if b.code(0, 1) else None}
-
-
-def parse_erasure(b: Bytes) -> dict:
-    e = {"scope": b.code(1, 3)}
-    e["segment"] = b.varint()
-    return e | {"sessions": b.varint(), "list": b.take(32), "who": b.take(32), "words": [b.text(64)]}
-
-
-PARSERS = {
-    INTENT: parse_intent,
-    OUTCOME: parse_outcome,
-    INTERRUPTION: parse_outcome,
-    REFUSAL: parse_refusal,
-    EVENT: parse_event,
-    GAP: lambda b: {"reason": b.code(1, 2), "missing": b.varint(), "words": [b.text(64)]},
-    ERASURE: parse_erasure,
-    HOLD: lambda b: {"released": b.code(0, 1), "hold": b.take(32), "who": b.take(32)},
-    KEY: lambda b: {"role": b.code(1, 2), "key": b.take(32), "words": [b.text(64)]},
-    START: lambda b: {"disk": b.code(0, 1), "interrupted": b.varint(), "words": [b.text(64)]},
-    STOP: lambda b: {},
-}
+    return {"blocks": blocks, "first": first, "last": first + more, "digest": b.take(32)}
 
 
 # Signatures
@@ -264,6 +245,8 @@ def read_segment(data: bytes, number: int) -> list:
 
 
 class Verifier:
+    """Checks one directory. It goes on after a damage as far as that makes sense. It holds all bodies in memory."""
+
     def __init__(self, directory: pathlib.Path, key: str | None, pinned: str | None):
         self.directory = directory
         self.damages: list[tuple[int, int | None, str]] = []
@@ -271,7 +254,7 @@ class Verifier:
         if key is None:
             self.unproven.append("the public key was taken from the directory itself, not from you")
         if pinned is None:
-            self.unproven.append("that no older valid state was put back, nor the log written anew: no pinned checkpoint")
+            self.unproven.append("without a pinned checkpoint: that no older state was put back, nor the log written anew")
         self.key = LogKey((directory / "log.pub").read_text() if key is None else key)
         self.pinned = pinned
         self.entries: list[dict] = []
@@ -282,17 +265,20 @@ class Verifier:
     def run(self) -> None:
         # Not `immutable`: what is in evidence.db-wal belongs to the database.
         self.db = sqlite3.connect(f"{(self.directory / 'evidence.db').absolute().as_uri()}?mode=ro", uri=True)
+        self.db.text_factory = lambda held: held.decode(errors="replace")
         try:
             if (form := self.db.execute("PRAGMA user_version").fetchone()[0]) != 1:
                 raise Malformed(f"the evidence has format {form}, which I do not know")
+            if (found := self.db.execute("PRAGMA integrity_check(1)").fetchone()[0]) != "ok":
+                self.damage(LOG, None, f"the database is broken: {found}")
             self.read_entries()
             self.check_tree()
             self.check_rules()
             self.check_bodies()
             self.check_words()
+        except sqlite3.OperationalError:
+            raise  # No such file or table: this is no evidence.
         except sqlite3.DatabaseError as error:
-            if "unable to open" in str(error):
-                raise
             self.damage(LOG, None, f"the database is broken: {error}")
 
     def read_entries(self) -> None:
@@ -320,7 +306,8 @@ class Verifier:
 
     def check_tree(self) -> None:
         count, self.signed, self.checkpoints = len(self.entries), 0, 0
-        notes = [(LOG, f"checkpoint {size}", size, note) for size, note in self.rows("size, note", "checkpoints")]
+        rows = self.rows(LOG, "checkpoints", size=int, note=str)
+        notes = [(LOG, f"checkpoint {size}", size, note) for size, note in rows]
         try:
             notes.append((LOG, "the file `checkpoint`", None, (self.directory / "checkpoint").read_text()))
         except (OSError, UnicodeDecodeError) as error:
@@ -342,7 +329,10 @@ class Verifier:
             self.signed, self.checkpoints = max(self.signed, size), self.checkpoints + 1
         if self.signed < count:
             self.unproven.append(f"entries {self.signed} to {count - 1}: no checkpoint covers them")
-        tiles = {(level, n): data for level, n, data in self.rows("level, n, data", "tiles")}
+        self.check_tiles(count)
+
+    def check_tiles(self, count: int) -> None:
+        tiles = {(level, n): data for level, n, data in self.rows(LOG, "tiles", level=int, n=int, data=bytes)}
         wanted, width = {}, 1
         for level in range(8):
             for n in range(count // (256 * width)):
@@ -353,8 +343,15 @@ class Verifier:
             if tiles.get((level, n)) != wanted.get((level, n)):
                 self.damage(LOG, None, f"tile {n} of level {level} is not that of the entries")
 
-    def rows(self, columns: str, table: str) -> list:
-        return self.db.execute(f"SELECT {columns} FROM {table}").fetchall()
+    def rows(self, code: int, table: str, **columns) -> list:
+        """All rows whose values have these types; the others are damage."""
+        good = []
+        for row in self.db.execute(f"SELECT {', '.join(columns)} FROM {table}"):
+            if all(isinstance(value, kind) for value, kind in zip(row, columns.values(), strict=True)):
+                good.append(row)
+            else:
+                self.damage(code, None, f"a row of {table} holds something of another type: {row[0]}")
+        return good
 
     def check_rules(self) -> None:
         for at, e in enumerate(self.entries):
@@ -373,7 +370,7 @@ class Verifier:
             elif e["kind"] in ENDS:
                 intent = opened.pop(e["intent"], None)
                 if intent is None or intent["id"] != e["id"]:
-                    self.damage(RULE, at, f"entry {at} closes entry {e['intent']}, which is no open intent of its request")
+                    self.damage(RULE, at, f"entry {at} closes entry {e['intent']}, no open intent of its request")
                 self.closed.setdefault(e["intent"], at)
             elif e["kind"] in (START, STOP):
                 for intent in opened:
@@ -395,35 +392,41 @@ class Verifier:
         dropped = {e["segment"] for e in self.entries if e["kind"] == ERASURE and e["scope"] == 3}
         self.bodies = 0
         for at, e in enumerate(self.entries):
-            for direction, stored in enumerate(e.get("stored", [])):
-                name = f"the {('request', 'response')[direction]} body of entry {at}"
-                if not stored["blocks"]:
+            for direction, part in enumerate(("request", "response")):
+                if not (body := e.get(part)):
                     continue
-                gone = (n for n in stored["segments"] if n not in there)  # Lazy: an entry may claim 2^64 of them.
+                name, blocks = f"the {part} body of entry {at}", held.get((e["id"], direction), [])
+                # One at a time: an entry may speak of 2^64 segments.
+                gone = (n for n in range(body["first"], body["last"] + 1) if n not in there)
                 missing = next(gone, None)
-                blocks = held.get((e["id"], direction), [])
-                whole = [count for _, count, _ in blocks] == list(range(stored["blocks"]))
+                whole = [count for _, count, _ in blocks] == list(range(body["blocks"]))
                 if missing in dropped and all(n in dropped for n in gone) and not whole:
                     self.unproven.append(f"{name}: segment {missing} was erased, as the log says")
                     continue
                 if missing is not None and missing not in dropped:
                     self.damage(BODY, at, f"{name} needs segment {missing}, which is missing")
-                elif not whole or (blocks[0][0], blocks[-1][0]) != stored["ends"]:
+                elif not whole or (blocks[0][0], blocks[-1][0]) != (body["first"], body["last"]):
                     self.damage(BODY, at, f"{name} is not whole, or elsewhere")
-                elif sha(*(block for _, _, block in blocks)) != stored["digest"]:
+                elif sha(*(block for _, _, block in blocks)) != body["digest"]:
                     self.damage(BODY, at, f"{name} was changed")
                 else:
                     self.bodies += 1
 
     def check_words(self) -> None:
         entries = dict(enumerate(self.entries))
-        labels = dict(self.rows("id, text", "labels"))
+        self.check_sessions(entries)
+        self.check_events(entries)
+        self.check_holds(entries)
+
+    def check_sessions(self, entries: dict) -> None:
+        labels = dict(self.rows(WORDS, "labels", id=int, text=str))
         claims: dict[int, list] = {}
-        for kind, name, session, request in self.rows("kind, id, session, request", "claims"):
+        for kind, name, session, request in self.rows(WORDS, "claims", kind=str, id=str, session=int, request=bytes):
             claims.setdefault(session, []).append((kind, name, request))
-        erased: dict[int, list] = {}
-        columns = "number, id, outcome, subject, salt, who, what, masks, erased"
-        rows = {row[0]: row[1:] for row in self.rows(columns, "sessions")}
+        erased: dict[int, list] = {n: [] for n, e in entries.items() if e["kind"] == ERASURE}
+        words = dict.fromkeys(("salt", "who", "what", "masks"), bytes | None)
+        columns = {"number": int, "id": bytes, "outcome": int | None, "subject": int | None, **words}
+        rows = {row[0]: row[1:] for row in self.rows(WORDS, "sessions", **columns, erased=int | None)}
         self.same_keys("session", rows, [n for n, e in entries.items() if e["kind"] in (INTENT, REFUSAL)])
         for number, (name, outcome, subject, salt, who, what, masks, erasure) in sorted(rows.items()):
             e = entries.get(number, {})
@@ -434,11 +437,11 @@ class Verifier:
                 self.damage(WORDS, number, f"the row of entry {number} names another request or outcome")
             mine = claims.pop(number, [])
             made = [sha(as_string(kind), as_string(name))[:16] for kind, name, _ in mine]
-            if sorted(made) != sorted(e["claims"]) or any(request != e["id"] for *_, request in mine):
+            if sorted(made) != sorted(e.get("claims", [])) or any(request != e["id"] for *_, request in mine):
                 self.damage(WORDS, number, f"the claims of entry {number} are not those of the database")
             if erasure is not None:
-                erased.setdefault(erasure, []).append(number)
-                if entries.get(erasure, {}).get("kind") != ERASURE or (salt, who, what, masks) != (None,) * 4:
+                erased.get(erasure, []).append(number)
+                if erasure not in erased or (salt, who, what, masks) != (None,) * 4:
                     self.damage(WORDS, number, f"the row of entry {number} is erased, but not by an erasure")
                 continue
             try:
@@ -449,12 +452,10 @@ class Verifier:
                 self.damage(WORDS, number, f"the words of entry {number} are not those of the log: {error}")
         for session in claims:
             self.damage(WORDS, None, f"claims of entry {session}, which is no request")
-        for at, e in entries.items():
-            if e["kind"] == ERASURE:
-                numbers = sorted(erased.get(at, []))
-                if (len(numbers), sha(*(struct.pack(">Q", n) for n in numbers))) != (e["sessions"], e["list"]):
-                    self.damage(WORDS, at, f"entry {at} erased other sessions than the database says")
-        self.check_events(entries)
+        for at, numbers in erased.items():
+            listed = len(numbers), sha(*(struct.pack(">Q", number) for number in numbers))
+            if listed != (entries[at]["sessions"], entries[at]["list"]):
+                self.damage(WORDS, at, f"entry {at} erased other sessions than the database says")
 
     def spoken(self, e: dict, end: dict, salt: bytes, who: bytes, what: bytes, masks: bytes | None) -> str:
         """Checks the words of one session; returns the label of its subject."""
@@ -467,9 +468,11 @@ class Verifier:
         words = [b.optional() for _ in range(8)][4:]
         claims = [sha(as_string(b.string()), as_string(b.string()))[:16] for _ in range(b.varint())]
         b.end()
-        if [as_text(*pair) for pair in zip(words, (32, 16, 24, 24), strict=True)][: len(e["words"])] != e["words"]:
-            raise Malformed("rule, version or credential")
-        if e["kind"] == INTENT and claims != e["claims"]:
+        mosts = {"rule": 32, "version": 16, "credential": 24, "credential_version": 24}
+        for (name, most), word in zip(mosts.items(), words, strict=True):
+            if e.get(name, as_text(word, most)) != as_text(word, most):
+                raise Malformed(name)
+        if claims != e.get("claims", claims):
             raise Malformed("claims")
         if masks is not None:
             b = Bytes(masks)
@@ -481,30 +484,37 @@ class Verifier:
         issuer, subject, _ = b.optional(), b.optional(), b.optional()
         _ = [b.string() for _ in range(b.varint())], b.optional(), b.code(0, 1)
         b.end()
-        return "" if issuer is None and subject is None else f"{len((issuer or '').encode())}:{issuer or ''}|{subject or ''}"
+        if issuer is None and subject is None:
+            return ""
+        return f"{len((issuer or '').encode())}:{issuer or ''}|{subject or ''}"
 
     def check_events(self, entries: dict) -> None:
         worded = [n for n, e in entries.items() if e["kind"] in (EVENT, HOLD) or e.get("scope") in (1, 2)]
-        rows = {row[0]: row[1:] for row in self.rows("idx, salt, who, words", "events")}
+        columns = {"idx": int, "salt": bytes, "who": bytes | None, "words": bytes}
+        rows = {row[0]: row[1:] for row in self.rows(WORDS, "events", **columns)}
         self.same_keys("event", rows, worded)
         for at in sorted(rows.keys() & set(worded)):
             (salt, who, words), e = rows[at], entries[at]
             try:
                 b = Bytes(words)
-                said = [as_text(b.string(), 64), as_text(b.string(), 64)]
+                thing, outcome = as_text(b.string(), 64), as_text(b.string(), 64)
+                said = {"object": thing, "outcome": outcome, "reason": outcome}
                 b.end()
-                if (NOBODY if who is None else salted(1, salt, who)) != e["who"]:
+                if len(salt) != 16 or (NOBODY if who is None else salted(1, salt, who)) != e["who"]:
                     raise Malformed("who did it")
-                if {EVENT: said, ERASURE: said[1:], HOLD: None}[e["kind"]] != e.get("words"):
-                    raise Malformed("object or outcome")
+                if any(e.get(name, word) != word for name, word in said.items()):
+                    raise Malformed("object, outcome or reason")
             except (Malformed, TypeError) as error:
                 self.damage(WORDS, at, f"the words of entry {at} are not those of the log: {error}")
-        holds = {row[0]: row[1:] for row in self.rows("idx, session, subject, reason, salt, released", "holds")}
+
+    def check_holds(self, entries: dict) -> None:
+        columns = {"idx": int, "session": bytes | None, "subject": str | None, "reason": str, "salt": bytes}
+        holds = {row[0]: row[1:] for row in self.rows(WORDS, "holds", **columns, released=int | None)}
         self.same_keys("hold", holds, [n for n, e in entries.items() if e["kind"] == HOLD and not e["released"]])
         ends = {at for at, e in entries.items() if e["kind"] == HOLD and e["released"]}
-        self.same_keys("released hold", dict.fromkeys(row[-1] for row in holds.values() if row[-1] is not None), list(ends))
+        self.same_keys("released hold", {row[-1]: row for row in holds.values() if row[-1] is not None}, list(ends))
         for at, (session, subject, reason, salt, released) in holds.items():
-            words = as_optional(session and session.hex()) + as_optional(subject) + as_string(reason)
+            words = as_optional(None if session is None else session.hex()) + as_optional(subject) + as_string(reason)
             for index in (at, released) if released in ends else (at,):
                 if entries.get(index, {}).get("hold") != salted(5, salt, words):
                     self.damage(WORDS, at, f"the hold of entry {at} is not that of entry {index}")
@@ -521,7 +531,8 @@ class Verifier:
         if places:
             print(f"first damage: entry {min(places)}")
         if not self.damages:
-            print(f"proven: {self.signed} of {len(self.entries)} entries, {self.checkpoints} checkpoints, {self.bodies} bodies")
+            entries = f"{self.signed} of {len(self.entries)} entries"
+            print(f"proven: {entries}, {self.checkpoints} checkpoints, {self.bodies} bodies")
         for what in self.unproven:
             print(f"not proven: {what}")
         return self.damages[0][0] if self.damages else 0
