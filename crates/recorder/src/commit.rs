@@ -134,7 +134,8 @@ impl Committer {
         key: LogKey,
         reserve: Reserve,
     ) -> Self {
-        let publisher = Publisher::new(Arc::clone(&shared), key);
+        let mut publisher = Publisher::new(Arc::clone(&shared), key);
+        publisher.publish(&store, &tree);
         Self {
             shared,
             store,

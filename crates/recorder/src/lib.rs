@@ -101,6 +101,7 @@ mod codec;
 mod codes;
 mod commit;
 mod config;
+mod copy;
 mod error;
 pub mod export;
 mod facts;

@@ -213,6 +213,16 @@ impl Reader {
         prove::consistency(&self.conn, old, new)
     }
 
+    /// Copies what a verifier needs into another directory, which holds no log yet: entries, words, sealed
+    /// bodies, checkpoint, public key; no secret key, so that no body can be read there. Works beside the
+    /// process that writes, which a copy of the files does not.
+    ///
+    /// # Errors
+    /// If a file cannot be read or written.
+    pub fn copy_to(&self, dir: impl AsRef<Path>) -> Result<(), Error> {
+        crate::copy::copy(&self.conn, &self.dir, dir.as_ref())
+    }
+
     fn session(&self, id: RequestId) -> Result<Session, Error> {
         let mut query = self.conn.prepare_cached(&format!("{SESSIONS} WHERE s.id = ?1"))?;
         let mut rows = query.query([id.as_bytes()])?;

@@ -448,3 +448,36 @@ async fn tiles_rebuild_the_signed_root() {
     assert_eq!(recorder.tile("tile/0/002").unwrap(), None, "not full yet");
     assert_eq!(recorder.tile("tile/0/../../log.key").unwrap(), None);
 }
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_copy_beside_the_writer_verifies() {
+    let dir = tempfile::tempdir().unwrap();
+    let recorder = open(dir.path());
+    let stack = stack(&recorder, echo_len);
+    let load = tokio::spawn(async move {
+        loop {
+            send(&stack, request("alice", "x".repeat(3000))).await;
+        }
+    });
+    for _ in 0..3 {
+        tokio::time::sleep(Duration::from_millis(150)).await;
+        let copies = tempfile::tempdir().unwrap();
+        let copy = copies.path().join("copy");
+        let reader = Reader::open(dir.path()).unwrap();
+        reader.copy_to(&copy).unwrap();
+        assert!(reader.copy_to(&copy).is_err(), "nothing is overwritten");
+        assert!(!copy.join("log.key").exists() && !copy.join("root.key").exists());
+        let key = Some(recorder.public_key().clone());
+        let report = gatewayd_recorder::verify::verify(
+            &copy,
+            &gatewayd_recorder::verify::Options { key: key.clone(), ..Default::default() },
+        )
+        .unwrap();
+        assert!(report.is_intact() && report.entries > 10, "{report}");
+        // The running log itself can be verified in place, too.
+        let options = gatewayd_recorder::verify::Options { key, ..Default::default() };
+        let report = gatewayd_recorder::verify::verify(dir.path(), &options).unwrap();
+        assert!(report.is_intact(), "{report}");
+    }
+    load.abort();
+}
