@@ -223,9 +223,12 @@ impl Body for EventBody {
         mut self: Pin<&mut Self>,
         cx: &mut Context<'_>,
     ) -> Poll<Option<Result<Frame<Bytes>, Infallible>>> {
-        let pause = self.pause;
+        let (pause, is_first) = (self.pause, self.sent == 0);
         if let Some(sleep) = &mut self.sleep {
-            ready!(sleep.as_mut().poll(cx));
+            // Even an empty sleep lasts to the next millisecond.
+            if !is_first {
+                ready!(sleep.as_mut().poll(cx));
+            }
             sleep.as_mut().reset(tokio::time::Instant::now() + pause);
         } else if !std::mem::replace(&mut self.flushed, false) {
             // Pending once between two events, so that each goes out in a write of its own, as from a real model.
