@@ -254,7 +254,7 @@ class Verifier:
         if key is None:
             self.unproven.append("the public key was taken from the directory itself, not from you")
         if pinned is None:
-            self.unproven.append("without a pinned checkpoint: that no older state was put back, nor the log written anew")
+            self.unproven.append("that no older state was put back, nor the log written anew: no pin")
         self.key = LogKey((directory / "log.pub").read_text() if key is None else key)
         self.pinned = pinned
         self.entries: list[dict] = []

@@ -1,0 +1,240 @@
+"""Damages by somebody who has `log.key`: the log is signed anew, so only the rules of the format find them."""
+
+import struct
+
+from damages import ERASE, damage
+from evidence import Copy, Unfit, flip, read_varint, blocks, sha, text, string, varint
+
+# Of these a log has many. The others are damaged one by one, below.
+ORDINARY = (1, 2, 3, 4, 6, 10, 11)
+
+
+@damage()
+def resigned_a_bit(copy: Copy, rng):
+    leaves = copy.leaves()
+    index = rng.choice(copy.of_kind(*ORDINARY))
+    leaves[index] = flip(leaves[index], rng)
+    copy.resign(leaves)
+
+
+@damage()
+def resigned_a_byte(copy: Copy, rng):
+    leaves = copy.leaves()
+    held = bytearray(leaves[index := rng.choice(copy.of_kind(*ORDINARY))])
+    held[rng.randrange(len(held))] = rng.choice((0, 1, 2, 3, 4, 8, 16, 0x7F, 0x80, 0xFD, 0xFE, 0xFF))
+    leaves[index] = bytes(held)
+    copy.resign(leaves)
+
+
+@damage()
+def resigned_a_byte_more_or_less(copy: Copy, rng):
+    leaves = copy.leaves()
+    held = bytearray(leaves[index := rng.choice(copy.of_kind(*ORDINARY))])
+    at = rng.randrange(len(held))
+    held[at : at + rng.randrange(2)] = rng.randbytes(rng.randrange(2))
+    leaves[index] = bytes(held)
+    copy.resign(leaves)
+
+
+@damage(12, 13)
+def resigned_without_an_entry(copy: Copy, rng):
+    leaves = copy.leaves()
+    del leaves[rng.choice(copy.of_kind(1, 2, 3))]
+    copy.resign(leaves)
+
+
+@damage()
+def resigned_two_entries_swapped(copy: Copy, rng):
+    leaves = copy.leaves()
+    one = rng.randrange(1, len(leaves) - 1)
+    leaves[one], leaves[one + 1] = leaves[one + 1], leaves[one]
+    copy.resign(leaves)
+
+
+@damage()
+def resigned_an_entry_again_at_the_end(copy: Copy, rng):
+    leaves = copy.leaves()
+    copy.resign([*leaves, rng.choice(leaves)])
+
+
+@damage(12, 13)
+def resigned_cut(copy: Copy, rng):
+    leaves = copy.leaves()
+    copy.resign(leaves[: rng.randrange(1, len(leaves))])
+
+
+@damage(12)
+def resigned_without_an_outcome(copy: Copy, rng):
+    """The last stop and start hide nothing: the outcome goes, its row with it, later ones keep their index."""
+    leaves = copy.leaves()
+    index = rng.choice(copy.of_kind(2, 6))
+    leaves[index] = b"\1\5" + leaves[index][2:10] + b"\2\1\xfe"
+    copy.query("UPDATE sessions SET outcome = NULL WHERE outcome = ?", index)
+    copy.resign(leaves)
+
+
+@damage(12)
+def resigned_a_claim_twice(copy: Copy, rng):
+    leaves = copy.leaves()
+    claiming = [index for index in copy.of_kind(1) if b"\0" != leaves[index][-1:] and leaves[index][-17:-16] == b"\1"]
+    if not claiming:
+        raise Unfit
+    others = [index for index in copy.of_kind(1) if index not in claiming]
+    index = rng.choice(others)
+    leaves[index] = leaves[index][:-1] + leaves[claiming[0]][-17:]
+    copy.resign(leaves)
+
+
+@damage(0)
+def resigned_gaps_beyond_counting(copy: Copy, rng):
+    gap = b"\1\5" + copy.leaves()[-1][2:10] + b"\2" + varint(2**64 - 1) + b"\xfe"
+    copy.resign([*copy.leaves(), gap, gap])
+
+
+@damage(0, 10, 14)
+def resigned_segments_without_end(copy: Copy, rng):
+    """An outcome that says its body is in so many segments that a program which visits each would not end."""
+    leaves = copy.leaves()
+    index = rng.choice(copy.of_kind(2))
+    held = leaves[index]
+    count, at = read_varint(held, stored_at(held))
+    number, _ = read_varint(held, at)
+    if not count or not (copy.folder / "segments" / f"{number:010}.seg").exists():
+        raise Unfit
+    _, after = read_varint(held, at)
+    _, after = read_varint(held, after)
+    segments = varint(rng.choice((0, 1, 2, 2**64 - 1))) + varint(rng.choice((0, 1, 2**32, 2**63, 2**64 - 1)))
+    leaves[index] = held[:at] + segments + held[after:]
+    copy.resign(leaves)
+
+
+@damage(10)
+def resigned_without_the_key_at_its_head(copy: Copy, rng):
+    leaves = copy.leaves()
+    copy.resign([b"\1\x0b" + leaves[0][2:10], *leaves[1:]])
+
+
+@damage(13)
+def resigned_the_release_of_another_hold(copy: Copy, rng):
+    leaves = copy.leaves()
+    index = copy.of_kind(8)[-1]
+    leaves[index] = leaves[index][:11] + rng.randbytes(32) + leaves[index][43:]
+    copy.resign(leaves)
+
+
+@damage(13)
+def resigned_another_list_of_erased_sessions(copy: Copy, rng):
+    leaves = copy.leaves()
+    index = rng.choice([index for index in copy.of_kind(7) if leaves[index][10] != 3])
+    _, at = read_varint(leaves[index], 11)
+    leaves[index] = leaves[index][: at + 1] + rng.randbytes(32) + leaves[index][at + 33 :]
+    copy.resign(leaves)
+
+
+@damage(13)
+def resigned_another_list_of_a_dropped_segment(copy: Copy, rng):
+    leaves = copy.leaves()
+    index = rng.choice([index for index in copy.of_kind(7) if leaves[index][10] == 3])
+    _, at = read_varint(leaves[index], 11)
+    leaves[index] = leaves[index][:at] + b"\2" + rng.randbytes(32) + leaves[index][at + 33 :]
+    copy.resign(leaves)
+
+
+@damage(14)
+def the_rest_of_a_body_that_retention_cut(copy: Copy, rng):
+    """A body in two segments: the log says that the first was dropped; the second is taken away by somebody else."""
+    leaves = copy.leaves()
+    body_in_two_segments(copy, leaves)
+    erasure = b"\1\7" + leaves[-1][2:10] + b"\3" + varint(FIRST_HALF) + varint(0) + sha() + bytes(32) + text("old")
+    copy.resign([*leaves, erasure])
+    for number in (FIRST_HALF, FIRST_HALF + 1):
+        (copy.folder / "segments" / f"{number:010}.seg").unlink()
+
+
+FIRST_HALF = 900
+
+
+def stored_at(leaf: bytes) -> int:
+    """Where in an outcome the first *stored* begins."""
+    _, at = read_varint(leaf, 26)
+    at += 5
+    for _ in range(2):
+        _, at = read_varint(leaf, at)
+    return at
+
+
+def body_in_two_segments(copy: Copy, leaves: list) -> None:
+    """Moves the blocks of one answer into two segments of their own, as if the writer had begun a new one between."""
+    for index in reversed(copy.of_kind(2)):
+        at = stored_at(leaves[index])
+        count, after = read_varint(leaves[index], at)
+        if count:  # the request's: pass over them
+            for _ in range(3):
+                _, after = read_varint(leaves[index], after)
+            after += 32
+        count, at = read_varint(leaves[index], after)
+        if count > 1:
+            break
+    else:
+        raise Unfit
+    held = leaves[index]
+    number, after = read_varint(held, at)
+    _, after = read_varint(held, after)
+    file = copy.folder / "segments" / f"{number:010}.seg"
+    if not file.exists():
+        raise Unfit
+    data = file.read_bytes()
+    mine = [data[a:c] for a, _, c in blocks(data) if data[a + 1] & 1 and data[a + 2 : a + 18] == held[10:26]]
+    if len(mine) != count:
+        raise Unfit
+    file.write_bytes(data[:16] + b"".join(data[a:c] for a, _, c in blocks(data) if data[a:c] not in mine))
+    for segment, part in ((FIRST_HALF, mine[:1]), (FIRST_HALF + 1, mine[1:])):
+        head = b"GWDSEG1\n" + struct.pack(">Q", segment)
+        (copy.folder / "segments" / f"{segment:010}.seg").write_bytes(head + b"".join(part))
+    leaves[index] = held[:at] + varint(FIRST_HALF) + b"\1" + held[after:]
+
+
+# What no test of an hour brings about by itself, written as the format says.
+
+
+def enrich(copy: Copy) -> None:
+    """Adds entries of every kind that the log lacks: erasures, holds, gaps, a key. Signed, and in order."""
+    leaves, salt = copy.leaves(), bytes(range(16))
+    long = "a reason that is told at greater length than an entry has room for, so that it is there as a digest"
+    who = b"\0\1" + string("olga") + b"\0" + b"\1" + string("platform-admins") + b"\0\1"
+
+    def add(kind: int, rest: bytes) -> int:
+        leaves.append(bytes([1, kind]) + leaves[-1][2:10] + rest)
+        return len(leaves) - 1
+
+    def words(at: int, theirs: bytes | None, thing: str, outcome: str):
+        return "INSERT INTO events VALUES (?, ?, ?, ?)", (at, salt, theirs, string(thing) + string(outcome))
+
+    def erase(scope: bytes, numbers: list, theirs: bytes | None, reason: str) -> tuple[int, list]:
+        numbered = varint(len(numbers)) + sha(*(struct.pack(">Q", number) for number in sorted(numbers)))
+        scope = scope if scope[0] == 3 else scope + b"\0"
+        at = add(7, scope + numbered + (sha(b"\1", salt, theirs) if theirs else bytes(32)) + text(reason))
+        return at, [(f"{ERASE} WHERE number = ?", (at, number)) for number in numbers]
+
+    intents = copy.of_kind(1)
+    first, done = erase(b"\1", intents[:1], who, long)
+    more = [words(first, who, "a session", long), *done]
+    second, done = erase(b"\2", intents[1:3], None, "asked for")
+    more += [words(second, None, "a subject", "asked for"), *done]
+    number = max(int(file.stem) for file in (copy.folder / "segments").iterdir())
+    (copy.folder / "segments" / f"{number:010}.seg").unlink()
+    _, done = erase(b"\3" + varint(number), [], None, "kept long enough")
+    more += done
+    hold = sha(b"\5", salt, b"\0", b"\1" + string("1:i|alice"), string("a lawsuit"))
+    at = add(8, b"\0" + hold + sha(b"\1", salt, who))
+    released = add(8, b"\1" + hold + sha(b"\1", salt, who))
+    more += [words(at, who, "1:i|alice", "set"), words(released, who, "1:i|alice", "released")]
+    holding = "INSERT INTO holds VALUES (?, NULL, '1:i|alice', 'a lawsuit', ?, ?)"
+    more += [(holding, (at, salt, released))]
+    add(5, b"\1" + varint(300) + b"\xfe")
+    add(5, b"\2" + varint(7) + text(long))
+    add(9, b"\2" + bytes(32) + text("root"))
+    event = add(4, b"\6" + sha(b"\1", salt, who) + text(long) + text("") + b"\0")
+    more += [words(event, who, long, "")]
+    copy.queries(*more)
+    copy.resign(leaves)
