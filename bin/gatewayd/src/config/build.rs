@@ -20,6 +20,8 @@ use super::{decisions, identity, masking, people, routing, secrets, servers};
 /// A configuration that holds: everything in it has been checked.
 #[derive(Clone)]
 pub struct Config {
+    /// The file itself and those that it names for policy and masking: a change of any is a new configuration.
+    pub files: Vec<PathBuf>,
     /// Where the gateway keeps its state.
     pub data_dir: PathBuf,
     /// Where callers connect.
@@ -114,7 +116,9 @@ pub(super) fn build(
     let authn = identity::build(raw, source)?;
     authn.validate().map_err(|error| identity::locate(raw, source, &error))?;
     let data_dir = folder.resolve(&raw.data_dir);
+    let named = raw.policy.cedar.iter().chain(&raw.masker.rules).map(|path| folder.resolve(path.get_ref()));
     Ok(Config {
+        files: std::iter::once(source.file.to_owned()).chain(named).collect(),
         listen: listen(raw, source, &folder)?,
         log: log(raw, source)?,
         limits: limits(raw, source)?,

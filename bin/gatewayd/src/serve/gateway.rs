@@ -68,11 +68,6 @@ impl Gateway {
         &self.0.lasting
     }
 
-    /// The configuration file.
-    pub(crate) fn file(&self) -> &Path {
-        &self.0.file
-    }
-
     /// The stack of each worker.
     pub(crate) fn stacks(&self) -> &[CurrentStack] {
         &self.0.stacks

@@ -1,4 +1,4 @@
-//! Noticing that the configuration changed: SIGHUP, or another content of its file.
+//! Noticing that the configuration changed: SIGHUP, or another content of its files.
 
 use std::time::Duration;
 
@@ -6,7 +6,7 @@ use tokio::signal::unix::{SignalKind, signal};
 
 use super::gateway::Gateway;
 
-/// How often the file is looked at. Its content counts, not its time: a swapped symlink is a change too.
+/// How often the files are looked at. Their content counts, not their time: a swapped symlink is a change too.
 const POLL: Duration = Duration::from_secs(1);
 
 /// Reloads at each change. A configuration that is wrong leaves the one in force untouched.
@@ -32,17 +32,20 @@ pub(crate) async fn watch(gateway: Gateway) {
                 continue;
             }
         }
-        seen = now;
+        let files = gateway.controls().config.files.clone();
         if let Err(error) = gateway.reload(None).await {
             tracing::error!(
                 error = format!("{error:#}"),
                 "the new configuration is not usable; the one in force stays"
             );
         }
+        // What was read before the reload, so that a change during it is not missed; unless the new configuration
+        // names other files.
+        seen = if gateway.controls().config.files == files { now } else { content(&gateway) };
     }
 }
 
-/// Configurations are a few kilobytes; reading one each second costs nothing.
-fn content(gateway: &Gateway) -> Option<Vec<u8>> {
-    std::fs::read(gateway.file()).ok()
+/// Configurations are a few kilobytes; reading them each second costs nothing.
+fn content(gateway: &Gateway) -> Vec<Option<Vec<u8>>> {
+    gateway.controls().config.files.iter().map(|file| std::fs::read(file).ok()).collect()
 }
