@@ -158,8 +158,9 @@ def a_word_of_a_session(copy: Copy, rng, columns=SESSION_WORDS):
 
 @damage(13)
 def a_word_of_an_event(copy: Copy, rng):
-    column = rng.choice(("salt", "who", "words"))
-    rows = copy.query(f"SELECT idx, {column} FROM events WHERE {'words' if column == 'words' else 'who'} IS NOT NULL")
+    column = rng.choice(("salt", "who", "words", "request"))
+    given = column if column in ("words", "request") else "who"
+    rows = copy.query(f"SELECT idx, {column} FROM events WHERE {given} IS NOT NULL")
     held = [row for row in rows if row[0] in copy.of_kind(4)]
     if not held:
         raise Unfit
@@ -220,7 +221,7 @@ def a_hold_less(copy: Copy, rng):
 @damage(13)
 def a_row_more(copy: Copy, rng):
     index = rng.choice(copy.of_kind(2, 10))
-    copy.query("INSERT INTO events VALUES (?, zeroblob(16), NULL, x'0000')", index)
+    copy.query("INSERT INTO events (idx, salt, who, words) VALUES (?, zeroblob(16), NULL, x'0000')", index)
 
 
 @damage(13)

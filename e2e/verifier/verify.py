@@ -490,11 +490,11 @@ class Verifier:
 
     def check_events(self, entries: dict) -> None:
         worded = [n for n, e in entries.items() if e["kind"] in (EVENT, HOLD) or e.get("scope") in (1, 2)]
-        columns = {"idx": int, "salt": bytes, "who": bytes | None, "words": bytes}
+        columns = {"idx": int, "request": bytes | None, "salt": bytes, "who": bytes | None, "words": bytes}
         rows = {row[0]: row[1:] for row in self.rows(WORDS, "events", **columns)}
         self.same_keys("event", rows, worded)
         for at in sorted(rows.keys() & set(worded)):
-            (salt, who, words), e = rows[at], entries[at]
+            (request, salt, who, words), e = rows[at], entries[at]
             try:
                 b = Bytes(words)
                 thing, outcome = as_text(b.string(), 64), as_text(b.string(), 64)
@@ -502,8 +502,8 @@ class Verifier:
                 b.end()
                 if len(salt) != 16 or (NOBODY if who is None else salted(1, salt, who)) != e["who"]:
                     raise Malformed("who did it")
-                if any(e.get(name, word) != word for name, word in said.items()):
-                    raise Malformed("object, outcome or reason")
+                if any(e.get(name, word) != word for name, word in said.items()) or e.get("about") != request:
+                    raise Malformed("object, outcome, reason or request")
             except (Malformed, TypeError) as error:
                 self.damage(WORDS, at, f"the words of entry {at} are not those of the log: {error}")
 
