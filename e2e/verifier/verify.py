@@ -128,7 +128,7 @@ LAYOUTS = {
     " request=stored response=stored first=v end=v masks=masks",
     REFUSAL: "id=16 ending=1..7 status=2 refusal=0..22 identity=0..4 dialect=0..7 action=0..14 effect=0..3 who=32"
     " what=32 rule=t32 version=t16 lost=0..15 passed_in=v passed_out=v request=stored response=stored end=v",
-    EVENT: "event=1..9 who=32 object=t64 outcome=t64 about=request",
+    EVENT: "event=1..10 who=32 object=t64 outcome=t64 about=request",
     GAP: "reason=1..2 missing=v note=t64",
     ERASURE: "scope=1..3 segment=v sessions=v list=32 who=32 reason=t64",
     HOLD: "released=0..1 hold=32 who=32",

@@ -26,6 +26,8 @@ pub enum EventKind {
     TokenRevoked,
     /// Somebody read, listed or exported recordings over the admin listener or the command line.
     AdminRead,
+    /// The head of a request was no HTTP, or too large, so that there was no request to record.
+    HeadRefused,
 }
 
 impl EventKind {
@@ -42,6 +44,7 @@ impl EventKind {
             Self::TokenCreated => "token-created",
             Self::TokenRevoked => "token-revoked",
             Self::AdminRead => "admin-read",
+            Self::HeadRefused => "head-refused",
         }
     }
 }

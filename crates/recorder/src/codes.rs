@@ -74,6 +74,7 @@ codes!(event_code, event_of, EventKind, {
     EventKind::TokenCreated = 7,
     EventKind::TokenRevoked = 8,
     EventKind::AdminRead = 9,
+    EventKind::HeadRefused = 10,
 });
 
 codes!(refusal_code, refusal_of, RefusalCode, {

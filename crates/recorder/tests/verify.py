@@ -133,7 +133,7 @@ def entry(data):
         e["who"], e["what"], _ = b.take(32), b.take(32), (b.text(32), b.text(16))
         e["bodies"], _ = b.bodies(), b.varint()
     elif kind == 4:
-        b.byte(range(1, 10)); e["who"] = b.take(32); b.text(64), b.text(64); b.byte(range(2)) and b.take(16)
+        b.byte(range(1, 11)); e["who"] = b.take(32); b.text(64), b.text(64); b.byte(range(2)) and b.take(16)
     elif kind == 5:
         b.byte(range(1, 3)), b.varint(), b.text(64)
     elif kind == 7:

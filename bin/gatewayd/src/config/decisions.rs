@@ -55,6 +55,8 @@ fn locate(raw: &RawConfig, source: &Source<'_>, error: &gatewayd_policy::Error) 
             let key = format!("policy.cedar `{}`, {place}", file.escape_debug());
             source.error(found.map_or(0..0, Spanned::span), key, problem, remedy)
         }
-        other => source.error(0..0, "policy", other.to_string(), "see [[policy.rule]] in docs/configuration.md"),
+        other => {
+            source.error(0..0, "policy", other.to_string(), "see [[policy.rule]] in docs/configuration.md")
+        }
     }
 }

@@ -5,7 +5,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use anyhow::Context as _;
 use arc_swap::ArcSwap;
-use gatewayd_core::{Event, EventKind, Identity, Journal as _};
+use gatewayd_core::{Event, EventKind, Identity, Journal as _, Peer};
 use gatewayd_masker::KnownSecrets;
 use gatewayd_recorder::Recorder;
 use tokio::task::JoinHandle;
@@ -13,7 +13,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::controls::Controls;
 use super::lasting::Lasting;
-use super::worker::{CurrentStack, Stack};
+use super::worker::{CurrentStack, OnUnreadable, Stack};
 use crate::config::Config;
 use crate::stack;
 
@@ -76,6 +76,26 @@ impl Gateway {
     /// Cuts what still streams when it is cancelled.
     pub(crate) fn cut(&self) -> CancellationToken {
         self.0.cut.clone()
+    }
+
+    /// Puts into the evidence that somebody sent what was no request. hyper answered 400 or 431 already.
+    pub(crate) fn on_unreadable(&self) -> OnUnreadable {
+        let recorder = self.lasting().recorder.clone();
+        Arc::new(move |peer: Peer, why| {
+            let event = Event {
+                kind: EventKind::HeadRefused,
+                actor: None,
+                object: peer.address.to_string().into(),
+                outcome: why.into(),
+                request: None,
+            };
+            let recorder = recorder.clone();
+            tokio::spawn(async move {
+                if let Err(error) = recorder.record(event).await {
+                    tracing::warn!(%error, "a head that was no request is not in the evidence");
+                }
+            });
+        })
     }
 
     /// True until the gateway is told to stop, if every control can do its work.

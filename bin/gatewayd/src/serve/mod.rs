@@ -110,13 +110,14 @@ fn start_workers(gateway: &Gateway) -> anyhow::Result<Workers> {
     let limits = gateway.controls().config.limits;
     let limits =
         ConnectionLimits { headers: limits.headers, head_timeout: limits.head_timeout, drain: limits.drain };
+    let unreadable = gateway.on_unreadable();
     let mut senders = Vec::new();
     let mut threads = Vec::new();
     for (number, stack) in gateway.stacks().iter().enumerate() {
         let (sender, receiver) = mpsc::unbounded_channel();
-        let (stack, cut) = (Arc::clone(stack), gateway.cut());
+        let (stack, cut, unreadable) = (Arc::clone(stack), gateway.cut(), Arc::clone(&unreadable));
         let thread = std::thread::Builder::new().name(format!("gatewayd-{number}")).spawn(move || {
-            if let Err(error) = worker::run(receiver, &stack, limits, &cut) {
+            if let Err(error) = worker::run(receiver, &stack, limits, &cut, &unreadable) {
                 tracing::error!(%error, "a worker could not start");
             }
         })?;

@@ -30,6 +30,9 @@ pub(crate) type CurrentStack = Arc<ArcSwap<Stack>>;
 /// How long a stream that was cut may take to say so.
 const LAST_BYTES: Duration = Duration::from_secs(1);
 
+/// Is told of a head that was no request, and why. It does not block.
+pub(crate) type OnUnreadable = Arc<dyn Fn(Peer, &'static str) + Send + Sync>;
+
 /// Bounds on a connection.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct ConnectionLimits {
@@ -47,6 +50,7 @@ pub(crate) fn run(
     stack: &CurrentStack,
     limits: ConnectionLimits,
     cut: &CancellationToken,
+    unreadable: &OnUnreadable,
 ) -> anyhow::Result<()> {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
     runtime.block_on(async {
@@ -54,7 +58,7 @@ pub(crate) fn run(
         let graceful = GracefulShutdown::new();
         while let Some(accepted) = incoming.recv().await {
             let stack = Arc::clone(stack);
-            tokio::spawn(connection(accepted, stack, server.clone(), graceful.watcher(), limits));
+            tokio::spawn(connection(accepted, stack, server.clone(), graceful.watcher(), limits, Arc::clone(unreadable)));
         }
         let mut finished = std::pin::pin!(graceful.shutdown());
         if tokio::time::timeout(limits.drain, &mut finished).await.is_err() {
@@ -93,6 +97,7 @@ async fn connection(
     server: auto::Builder<TokioExecutor>,
     watcher: Watcher,
     limits: ConnectionLimits,
+    unreadable: OnUnreadable,
 ) {
     let Accepted { stream, peer, tls, permit } = accepted;
     let Ok(stream) = tokio::net::TcpStream::from_std(stream) else { return };
@@ -108,9 +113,21 @@ async fn connection(
         None => watcher.watch(server.serve_connection(TokioIo::new(stream), service).into_owned()).await,
     };
     if let Err(error) = result {
+        if let Some(why) = why_unreadable(&*error) {
+            unreadable(peer, why);
+        }
         tracing::debug!(%error, peer = %peer.address, "the connection ended early");
     }
     drop(permit);
+}
+
+/// Why hyper could make no request of what came, if that is how the connection ended.
+fn why_unreadable(error: &(dyn std::error::Error + 'static)) -> Option<&'static str> {
+    let error = error.downcast_ref::<hyper::Error>()?;
+    if error.is_parse_too_large() {
+        return Some("head too large");
+    }
+    error.is_parse().then_some("not HTTP")
 }
 
 async fn respond(
