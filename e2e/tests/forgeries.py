@@ -10,7 +10,7 @@ ORDINARY = (1, 2, 3, 4, 6, 10, 11)
 
 
 def nothing_dropped(copy: Copy) -> list:
-    """The entries of a log without erasures; what a chance damage does to one with them is a matter of its own below."""
+    """The entries of a log without erasures; what chance does to one with them is a matter of its own, below."""
     leaves = copy.leaves()
     if any(data[1] == 7 for data in leaves):
         raise Unfit
