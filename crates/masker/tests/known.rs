@@ -64,6 +64,24 @@ fn a_value_registered_twice_stays_until_withdrawn_twice() {
 }
 
 #[test]
+fn overlapping_and_adjacent_values_are_one_mask_and_neighbours_are_two() {
+    let known = KnownSecrets::new();
+    known.extend([&b"first-one"[..], b"one-second", b"third-value"]).unwrap();
+    let masker = masker(&known);
+    for (text, expected) in [
+        ("a first-one-second b", "a [REDACTED:known-secret] b"),
+        ("a first-onethird-value b", "a [REDACTED:known-secret] b"),
+        ("a first-one third-value b", "a [REDACTED:known-secret] [REDACTED:known-secret] b"),
+    ] {
+        assert_eq!(masker.mask(text.as_bytes()), expected.as_bytes());
+        let mut stream = masker.stream();
+        let mut out: Vec<u8> = text.bytes().flat_map(|byte| stream.push(&[byte])).collect();
+        out.extend(stream.finish());
+        assert_eq!(out, expected.as_bytes());
+    }
+}
+
+#[test]
 fn short_and_huge_values_are_refused_with_a_reason() {
     let known = KnownSecrets::new();
     assert_eq!(known.insert(b"12345"), Err(KnownSecretError::TooShort(5)));
