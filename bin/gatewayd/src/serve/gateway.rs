@@ -11,9 +11,10 @@ use gatewayd_recorder::Recorder;
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 
+use super::connection::OnUnreadable;
 use super::controls::Controls;
 use super::lasting::Lasting;
-use super::worker::{CurrentStack, OnUnreadable, Stack};
+use super::worker::{CurrentStack, Stack};
 use crate::config::Config;
 use crate::stack;
 

@@ -1,5 +1,6 @@
 //! `gatewayd serve`: from a configuration to a running gateway, and back to rest.
 
+mod connection;
 pub(crate) mod controls;
 pub(crate) mod drain;
 pub(crate) mod gateway;
