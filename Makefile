@@ -70,7 +70,11 @@ audit:
 	@command -v cargo-deny >/dev/null 2>&1 || { \
 		printf 'cargo-deny is missing: installing %s (some minutes, once)\n' $(CARGO_DENY); \
 		cargo install --locked cargo-deny --version $(CARGO_DENY); }
-	@cargo deny --locked check
+	$(SAY) 'licences, sources, and who may use what'
+	@cargo deny --locked check bans licenses sources
+	$(SAY) 'advisories'
+	@if cargo deny --locked fetch db >/dev/null 2>&1; then cargo deny --locked check advisories; \
+	else echo 'NOT CHECKED: the advisory database cannot be reached from here'; fi
 
 # Tests that take long are marked #[ignore = "torture: ..."] and have `torture` in their names.
 torture: setup
