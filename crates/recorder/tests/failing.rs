@@ -1,7 +1,8 @@
 //! When the disk takes no more: nothing passes unrecorded, and it goes on by itself once there is room.
 //!
-//! A child process runs under a limit on the size of files, which the parent lifts later.
-#![allow(missing_docs, clippy::unwrap_used, clippy::panic, clippy::indexing_slicing)]
+//! A child process runs under a limit on the size of files, which the parent lifts later; a small file
+//! system gets really full; `strace` injects errors into the calls that write.
+#![allow(missing_docs, clippy::unwrap_used, clippy::panic, clippy::indexing_slicing, clippy::print_stderr)]
 
 mod rig;
 
@@ -9,7 +10,7 @@ use std::collections::HashSet;
 use std::io::{BufRead as _, BufReader, Write as _};
 use std::path::Path;
 use std::process::{Command, Stdio};
-use std::sync::Arc;
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use gatewayd_core::{Body, RequestId, SystemClock, Trail};
@@ -17,7 +18,7 @@ use gatewayd_recorder::verify::{Options, Report, verify};
 use gatewayd_recorder::{Config, Reader, Recorder};
 use http::Request;
 use http_body_util::BodyExt as _;
-use rig::{echo_len, request, stack, with};
+use rig::{channel, echo_len, request, send, stack, with};
 use tower::ServiceExt as _;
 
 #[test]
@@ -157,10 +158,125 @@ fn a_full_disk_lets_nothing_pass_unrecorded() {
     assert!(report.unproven.iter().any(|what| what.contains("declared gaps")), "{report}");
 }
 
+/// A file system of its own in memory, which really gets full.
+struct SmallDisk(tempfile::TempDir);
+
+impl SmallDisk {
+    /// `None` without the right to mount.
+    fn mount(size: &str) -> Option<Self> {
+        let dir = tempfile::tempdir().unwrap();
+        let mut mount = Command::new("mount");
+        mount.args(["-t", "tmpfs", "-o", &format!("size={size},mode=0700"), "gatewayd-test"]).arg(dir.path());
+        let mounted = mount.stderr(Stdio::null()).status().is_ok_and(|status| status.success());
+        mounted.then(|| Self(dir))
+    }
+
+    fn free(&self) -> u64 {
+        let df = Command::new("df").args(["--output=avail", "-B1"]).arg(self.0.path()).output().unwrap();
+        String::from_utf8(df.stdout).unwrap().lines().nth(1).unwrap().trim().parse().unwrap()
+    }
+}
+
+impl Drop for SmallDisk {
+    fn drop(&mut self) {
+        // Detached at once, gone when the last file is closed.
+        let _left_for_the_system_if_it_fails = Command::new("umount").arg("-l").arg(self.0.path()).status();
+    }
+}
+
+#[test]
+fn a_really_full_disk_lets_nothing_pass_and_open_requests_are_closed() {
+    let Some(disk) = SmallDisk::mount("4m") else {
+        eprintln!("SKIPPED: filling a real disk needs the right to mount a tmpfs (root)");
+        return;
+    };
+    let (dir, ballast) = (disk.0.path().join("evidence"), disk.0.path().join("ballast"));
+    std::fs::write(&ballast, vec![1; 1 << 20]).unwrap();
+    let config = Config { reserve_bytes: 512 << 10, ..Config::new(&dir) };
+    let recorder = Recorder::open(config, Arc::new(SystemClock)).unwrap();
+    let forwarded = Arc::new(Mutex::new(Vec::new()));
+    let (streams, stream) = tokio::sync::mpsc::unbounded_channel();
+    let noted = Arc::clone(&forwarded);
+    let stack = stack(&recorder, move |request: Request<Body>| {
+        let (noted, streams) = (Arc::clone(&noted), streams.clone());
+        async move {
+            noted.lock().unwrap().push(request.extensions().get::<Trail>().unwrap().id());
+            if request.headers().contains_key("x-stream") {
+                let (sender, body) = channel();
+                streams.send(sender).unwrap();
+                return http::Response::new(body);
+            }
+            echo_len(request).await
+        }
+    });
+    let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build().unwrap();
+    runtime.block_on(fill_and_free(&disk, &ballast, &dir, &stack, &forwarded, stream));
+    recorder.close();
+    let report = verify(&dir, &Options::default()).unwrap();
+    assert!(report.is_intact(), "{report}");
+    assert_eq!(report.entries, report.signed);
+    assert!(report.unproven.iter().any(|what| what.contains("declared gaps")), "{report}");
+}
+
+type Streams =
+    tokio::sync::mpsc::UnboundedReceiver<tokio::sync::mpsc::UnboundedSender<Result<bytes::Bytes, String>>>;
+
+async fn fill_and_free(
+    disk: &SmallDisk,
+    ballast: &Path,
+    dir: &Path,
+    stack: &rig::Stack,
+    forwarded: &Mutex<Vec<RequestId>>,
+    mut streams: Streams,
+) {
+    // A stream that is open while the disk fills.
+    let response = stack.clone().oneshot(with(request("bob", "go"), "x-stream", "1")).await.unwrap();
+    let open = rig::id_of(&response);
+    let sender = streams.recv().await.unwrap();
+    sender.send(Ok("data: 1\n\n".into())).unwrap();
+    let train = |n: usize| with(request("alice", format!("{n} ").repeat(500)), "x-action", "train");
+    let mut refused = 0;
+    for n in 0.. {
+        let answer = stack.clone().oneshot(train(n)).await.unwrap();
+        let (id, status) = (rig::id_of(&answer), answer.status());
+        let passed = forwarded.lock().unwrap().contains(&id);
+        let _broken_off_if_it_cannot_be_recorded = answer.into_body().collect().await;
+        if status == 503 {
+            assert!(!passed, "a request with side effects was forwarded and answered with 503");
+            refused += 1;
+        }
+        if refused == 20 {
+            break;
+        }
+    }
+    // Until the caller of the stream leaves, its outcome can only be written into the reserve.
+    drop((sender, response));
+    let reader = Reader::open(dir).unwrap();
+    let ending = |id| reader.show(id).map(|bundle| bundle.summary.ending);
+    rig::until("the stream is closed", || ending(open).unwrap() != "open").await;
+    assert!(disk.free() < 512 << 10, "{} bytes are free", disk.free());
+    for id in std::mem::take(&mut *forwarded.lock().unwrap()) {
+        let ending = ending(id).unwrap_or_else(|e| panic!("{id} was forwarded: {e}"));
+        assert_ne!(ending, "open", "{id}");
+    }
+    assert_eq!(send(stack, train(0)).await.1, 503, "still full");
+    assert!(forwarded.lock().unwrap().is_empty());
+    std::fs::remove_file(ballast).unwrap();
+    let began = std::time::Instant::now();
+    while send(stack, train(0)).await.1 != 200 {
+        assert!(began.elapsed() < Duration::from_secs(20), "it goes on once there is room");
+        tokio::time::sleep(Duration::from_millis(50)).await;
+    }
+}
+
 /// Errors of the system calls that write, now and then or for a while.
 #[test]
-#[ignore = "needs strace; takes minutes"]
-fn errors_of_the_disk_lose_nothing_acknowledged() {
+#[ignore = "torture: needs strace; takes minutes"]
+fn torture_errors_of_the_disk_lose_nothing_acknowledged() {
+    if Command::new("strace").arg("-V").stdout(Stdio::null()).status().is_err() {
+        eprintln!("SKIPPED: injecting errors of the disk needs `strace`; install it (apt install strace)");
+        return;
+    }
     let calls = ["fdatasync", "fsync", "pwrite64", "write", "ftruncate", "rename"];
     let errors = ["error=EIO", "error=ENOSPC"];
     let mut refused = 0;

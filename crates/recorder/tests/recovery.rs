@@ -1,5 +1,5 @@
 //! After the death of the process: nothing acknowledged is gone, and what was cut off says so.
-#![allow(missing_docs, clippy::unwrap_used, clippy::panic, clippy::indexing_slicing)]
+#![allow(missing_docs, clippy::unwrap_used, clippy::panic, clippy::indexing_slicing, clippy::print_stderr)]
 
 mod rig;
 
@@ -65,7 +65,8 @@ fn say(what: &str, id: RequestId) {
     out.flush().unwrap();
 }
 
-/// Runs the child for a while, kills it without warning, and returns what it acknowledged.
+/// Runs the child until it is at work and some time longer, kills it without warning, and returns what it
+/// acknowledged.
 fn kill_under_load(dir: &Path, after: Duration) -> Vec<(String, RequestId)> {
     let mut child = Command::new(std::env::current_exe().unwrap())
         .args(["child", "--exact", "--ignored", "--nocapture"])
@@ -75,53 +76,98 @@ fn kill_under_load(dir: &Path, after: Duration) -> Vec<(String, RequestId)> {
         .spawn()
         .unwrap();
     let lines = BufReader::new(child.stdout.take().unwrap());
+    let (at_work, works) = std::sync::mpsc::sync_channel(1);
     let reader = std::thread::spawn(move || {
-        let line = |line: String| {
-            let (what, id) = line.split_once(' ')?;
-            Some((what.to_owned(), id.parse().ok()?))
-        };
-        lines.lines().map_while(Result::ok).filter_map(line).collect::<Vec<_>>()
+        let mut said = Vec::new();
+        for line in lines.lines().map_while(Result::ok) {
+            let Some((what, id)) = line.split_once(' ') else { continue };
+            let Ok(id) = id.parse() else { continue };
+            said.push((what.to_owned(), id));
+            if said.len() == 10 {
+                at_work.send(()).unwrap();
+            }
+        }
+        said
     });
+    works.recv_timeout(Duration::from_secs(30)).expect("the child answers requests");
     std::thread::sleep(after);
     child.kill().unwrap();
     child.wait().unwrap();
     reader.join().unwrap()
 }
 
+/// A load, `kill -9` at a random moment, restart, verify; the same log for 20 times, then another.
+fn crash(loops: usize) {
+    let mut dir = tempfile::tempdir().unwrap();
+    let (mut acknowledged, mut interrupted) = (0, 0);
+    for round in 0..loops {
+        if round % 20 == 0 {
+            dir = tempfile::tempdir().unwrap();
+        }
+        let after = std::time::UNIX_EPOCH.elapsed().unwrap().subsec_micros() % 400;
+        let said = kill_under_load(dir.path(), Duration::from_millis(after.into()));
+        acknowledged += said.len();
+        interrupted += restart_and_verify(dir.path(), &said, round);
+    }
+    assert!(interrupted > 0, "some requests were open when the process died");
+    eprintln!("{loops} crashes, {acknowledged} acknowledged, {interrupted} closed as interrupted");
+}
+
+/// Returns how many of what was acknowledged were closed as interrupted.
+fn restart_and_verify(dir: &Path, said: &[(String, RequestId)], round: usize) -> usize {
+    let recorder = open(dir);
+    let reader = Reader::open(dir).unwrap();
+    let mut interrupted = 0;
+    for (n, (what, id)) in said.iter().enumerate() {
+        let bundle = reader.show(*id).unwrap_or_else(|e| panic!("{what} {id} was acknowledged: {e}"));
+        let ending = bundle.summary.ending;
+        interrupted += usize::from(ending == "interrupted");
+        match what.as_str() {
+            "stream" => assert_eq!(ending, "interrupted"),
+            // The answer was out; the outcome may or may not have been written.
+            _ => assert!(["complete", "interrupted"].contains(&ending), "{ending}"),
+        }
+        if what == "stream" || n % 50 == 0 {
+            let replay = reader.replay(*id).unwrap();
+            let text: Vec<u8> = replay.response.iter().flat_map(|f| f.bytes.clone()).collect();
+            // Blocks go out as they fill up; what was written is there, in order, from the start.
+            let start: &[u8] = if what == "stream" { b"data: 0 token" } else { b"{" };
+            assert!(text.is_empty() || text.starts_with(start), "{what} {id} has another start");
+        }
+    }
+    let open = reader.list(&Filter { limit: 100_000, ..Filter::default() }).unwrap();
+    assert!(open.iter().all(|s| s.ending != "open"));
+    recorder.close();
+    let report = verify(dir, &Options::default()).unwrap();
+    assert!(report.is_intact(), "round {round}: {report}");
+    assert_eq!(report.signed, report.entries);
+    interrupted
+}
+
 #[test]
 fn a_killed_process_loses_nothing_that_it_acknowledged() {
-    let loops = std::env::var("RECORDER_CRASH_LOOPS").ok().and_then(|n| n.parse().ok()).unwrap_or(3_u64);
+    crash(20);
+}
+
+#[test]
+#[ignore = "torture: 200 crashes, minutes"]
+fn torture_a_killed_process_loses_nothing_that_it_acknowledged() {
+    crash(200);
+}
+
+#[test]
+fn what_was_written_of_a_stream_survives_the_process() {
     let dir = tempfile::tempdir().unwrap();
-    for round in 0..loops {
-        let said = kill_under_load(dir.path(), Duration::from_millis(700 + round * 377 % 900));
-        assert!(said.len() > 4, "the child did some work: {}", said.len());
-        let recorder = open(dir.path());
-        let reader = Reader::open(dir.path()).unwrap();
-        for (n, (what, id)) in said.iter().enumerate() {
-            let bundle = reader.show(*id).unwrap_or_else(|e| panic!("{what} {id} was acknowledged: {e}"));
-            let ending = bundle.summary.ending;
-            match what.as_str() {
-                "stream" => assert_eq!(ending, "interrupted"),
-                // The answer was out; the outcome may or may not have been written.
-                _ => assert!(["complete", "interrupted"].contains(&ending), "{ending}"),
-            }
-            if what != "stream" && n % 50 != 0 {
-                continue;
-            }
-            let replay = reader.replay(*id).unwrap();
-            if what == "stream" && round == 0 {
-                // Blocks go out as they fill up; what was written is there, in order, from the start.
-                let text: Vec<u8> = replay.response.iter().flat_map(|f| f.bytes.clone()).collect();
-                assert!(text.starts_with(b"data: 0 token"), "the start of the stream is there");
-                assert!(text.len() > 12_000, "only {} bytes of the stream were kept", text.len());
-            }
-        }
-        let open = reader.list(&Filter { limit: 100_000, ..Filter::default() }).unwrap();
-        assert!(open.iter().all(|s| s.ending != "open"));
-        recorder.close();
-        let report = verify(dir.path(), &Options::default()).unwrap();
-        assert!(report.is_intact(), "round {round}: {report}");
-        assert_eq!(report.signed, report.entries);
+    let said = kill_under_load(dir.path(), Duration::from_millis(1200));
+    open(dir.path()).close();
+    let reader = Reader::open(dir.path()).unwrap();
+    let streams: Vec<_> = said.iter().filter(|(what, _)| what == "stream").collect();
+    assert!(!streams.is_empty());
+    for (_, id) in streams {
+        let replay = reader.replay(*id).unwrap();
+        let text: Vec<u8> = replay.response.iter().flat_map(|f| f.bytes.clone()).collect();
+        assert!(text.starts_with(b"data: 0 token"), "the start of the stream is there");
+        assert!(text.len() > 12_000, "only {} bytes of the stream were kept", text.len());
     }
 }
 

@@ -4,13 +4,13 @@ use std::collections::{BTreeMap, HashMap, HashSet};
 
 use rusqlite::Connection;
 
+use super::column::number;
 use super::report::{Damage, Report};
 use crate::codec::Digest;
 use crate::error::Error;
-use crate::leaf::{Bodies, GapReason, Key, KeyRole, Kind, Leaf, Outcome, Scope, Stored};
+use crate::leaf::{Bodies, GapReason, Hold, Key, KeyRole, Kind, Leaf, Outcome, Scope, Stored};
 use crate::note::{Checkpoint, PublicKey};
 use crate::segment::Way;
-use crate::store::index;
 use crate::tree::{FullTile, TILE, Tree, leaf_hash};
 
 /// Checkpoints beside those in the database.
@@ -44,7 +44,10 @@ pub(super) struct Log {
     pub(super) dropped: HashSet<u64>,
     /// Outcome of each closed session, by the index of its intent.
     pub(super) outcome_of: HashMap<u64, u64>,
-    pub(super) claims: HashMap<[u8; 16], u64>,
+    /// Who made each claim: the index of the intent, and its request.
+    pub(super) claims: HashMap<[u8; 16], (u64, [u8; 16])>,
+    /// The legal holds that were set, by the digest of each, and the entry that released it.
+    pub(super) holds: HashMap<Digest, Option<u64>>,
 }
 
 /// Which row belongs to an entry.
@@ -81,7 +84,7 @@ pub(super) fn check(
     let mut full = Vec::new();
     while let Some(row) = rows.next()? {
         let at = pass.tree.size();
-        if row.get_ref(0)?.as_i64().map(index).ok() != Some(at) {
+        if number(row, 0) != Some(at) {
             report.find(Damage::EntryMissing, at, format!("entry {at} is missing"));
             // Nothing after a hole can be compared with a signature.
             break;
@@ -130,7 +133,10 @@ fn heads(
     let mut query = conn.prepare("SELECT size, note FROM checkpoints ORDER BY size")?;
     let mut rows = query.query([])?;
     while let Some(row) = rows.next()? {
-        let size = row.get_ref(0)?.as_i64().map(index).unwrap_or(0);
+        let Some(size) = number(row, 0) else {
+            report.find(Damage::BadCheckpoint, None, "there is a checkpoint of a size below 0");
+            continue;
+        };
         let opened = row.get_ref(1)?.as_str().ok().map(|note| key.open(note));
         match opened {
             Some(Ok(opened)) if opened.size == size => add(Source::Database, opened),
@@ -198,6 +204,9 @@ impl Pass<'_> {
                 );
             }
         };
+        if at == 0 && !matches!(&leaf.kind, Kind::Key(key) if key.role == KeyRole::Log) {
+            report.find(Damage::OtherKey, at, "entry 0 does not name the key of the log");
+        }
         let mut row = RowOf::None;
         match leaf.kind {
             Kind::Intent(intent) => {
@@ -205,7 +214,7 @@ impl Pass<'_> {
                 report.sessions += 1;
                 self.open.insert(at, intent.id);
                 for claim in &intent.claims {
-                    if let Some(first) = self.log.claims.insert(*claim, at) {
+                    if let Some((first, _)) = self.log.claims.insert(*claim, (at, intent.id)) {
                         let detail = format!("entries {first} and {at} use the same approval");
                         report.find(Damage::ClaimReused, at, detail);
                     }
@@ -215,12 +224,17 @@ impl Pass<'_> {
             Kind::Refusal(refused) => {
                 row = RowOf::Session;
                 report.sessions += 1;
-                self.expect(at, refused.id, &refused.bodies);
+                self.expect(at, refused.id, &refused.bodies, report);
             }
-            Kind::Event(_) | Kind::Hold(_) => row = RowOf::Event,
+            Kind::Event(_) => row = RowOf::Event,
+            Kind::Hold(hold) => {
+                row = RowOf::Event;
+                self.hold(at, &hold, report);
+            }
             Kind::Gap(gap) => {
                 self.gaps += 1;
-                self.lost += gap.count;
+                // The sum is told, not relied on; nobody can have lost this many.
+                self.lost = self.lost.saturating_add(gap.count);
                 if gap.reason == GapReason::RolledBack {
                     let detail =
                         format!("entry {at} says that {} entries were lost with the power", gap.count);
@@ -228,11 +242,11 @@ impl Pass<'_> {
                 }
             }
             Kind::Erasure(erasure) => {
+                self.log.erasures.insert(at, (erasure.sessions, erasure.list));
                 if erasure.scope == Scope::Segment {
                     self.log.dropped.insert(erasure.segment);
                 } else {
                     row = RowOf::Event;
-                    self.log.erasures.insert(at, (erasure.sessions, erasure.list));
                 }
             }
             Kind::Key(key) => self.key(at, &key, report),
@@ -243,12 +257,30 @@ impl Pass<'_> {
     }
 
     fn key(&self, at: u64, key: &Key, report: &mut Report) {
-        if key.role == KeyRole::Log && (at != 0 || key.key != *self.key.bytes()) {
-            report.find(
-                Damage::OtherKey,
-                at,
-                format!("entry {at} names another key than the one you verify with"),
-            );
+        if key.role != KeyRole::Log {
+            return;
+        }
+        if key.key != *self.key.bytes() {
+            let detail = format!("entry {at} names another key than the one you verify with");
+            report.find(Damage::OtherKey, at, detail);
+        } else if at != 0 {
+            let detail = format!("entry {at} names the key of the log again, which only entry 0 does");
+            report.find(Damage::OtherKey, at, detail);
+        }
+    }
+
+    /// A hold's digest is salted, so that it names one hold.
+    fn hold(&mut self, at: u64, hold: &Hold, report: &mut Report) {
+        if !hold.released {
+            self.log.holds.insert(hold.target, None);
+            return;
+        }
+        match self.log.holds.get_mut(&hold.target) {
+            Some(released @ None) => *released = Some(at),
+            _ => {
+                let detail = format!("entry {at} releases a legal hold that was not in force");
+                report.find(Damage::WordsAltered, at, detail);
+            }
         }
     }
 
@@ -271,14 +303,20 @@ impl Pass<'_> {
             }
         }
         self.log.outcome_of.entry(outcome.intent).or_insert(at);
-        self.expect(at, outcome.id, &outcome.bodies);
+        self.expect(at, outcome.id, &outcome.bodies, report);
     }
 
-    fn expect(&mut self, entry: u64, id: [u8; 16], bodies: &Bodies) {
+    fn expect(&mut self, entry: u64, id: [u8; 16], bodies: &Bodies, report: &mut Report) {
         let ways = [(Way::Request, &bodies.request), (Way::Response, &bodies.response)];
         for (way, stored) in ways {
-            if let Some(stored) = stored {
-                self.log.bodies.insert((id, way), Expected { entry, stored: stored.clone() });
+            let Some(stored) = stored else { continue };
+            let expected = Expected { entry, stored: stored.clone() };
+            if let Some(other) = self.log.bodies.insert((id, way), expected)
+                && other.stored != *stored
+            {
+                let detail =
+                    format!("entries {} and {entry} say different things of the same body", other.entry);
+                report.find(Damage::BodyAltered, entry, detail);
             }
         }
     }
@@ -315,9 +353,8 @@ impl Pass<'_> {
                 );
             }
         }
-        let tiles: i64 =
-            conn.query_row("SELECT count(*) FROM tiles WHERE level = 0", [], |row| row.get(0))?;
-        if index(tiles) > size / TILE as u64 {
+        let tiles = conn.query_row("SELECT count(*) FROM tiles", [], |row| Ok(number(row, 0)))?;
+        if tiles > Some(full_tiles(size)) {
             report.find(Damage::Truncated, size, "there are tiles of entries that are not there");
         }
         if report.signed < size {
@@ -338,4 +375,9 @@ impl Pass<'_> {
         }
         Ok(self.log)
     }
+}
+
+/// How many full tiles a tree has, on all levels. Each was looked for, so that more than these are too many.
+fn full_tiles(size: u64) -> u64 {
+    std::iter::successors(Some(size / TILE as u64), |n| Some(n / TILE as u64)).take_while(|n| *n > 0).sum()
 }

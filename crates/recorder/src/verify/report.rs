@@ -66,6 +66,14 @@ impl Damage {
             _ => 10,
         }
     }
+
+    /// False if the entry that is named is only the first that may be damaged.
+    fn names_one_entry(self) -> bool {
+        !matches!(
+            self,
+            Self::TreeMismatch | Self::Truncated | Self::BadCheckpoint | Self::RolledBack | Self::Forked
+        )
+    }
 }
 
 /// One damage, and where it is.
@@ -129,9 +137,13 @@ impl Report {
         self.unproven.push(what);
     }
 
-    /// Puts the first damage first.
+    /// Puts the first damage first. A damaged entry also shows in its rows and bodies, so the entries come
+    /// before what hangs on them; and the damages that name one entry before those that only say "from here".
     pub(super) fn settle(&mut self) {
-        self.findings.sort_by_key(|finding| (finding.entry.unwrap_or(u64::MAX), finding.damage.exit_code()));
+        self.findings.sort_by_key(|finding| {
+            let damage = finding.damage;
+            (damage.exit_code(), !damage.names_one_entry(), finding.entry.unwrap_or(u64::MAX))
+        });
     }
 }
 

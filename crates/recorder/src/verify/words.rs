@@ -2,16 +2,16 @@
 
 use std::collections::HashMap;
 
-use rusqlite::types::ValueRef;
 use rusqlite::{Connection, Row};
 
+use super::column::{blob, is_null, number, or_null, text};
 use super::log::{Log, RowOf};
 use super::report::{Damage, Report};
+use crate::codec::Text;
 use crate::error::Error;
 use crate::facts::{self, Salt, What, Who, Words, claim_digest};
-use crate::leaf::{Kind, Leaf};
+use crate::leaf::{CREDENTIAL, Kind, Leaf, POLICY, RULE, WORD};
 use crate::retention::{hold_words, list_digest};
-use crate::store::index;
 
 /// Which rows were seen, and what they say together.
 struct Pass<'a> {
@@ -23,6 +23,7 @@ struct Pass<'a> {
 
 pub(super) fn check(conn: &Connection, log: &Log, report: &mut Report) -> Result<(), Error> {
     let mut pass = Pass { log, seen: vec![false; log.rows.len()], erased: HashMap::new() };
+    labels(conn, report)?;
     pass.sessions(conn, report)?;
     pass.events(conn, report)?;
     pass.holds(conn, report)?;
@@ -31,25 +32,26 @@ pub(super) fn check(conn: &Connection, log: &Log, report: &mut Report) -> Result
     Ok(())
 }
 
-fn blob<'a>(row: &'a Row<'_>, column: usize) -> Option<&'a [u8]> {
-    match row.get_ref(column) {
-        Ok(ValueRef::Blob(bytes)) => Some(bytes),
-        _ => None,
+fn labels(conn: &Connection, report: &mut Report) -> Result<(), Error> {
+    let mut query = conn.prepare("SELECT id FROM labels WHERE typeof(text) <> 'text'")?;
+    let mut rows = query.query([])?;
+    while let Some(row) = rows.next()? {
+        let id = row.get::<_, i64>(0)?;
+        report.find(Damage::WordsAltered, None, format!("label {id} is no text"));
     }
-}
-
-fn number(row: &Row<'_>, column: usize) -> Option<u64> {
-    match row.get_ref(column) {
-        Ok(ValueRef::Integer(value)) => Some(index(value)),
-        _ => None,
-    }
-}
-
-fn text<'a>(row: &'a Row<'_>, column: usize) -> Option<&'a str> {
-    row.get_ref(column).ok().and_then(|value| value.as_str().ok())
+    Ok(())
 }
 
 impl Pass<'_> {
+    /// The entry that a row is of; `None`, which is told, if the log has no such entry.
+    fn entry_of(&mut self, row: &Row<'_>, kind: RowOf, report: &mut Report) -> Option<u64> {
+        let Some(entry) = number(row, 0) else {
+            report.find(Damage::WordsInvented, None, "there is a row for an entry before the first");
+            return None;
+        };
+        self.mark(entry, kind, report).then_some(entry)
+    }
+
     /// Marks the row of an entry; false if the entry has none.
     fn mark(&mut self, entry: u64, kind: RowOf, report: &mut Report) -> bool {
         let at = usize::try_from(entry).unwrap_or(usize::MAX);
@@ -73,16 +75,13 @@ impl Pass<'_> {
         )?;
         let mut rows = query.query([])?;
         while let Some(row) = rows.next()? {
-            let Some(entry) = number(row, 0) else { continue };
-            if !self.mark(entry, RowOf::Session, report) {
-                continue;
-            }
+            let Some(entry) = self.entry_of(row, RowOf::Session, report) else { continue };
             if let Err(what) = self.session(entry, row) {
                 report.find(Damage::WordsAltered, entry, format!("the words of entry {entry}: {what}"));
             }
             let expected = self.log.outcome_of.get(&entry).copied();
             let refusal = matches!(leaf(row, 9).map(|l| l.kind), Some(Kind::Refusal(_)));
-            if number(row, 2) != if refusal { Some(entry) } else { expected } {
+            if or_null(row, 2, number) != Some(if refusal { Some(entry) } else { expected }) {
                 let detail = format!("the row of entry {entry} names another outcome than the log");
                 report.find(Damage::WordsAltered, entry, detail);
             }
@@ -100,9 +99,9 @@ impl Pass<'_> {
         if blob(row, 1) != Some(id) {
             return Err("they are of another request");
         }
-        if let Some(erasure) = number(row, 7) {
+        if let Some(erasure) = or_null(row, 7, number).ok_or("the erasure they name is no number")? {
             self.erased.entry(erasure).or_default().push(entry);
-            let rest = [3, 4, 5, 6].iter().any(|column| blob(row, *column).is_some());
+            let rest = [3, 4, 5, 6].iter().any(|column| !is_null(row, *column));
             return if rest { Err("they are erased, but something is left") } else { Ok(()) };
         }
         let salt: Salt = blob(row, 3).and_then(|salt| salt.try_into().ok()).ok_or("their salt is missing")?;
@@ -114,7 +113,9 @@ impl Pass<'_> {
         if facts::digest(Words::What, &salt, what) != *what_digest {
             return Err("what was asked was changed");
         }
-        let who = Who::decode(who).map_err(|_| "who asked cannot be read")?;
+        // The last byte is a flag.
+        let flag = who.last().is_some_and(|flag| *flag <= 1);
+        let who = Who::decode(who).ok().filter(|_| flag).ok_or("who asked cannot be read")?;
         if text(row, 8) != Some(&who.subject_key()) {
             return Err("the index by subject was changed");
         }
@@ -127,8 +128,9 @@ impl Pass<'_> {
         let what = What::decode(what).map_err(|_| "what was asked cannot be read")?;
         let (rule, policy) = match &first.kind {
             Kind::Intent(intent) => {
-                let credential = intent.credential.is(what.credential.as_deref());
-                if !credential || !intent.version.is(what.version.as_deref()) {
+                let same = gives(&intent.credential, what.credential.as_deref(), CREDENTIAL)
+                    && gives(&intent.version, what.version.as_deref(), CREDENTIAL);
+                if !same {
                     return Err("the credential is not that of the entry");
                 }
                 let claims: Vec<_> = what.claims.iter().map(|(kind, id)| claim_digest(kind, id)).collect();
@@ -140,11 +142,8 @@ impl Pass<'_> {
             Kind::Refusal(refused) => (&refused.rule, &refused.policy),
             _ => return Err("their entry is no request"),
         };
-        if rule.is(what.rule.as_deref()) && policy.is(what.policy.as_deref()) {
-            Ok(())
-        } else {
-            Err("the rule is not that of the entry")
-        }
+        let same = gives(rule, what.rule.as_deref(), RULE) && gives(policy, what.policy.as_deref(), POLICY);
+        if same { Ok(()) } else { Err("the rule is not that of the entry") }
     }
 
     fn events(&mut self, conn: &Connection, report: &mut Report) -> Result<(), Error> {
@@ -153,10 +152,8 @@ impl Pass<'_> {
         )?;
         let mut rows = query.query([])?;
         while let Some(row) = rows.next()? {
-            let Some(entry) = number(row, 0) else { continue };
-            if self.mark(entry, RowOf::Event, report)
-                && let Err(what) = event(row)
-            {
+            let Some(entry) = self.entry_of(row, RowOf::Event, report) else { continue };
+            if let Err(what) = event(row) {
                 report.find(Damage::WordsAltered, entry, format!("the words of entry {entry}: {what}"));
             }
         }
@@ -165,67 +162,58 @@ impl Pass<'_> {
 
     fn holds(&self, conn: &Connection, report: &mut Report) -> Result<(), Error> {
         let mut query = conn.prepare(
-            "SELECT h.idx, h.session, h.subject, h.reason, h.salt, h.released, l.data, r.data FROM holds h
-             LEFT JOIN leaves l ON l.idx = h.idx LEFT JOIN leaves r ON r.idx = h.released",
+            "SELECT h.idx, h.session, h.subject, h.reason, h.salt, h.released, l.data FROM holds h
+             LEFT JOIN leaves l ON l.idx = h.idx",
         )?;
         let mut rows = query.query([])?;
         let mut count = 0;
         while let Some(row) = rows.next()? {
-            let Some(entry) = number(row, 0) else { continue };
             count += 1;
-            let salt: Option<Salt> = blob(row, 4).and_then(|salt| salt.try_into().ok());
-            let words = hold_words(blob(row, 1), text(row, 2), text(row, 3).unwrap_or_default());
-            let set = matches!(leaf(row, 6).map(|l| l.kind), Some(Kind::Hold(hold)) if !hold.released
-                && salt.is_some_and(|salt| facts::digest(Words::Hold, &salt, &words) == hold.target));
-            let released = number(row, 5).is_none()
-                || matches!(leaf(row, 7).map(|l| l.kind), Some(Kind::Hold(hold)) if hold.released);
-            if !set || !released {
-                report.find(
-                    Damage::WordsAltered,
-                    entry,
-                    format!("the legal hold of entry {entry} was changed"),
-                );
+            if self.hold(row).is_none() {
+                let entry = number(row, 0);
+                let detail = match entry {
+                    Some(entry) => format!("the legal hold of entry {entry} was changed"),
+                    None => "there is a legal hold that no entry sets".to_owned(),
+                };
+                report.find(Damage::WordsAltered, entry, detail);
             }
         }
-        drop(rows);
-        let declared = self.holds_declared(conn)?;
+        let declared = self.log.holds.len();
         if declared != count {
-            report.find(
-                Damage::WordsMissing,
-                None,
-                format!("{declared} legal holds were set, {count} are there"),
-            );
+            let detail = format!("{declared} legal holds were set, {count} are there");
+            report.find(Damage::WordsMissing, None, detail);
         }
         Ok(())
     }
 
-    fn holds_declared(&self, conn: &Connection) -> Result<u64, Error> {
-        let mut query = conn.prepare("SELECT data FROM leaves WHERE idx = ?1")?;
-        let mut declared = 0;
-        let events = self.log.rows.iter().zip(0_i64..).filter(|(row, _)| **row == RowOf::Event);
-        for (_, at) in events {
-            let mut rows = query.query([at])?;
-            if let Some(row) = rows.next()?
-                && let Some(Leaf { kind: Kind::Hold(hold), .. }) = leaf(row, 0)
-            {
-                declared += u64::from(!hold.released);
-            }
-        }
-        Ok(declared)
+    /// Something if the row is what its entry commits to, and released by the entry that the log says.
+    fn hold(&self, row: &Row<'_>) -> Option<()> {
+        let Some(Leaf { kind: Kind::Hold(hold), .. }) = leaf(row, 6) else { return None };
+        let salt: Salt = blob(row, 4)?.try_into().ok()?;
+        let words = hold_words(or_null(row, 1, blob)?, or_null(row, 2, text)?, text(row, 3)?);
+        let set = !hold.released && facts::digest(Words::Hold, &salt, &words) == hold.target;
+        let released = or_null(row, 5, number)?;
+        (set && self.log.holds.get(&hold.target) == Some(&released)).then_some(())
     }
 
     fn claims(&self, conn: &Connection, report: &mut Report) -> Result<(), Error> {
-        let mut query = conn.prepare("SELECT kind, id, session FROM claims")?;
+        let mut query = conn.prepare("SELECT kind, id, session, request FROM claims")?;
         let mut rows = query.query([])?;
         let mut count = 0;
         while let Some(row) = rows.next()? {
-            let (Some(kind), Some(id)) = (text(row, 0), text(row, 1)) else { continue };
+            let (Some(kind), Some(id)) = (text(row, 0), text(row, 1)) else {
+                report.find(Damage::WordsInvented, None, "an approval that is marked as used is no text");
+                continue;
+            };
             let made = self.log.claims.get(&claim_digest(kind, id)).copied();
             count += 1;
-            if made.is_none() || made != number(row, 2) {
+            let same = made.is_some_and(|(session, request)| {
+                number(row, 2) == Some(session) && blob(row, 3) == Some(request.as_slice())
+            });
+            if !same {
                 report.find(
                     Damage::WordsInvented,
-                    made,
+                    made.map(|(session, _)| session),
                     format!("the log does not hold the use of {kind} {id}"),
                 );
             }
@@ -270,8 +258,13 @@ fn masks(row: &Row<'_>, salt: &Salt) -> Result<(), &'static str> {
         Some(Kind::Outcome(outcome) | Kind::Interruption(outcome)) => outcome.mask_digest,
         _ => None,
     };
-    let found = blob(row, 6).map(|words| facts::digest(Words::Masks, salt, words));
-    if found == expected { Ok(()) } else { Err("the mask counts were changed") }
+    let found = or_null(row, 6, blob).ok_or("the mask counts are no bytes")?;
+    if found.map(|words| facts::digest(Words::Masks, salt, words)) != expected {
+        return Err("the mask counts were changed");
+    }
+    let counts = found.map(facts::decode_masks).transpose().map_err(|_| "the mask counts cannot be read")?;
+    let sorted = counts.is_none_or(|counts| counts.is_sorted_by(|a, b| a.rule <= b.rule));
+    if sorted { Ok(()) } else { Err("the mask counts are not sorted") }
 }
 
 fn event(row: &Row<'_>) -> Result<(), &'static str> {
@@ -281,18 +274,27 @@ fn event(row: &Row<'_>) -> Result<(), &'static str> {
         .and_then(|words| facts::decode_event(words).ok())
         .ok_or("what happened cannot be read")?;
     let (who, fits) = match &leaf.kind {
-        Kind::Event(event) => (event.who, event.object.is(Some(&object)) && event.outcome.is(Some(&outcome))),
-        Kind::Erasure(erasure) => (erasure.who, erasure.reason.is(Some(&outcome))),
+        Kind::Event(event) => (
+            event.who,
+            gives(&event.object, Some(&object), WORD) && gives(&event.outcome, Some(&outcome), WORD),
+        ),
+        Kind::Erasure(erasure) => (erasure.who, gives(&erasure.reason, Some(&outcome), WORD)),
         Kind::Hold(hold) => (hold.who, true),
         _ => return Err("their entry is no event"),
     };
-    let found = blob(row, 2).map_or([0; 32], |words| facts::digest(Words::Who, &salt, words));
-    if found != who {
+    let found = or_null(row, 2, blob).ok_or("who did it is no bytes")?;
+    if found.map_or([0; 32], |words| facts::digest(Words::Who, &salt, words)) != who {
         return Err("who did it was changed");
     }
     let request = if let Kind::Event(event) = &leaf.kind { event.request } else { None };
-    if blob(row, 5) != request.as_ref().map(<[u8; 16]>::as_slice) {
+    if or_null(row, 5, blob) != Some(request.as_ref().map(<[u8; 16]>::as_slice)) {
         return Err("the request it belongs to was changed");
     }
     if fits { Ok(()) } else { Err("what happened was changed") }
+}
+
+/// True if the entry has these words, in their only form: as a digest where they are too long, and only there.
+fn gives(text: &Text, words: Option<&str>, max: usize) -> bool {
+    let too_long = words.is_some_and(|words| words.len() > max);
+    text.is(words) && too_long == matches!(text, Text::Digested(_))
 }

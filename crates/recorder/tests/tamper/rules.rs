@@ -1,0 +1,69 @@
+//! What the holder of the key can do: break a rule and sign again, or go back.
+
+use gatewayd_recorder::verify::Damage;
+
+use crate::victim::{Victim, attempt, each};
+
+pub fn broken(rounds: usize) {
+    let victim = Victim::copy();
+    let (intents, outcomes) = (victim.of_kind(1), victim.of_kind(2));
+    each(rounds, "missing outcome", &[Damage::OutcomeMissing], |v, random| {
+        let at = *random.pick(&outcomes);
+        // The last entry, a stop, takes its place, so that every index stays.
+        v.edit_leaves(|all| all[at] = all[all.len() - 1].clone());
+        v.sign_again();
+    });
+    each(rounds, "two outcomes", &[Damage::OutcomeTwice, Damage::OutcomeWithoutIntent], |v, random| {
+        let at = random.below(outcomes.len());
+        let to = outcomes[(at + 1 + random.below(outcomes.len() - 1)) % outcomes.len()];
+        v.edit_leaves(|all| all[to] = all[outcomes[at]].clone());
+        v.sign_again();
+    });
+    each(rounds, "approval reuse", &[Damage::ClaimReused], |v, random| {
+        v.edit_leaves(|all| {
+            let claiming: Vec<_> = intents.iter().filter(|at| all[**at][all[**at].len() - 17] == 1).collect();
+            let from = random.below(claiming.len());
+            let to = *claiming[(from + 1 + random.below(claiming.len() - 1)) % claiming.len()];
+            let from = *claiming[from];
+            let (from_len, to_len) = (all[from].len(), all[to].len());
+            let claim = all[from][from_len - 16..].to_vec();
+            all[to][to_len - 16..].copy_from_slice(&claim);
+        });
+        v.sign_again();
+    });
+    each(rounds, "another key", &[Damage::OtherKey], |v, random| {
+        v.edit_leaves(|all| all[0][11 + random.below(32)] ^= 1 << random.below(8));
+        v.sign_again();
+    });
+    each(rounds, "no key at the head", &[Damage::OtherKey], |v, random| {
+        v.edit_leaves(|all| all[0] = all[1 + random.below(all.len() - 1)].clone());
+        v.sign_again();
+    });
+    // Signing again alone is not noticed: that is what a pin is for.
+    victim.sign_again();
+    assert!(victim.verify(Some(victim.pinned())).is_intact());
+}
+
+pub fn pinned(rounds: usize) {
+    let pinned = Victim::copy().pinned();
+    let covered: usize = pinned.lines().nth(1).unwrap().parse().unwrap();
+    attempt(rounds, "fork", |victim, random| {
+        victim.edit_leaves(|all| {
+            let at = random.below(covered);
+            let byte = 2 + random.below(8);
+            all[at][byte] ^= 1 << random.below(8);
+        });
+        victim.sign_again();
+        assert!(victim.verify(None).findings.iter().all(|f| f.damage != Damage::TreeMismatch));
+        let report = victim.verify(Some(pinned));
+        assert!(report.findings.iter().any(|f| f.damage == Damage::Forked), "{report}");
+        assert_eq!(report.exit_code(), 11);
+    });
+    attempt(rounds, "rollback", |victim, random| {
+        victim.edit_leaves(|all| all.truncate(1 + random.below(covered - 1)));
+        victim.sign_again();
+        let report = victim.verify(Some(pinned));
+        assert!(report.findings.iter().any(|f| f.damage == Damage::RolledBack), "{report}");
+        assert_eq!(report.exit_code(), 11);
+    });
+}
