@@ -42,15 +42,17 @@ fn benches(c: &mut Criterion) {
         c.bench_function(&format!("kept/{count}-rules"), |b| {
             b.iter(|| policy.decide(black_box(&identity), &llama, &upstream, None, Timestamp(0)));
         });
-        // A name that nobody asked for before.
+        // Names that nobody asked for before: one that no rule speaks of, and one that rules speak of.
         let mut asked = 0u64;
-        c.bench_function(&format!("anew/{count}-rules"), |b| {
-            b.iter(|| {
-                asked += 1;
-                let fresh = operation(&format!("model-{asked}"));
-                policy.decide(black_box(&identity), &fresh, &upstream, None, Timestamp(0))
+        for (what, stem) in [("model-", "anew-denied"), ("llama-", "anew-decided")] {
+            c.bench_function(&format!("{stem}/{count}-rules"), |b| {
+                b.iter(|| {
+                    asked += 1;
+                    let fresh = operation(&format!("{what}{asked}"));
+                    policy.decide(black_box(&identity), &fresh, &upstream, None, Timestamp(0))
+                });
             });
-        });
+        }
         c.bench_function(&format!("load/{count}-rules"), |b| b.iter(|| Policy::new(black_box(&config))));
     }
 }

@@ -1,18 +1,18 @@
 //! The decision itself.
 
-use std::collections::HashMap;
 use std::net::IpAddr;
 use std::sync::Arc;
 
 use aws_lc_rs::digest;
-use cedar_policy::{Authorizer, Decision as CedarDecision, PolicyId, PolicySet, Schema};
-use gatewayd_core::{Action, Decision, Effect, Identity, Operation, Timestamp, UpstreamName};
+use cedar_policy::{Authorizer, PolicySet, Schema};
+use gatewayd_core::{Decision, Identity, Operation, Timestamp, UpstreamName};
 
 use crate::cache::{Cache, Uses};
 use crate::cedar_file;
 use crate::compile::compile;
 use crate::error::Error;
 use crate::facts::{EntityTypes, Facts};
+use crate::named::Named;
 use crate::rule::Rule;
 use crate::spec::{Config, RuleEffect};
 
@@ -31,12 +31,13 @@ pub struct Policy {
     pub(crate) rules: Vec<Entry>,
     pub(crate) types: EntityTypes,
     pub(crate) authorizer: Authorizer,
-    all: PolicySet,
-    /// What may speak on an operation that no table knows: permits that name it, and every forbid.
-    unknown: PolicySet,
-    by_id: HashMap<PolicyId, usize>,
+    pub(crate) named: Named,
+    /// The policies of the Cedar files: they are asked about every time.
+    pub(crate) written: PolicySet,
+    /// Those that may speak on an operation that no table knows: permits that name it, and every forbid.
+    pub(crate) written_unknown: PolicySet,
+    pub(crate) default_deny: Arc<str>,
     version: Arc<str>,
-    default_deny: Arc<str>,
     cache: Cache,
 }
 
@@ -47,6 +48,8 @@ pub(crate) struct Entry {
     pub(crate) approval: Option<Arc<str>>,
     pub(crate) description: Option<String>,
     pub(crate) policy: cedar_policy::Policy,
+    /// The same, ready to be asked about.
+    pub(crate) alone: PolicySet,
     /// The TOML rule; `None` for one from a Cedar file.
     pub(crate) rule: Option<Rule>,
     names_unknown: bool,
@@ -64,12 +67,6 @@ impl Entry {
     }
 }
 
-/// What Cedar said: the decision, and whether it came of an error.
-pub(crate) struct Judgement {
-    pub(crate) decision: Decision,
-    pub(crate) error: Option<String>,
-}
-
 impl Policy {
     /// Checks and compiles a policy.
     ///
@@ -82,27 +79,24 @@ impl Policy {
         if rules.len() > MAX_RULES {
             return Err(Error::TooLarge { what: "rules", found: rules.len(), limit: MAX_RULES });
         }
-        let (mut all, mut unknown, mut by_id) = (PolicySet::new(), PolicySet::new(), HashMap::new());
-        for (index, entry) in rules.iter().enumerate() {
-            // Names are unique by now, so adding cannot fail; if it did, the rule must not get lost.
-            let duplicate = |_| duplicate_name(&entry.name);
-            all.add(entry.policy.clone()).map_err(duplicate)?;
+        let (mut written, mut written_unknown) = (PolicySet::new(), PolicySet::new());
+        for entry in rules.iter().filter(|entry| entry.rule.is_none()) {
+            add(&mut written, &entry.name, &entry.policy)?;
             if entry.speaks_on_unknown() {
-                unknown.add(entry.policy.clone()).map_err(duplicate)?;
+                add(&mut written_unknown, &entry.name, &entry.policy)?;
             }
-            by_id.insert(entry.policy.id().clone(), index);
         }
         let uses = Uses::of(&rules);
         Ok(Self {
             version: version_of(&rules).into(),
             cache: Cache::new(uses),
+            named: Named::of(&rules),
             authorizer: Authorizer::new(),
             default_deny: DEFAULT_DENY.into(),
             rules,
             types,
-            all,
-            unknown,
-            by_id,
+            written,
+            written_unknown,
         })
     }
 
@@ -157,59 +151,6 @@ impl Policy {
         }
         judgement.decision
     }
-
-    /// Asks Cedar, without the cache.
-    pub(crate) fn judge(&self, facts: &Facts<'_>) -> Judgement {
-        let open = self.rules.iter().filter_map(|entry| {
-            let window = entry.rule.as_ref()?.window.as_ref()?;
-            window.is_open(facts.now).then_some(&*entry.name)
-        });
-        let (request, entities) = match facts.question(&self.types, open) {
-            Ok(question) => question,
-            Err(error) => return self.failed(Arc::clone(&self.default_deny), error),
-        };
-        let unknown = facts.operation.action == Action::Unknown;
-        let policies = if unknown { &self.unknown } else { &self.all };
-        let response = self.authorizer.is_authorized(&request, policies, &entities);
-        if let Some(error) = response.diagnostics().errors().next() {
-            // Cedar skips a policy that fails; a skipped deny would be an allow.
-            let cedar_policy::AuthorizationError::PolicyEvaluationError(inner) = error;
-            let rule = self.by_id.get(inner.policy_id()).and_then(|index| self.rules.get(*index));
-            let name = rule.map_or(&self.default_deny, |entry| &entry.name);
-            return self.failed(Arc::clone(name), error.to_string());
-        }
-        let mut reasons: Vec<usize> =
-            response.diagnostics().reason().filter_map(|id| self.by_id.get(id).copied()).collect();
-        reasons.sort_unstable();
-        let decision = self.decision(response.decision(), &reasons);
-        Judgement { decision, error: None }
-    }
-
-    fn decision(&self, said: CedarDecision, reasons: &[usize]) -> Decision {
-        let entries = || reasons.iter().filter_map(|index| self.rules.get(*index));
-        let with = |effect, entry: Option<&Entry>, approval: Option<Arc<str>>| Decision {
-            effect,
-            rule: Arc::clone(entry.map_or(&self.default_deny, |entry| &entry.name)),
-            policy_version: Arc::clone(&self.version),
-            approval,
-        };
-        if said == CedarDecision::Deny {
-            return with(Effect::Deny, entries().next(), None);
-        }
-        if let Some(entry) = entries().find(|entry| entry.effect == RuleEffect::Approve) {
-            return with(Effect::Approve, Some(entry), entry.approval.clone());
-        }
-        match entries().next() {
-            Some(entry) => with(Effect::Allow, Some(entry), None),
-            None => with(Effect::Deny, None, None),
-        }
-    }
-
-    fn failed(&self, rule: Arc<str>, error: String) -> Judgement {
-        let policy_version = Arc::clone(&self.version);
-        let decision = Decision { effect: Effect::Deny, rule, policy_version, approval: None };
-        Judgement { decision, error: Some(error) }
-    }
 }
 
 impl std::fmt::Debug for Policy {
@@ -246,12 +187,14 @@ fn toml_rules(config: &Config) -> Result<Vec<Entry>, Error> {
             let remedy = known_or("name one of", known, "add the upstream");
             return Err(Error::rule(&spec.name, "upstreams", problem, remedy));
         }
+        let policy = compile(&rule)?;
         entries.push(Entry {
             name: spec.name.as_str().into(),
             effect: spec.effect,
             approval: spec.approval.as_deref().map(Into::into),
             description: spec.description.clone(),
-            policy: compile(&rule)?,
+            alone: alone(&spec.name, &policy)?,
+            policy,
             names_unknown: rule.covers_unknown(),
             rule: Some(rule),
         });
@@ -282,6 +225,7 @@ fn cedar_rules(config: &Config, types: &EntityTypes) -> Result<Vec<Entry>, Error
                 return Err(Error::cedar(&file.name, place, problem, remedy));
             }
             entries.push(Entry {
+                alone: alone(&written.name, &written.policy)?,
                 name: written.name.into(),
                 effect: written.effect,
                 approval: written.approval.map(Into::into),
@@ -293,6 +237,17 @@ fn cedar_rules(config: &Config, types: &EntityTypes) -> Result<Vec<Entry>, Error
         }
     }
     Ok(entries)
+}
+
+fn alone(name: &str, policy: &cedar_policy::Policy) -> Result<PolicySet, Error> {
+    let mut set = PolicySet::new();
+    add(&mut set, name, policy)?;
+    Ok(set)
+}
+
+/// Names are unique by now, so adding cannot fail; if it did, the rule must not get lost.
+fn add(set: &mut PolicySet, name: &str, policy: &cedar_policy::Policy) -> Result<(), Error> {
+    set.add(policy.clone()).map_err(|_| duplicate_name(name))
 }
 
 fn duplicate_name(name: &str) -> Error {

@@ -2,10 +2,9 @@
 
 use std::net::IpAddr;
 
-use cedar_policy::PolicySet;
 use gatewayd_core::{Action, Decision, Identity, Operation, Timestamp, UpstreamName};
 
-use crate::engine::Policy;
+use crate::engine::{Entry, Policy};
 use crate::facts::Facts;
 use crate::spec::RuleEffect;
 
@@ -73,11 +72,11 @@ impl Policy {
 
     fn trace(&self, index: usize, facts: &Facts<'_>) -> Option<RuleTrace> {
         let entry = self.rules.get(index)?;
-        let outcome = match self.ask_one(index, facts) {
+        let outcome = match self.ask_one(entry, facts) {
             Ok(true) => RuleOutcome::Matched,
             Ok(false) => {
                 let reason = match &entry.rule {
-                    Some(rule) => rule.mismatch(facts),
+                    Some(rule) => rule.mismatch(facts).map(|key| rule.explain(key, facts)),
                     None if facts.operation.action == Action::Unknown => {
                         Some("an unknown route must be named as `Action::\"unknown\"`".to_owned())
                     }
@@ -98,23 +97,11 @@ impl Policy {
         })
     }
 
-    /// Evaluates one rule alone.
-    fn ask_one(&self, index: usize, facts: &Facts<'_>) -> Result<bool, String> {
-        let Some(entry) = self.rules.get(index) else { return Ok(false) };
+    /// Asks Cedar about one rule, whatever the matcher thinks of it.
+    fn ask_one(&self, entry: &Entry, facts: &Facts<'_>) -> Result<bool, String> {
         if facts.operation.action == Action::Unknown && !entry.speaks_on_unknown() {
             return Ok(false);
         }
-        let open = self.rules.iter().filter_map(|entry| {
-            let window = entry.rule.as_ref()?.window.as_ref()?;
-            window.is_open(facts.now).then_some(&*entry.name)
-        });
-        let (request, entities) = facts.question(&self.types, open)?;
-        let mut alone = PolicySet::new();
-        alone.add(entry.policy.clone()).map_err(|error| error.to_string())?;
-        let response = self.authorizer.is_authorized(&request, &alone, &entities);
-        match response.diagnostics().errors().next() {
-            Some(error) => Err(error.to_string()),
-            None => Ok(response.diagnostics().reason().next().is_some()),
-        }
+        self.question(facts)?.holds(entry)
     }
 }

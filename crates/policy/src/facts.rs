@@ -1,6 +1,7 @@
 //! What a decision looks at.
 
 use std::borrow::Cow;
+use std::collections::HashSet;
 use std::net::IpAddr;
 
 use cedar_policy::{
@@ -9,10 +10,13 @@ use cedar_policy::{
 use gatewayd_core::{Action, Identity, IdentityKind, Operation, Timestamp, UpstreamName};
 
 use crate::model::normalise_model;
+use crate::named::Named;
 
 /// The inputs of one decision.
 pub(crate) struct Facts<'a> {
     pub(crate) identity: &'a Identity,
+    /// The caller's groups once more, to be found at once.
+    pub(crate) groups: HashSet<&'a str>,
     pub(crate) operation: &'a Operation,
     pub(crate) upstream: &'a UpstreamName,
     pub(crate) source: Option<IpAddr>,
@@ -32,7 +36,8 @@ impl<'a> Facts<'a> {
         let model = operation.model.as_deref().map(normalise_model).filter(|name| !name.is_empty());
         // `::ffff:10.0.0.1` is 10.0.0.1, whatever the listener's socket makes of it.
         let source = source.map(|address| address.to_canonical());
-        Self { identity, operation, upstream, source, now, model }
+        let groups = identity.groups.iter().map(|group| &**group).collect();
+        Self { identity, groups, operation, upstream, source, now, model }
     }
 
     /// True if the model server takes one of its models by itself when none is named, so that a rule
@@ -41,15 +46,17 @@ impl<'a> Facts<'a> {
         matches!(self.operation.action, Action::Infer | Action::Embed | Action::Tokenize | Action::Unknown)
     }
 
-    /// The question in Cedar's terms, with the only entities it needs.
+    /// The question in Cedar's terms, with the only entities it needs. Groups, and the time, that no rule names
+    /// are left out: they cost much and change nothing.
     pub(crate) fn question<'w>(
         &self,
         types: &EntityTypes,
+        named: &Named,
         windows: impl Iterator<Item = &'w str>,
     ) -> Result<(Request, Entities), String> {
         let principal = types.user(&self.identity.key());
         let upstream = types.upstream(&self.upstream.0);
-        let mut entities = vec![self.principal_entity(types, &principal)?];
+        let mut entities = vec![self.principal_entity(types, named, &principal)?];
         let resource = match &self.model {
             None => upstream,
             Some(model) => {
@@ -63,34 +70,43 @@ impl<'a> Facts<'a> {
             }
         };
         let action = types.action(self.operation.action);
-        let context = self.context(windows)?;
+        let context = self.context(named, windows)?;
         let request = Request::new(principal, action, resource, context, None).map_err(|e| e.to_string())?;
         let entities = Entities::from_entities(entities, None).map_err(|e| e.to_string())?;
         Ok((request, entities))
     }
 
-    fn principal_entity(&self, types: &EntityTypes, uid: &EntityUid) -> Result<Entity, String> {
+    fn principal_entity(
+        &self,
+        types: &EntityTypes,
+        named: &Named,
+        uid: &EntityUid,
+    ) -> Result<Entity, String> {
         let text = |text: &str| RestrictedExpression::new_string(text.to_owned());
         let attributes = [
             ("issuer".to_owned(), text(&self.identity.issuer)),
             ("subject".to_owned(), text(&self.identity.subject)),
             ("kind".to_owned(), text(kind_name(self.identity.kind))),
         ];
-        let parents = self.identity.groups.iter().map(|group| types.group(group)).collect();
+        let groups = self.groups.iter().filter(|group| named.has(group));
+        let parents = groups.map(|group| types.group(group)).collect();
         Entity::new(uid.clone(), attributes.into_iter().collect(), parents).map_err(|e| e.to_string())
     }
 
-    fn context<'w>(&self, windows: impl Iterator<Item = &'w str>) -> Result<Context, String> {
+    fn context<'w>(&self, named: &Named, windows: impl Iterator<Item = &'w str>) -> Result<Context, String> {
         let text = |text: &str| RestrictedExpression::new_string(text.to_owned());
+        // What is no time of this calendar is an error even if nobody asks: no rule with hours could be trusted.
         let now =
             jiff::Timestamp::from_millisecond(self.now.0.div_euclid(1000)).map_err(|e| e.to_string())?;
         let mut pairs = vec![
             ("dialect".to_owned(), text(self.operation.dialect.as_str())),
             ("route".to_owned(), text(&self.operation.route)),
             ("streaming".to_owned(), RestrictedExpression::new_bool(self.operation.streaming)),
-            ("now".to_owned(), RestrictedExpression::new_datetime(format!("{now:.3}"))),
             ("windows".to_owned(), RestrictedExpression::new_set(windows.map(text))),
         ];
+        if named.has("now") {
+            pairs.push(("now".to_owned(), RestrictedExpression::new_datetime(format!("{now:.3}"))));
+        }
         if let Some(source) = self.source {
             pairs.push(("source".to_owned(), RestrictedExpression::new_ip(source.to_string())));
         }

@@ -6,8 +6,7 @@ use gatewayd_core::{Action, Dialect};
 use ipnet::IpNet;
 
 use crate::error::Error;
-use crate::facts::Facts;
-use crate::model::{self, parse_pattern};
+use crate::model::parse_pattern;
 use crate::spec::{RuleEffect, RuleSpec};
 use crate::window::Window;
 
@@ -78,91 +77,6 @@ impl Rule {
         match &self.actions {
             Some(actions) => actions.contains(&Action::Unknown),
             None => self.spec.effect == RuleEffect::Deny,
-        }
-    }
-
-    /// Why the rule does not match, in words; `None` if it does.
-    pub(crate) fn mismatch(&self, facts: &Facts<'_>) -> Option<String> {
-        self.caller_mismatch(facts).or_else(|| self.operation_mismatch(facts)).or_else(|| {
-            let open = self.window.as_ref().is_none_or(|window| window.is_open(facts.now));
-            (!open).then(|| "`days` and `hours`: not open at this time".to_owned())
-        })
-    }
-
-    fn caller_mismatch(&self, facts: &Facts<'_>) -> Option<String> {
-        let identity = facts.identity;
-        if let Some(groups) = &self.groups
-            && !groups.iter().any(|group| identity.in_group(group))
-        {
-            return Some(format!("`groups`: the caller is in none of {}", listed(groups)));
-        }
-        if let Some(subjects) = &self.spec.subjects
-            && !subjects.iter().any(|subject| **subject == *identity.subject)
-        {
-            return Some("`subjects`: the caller is not among them".to_owned());
-        }
-        if let Some(issuers) = &self.spec.issuers
-            && !issuers.iter().any(|issuer| **issuer == *identity.issuer)
-        {
-            return Some(format!("`issuers`: `{}` is not among them", identity.issuer.escape_debug()));
-        }
-        if let Some(sources) = &self.sources
-            && !self.source_matches(sources, facts.source)
-        {
-            return Some(match facts.source {
-                Some(address) => format!("`sources`: {address} is in none of them"),
-                None => "`sources`: the source address is not known".to_owned(),
-            });
-        }
-        None
-    }
-
-    fn operation_mismatch(&self, facts: &Facts<'_>) -> Option<String> {
-        let operation = facts.operation;
-        let action = operation.action;
-        match &self.actions {
-            Some(actions) if !actions.contains(&action) => {
-                return Some(format!("`actions`: does not name `{}`", action.as_str()));
-            }
-            None if action == Action::Unknown && self.spec.effect != RuleEffect::Deny => {
-                return Some("`actions`: an unknown route must be named as `unknown`".to_owned());
-            }
-            _ => {}
-        }
-        if let Some(models) = &self.models {
-            let matched = match &facts.model {
-                Some(name) => models.iter().any(|pieces| model::matches(pieces, name)),
-                None => self.is_strict() && facts.server_picks_model(),
-            };
-            if !matched {
-                return Some(match &facts.model {
-                    Some(name) => format!("`models`: none of them is `{}`", name.escape_debug()),
-                    None => "`models`: the request names no model".to_owned(),
-                });
-            }
-        }
-        if let Some(upstreams) = &self.spec.upstreams
-            && !upstreams.iter().any(|name| **name == *facts.upstream.0)
-        {
-            return Some(format!("`upstreams`: `{}` is not among them", facts.upstream.0.escape_debug()));
-        }
-        if let Some(dialects) = &self.spec.dialects
-            && !dialects.iter().any(|name| name == operation.dialect.as_str())
-        {
-            return Some(format!("`dialects`: `{}` is not among them", operation.dialect.as_str()));
-        }
-        if let Some(routes) = &self.routes
-            && !routes.iter().any(|pieces| model::matches(pieces, &operation.route))
-        {
-            return Some(format!("`routes`: none of them is `{}`", operation.route.escape_debug()));
-        }
-        None
-    }
-
-    fn source_matches(&self, sources: &[IpNet], source: Option<IpAddr>) -> bool {
-        match source {
-            Some(address) => sources.iter().any(|net| net.contains(&address)),
-            None => self.is_strict(),
         }
     }
 }
@@ -335,10 +249,4 @@ fn canonical(net: IpNet) -> IpNet {
         return IpNet::V4(four);
     }
     net
-}
-
-fn listed(names: &[String]) -> String {
-    let shown: Vec<_> = names.iter().take(5).map(|name| format!("`{}`", name.escape_debug())).collect();
-    let more = if names.len() > shown.len() { ", ..." } else { "" };
-    format!("{}{more}", shown.join(", "))
 }

@@ -73,6 +73,34 @@ fn a_file_can_allow_deny_and_ask_for_approval() {
 }
 
 #[test]
+fn rules_and_files_are_one_policy() {
+    let cedar = r#"
+        @id("file-allow") permit (principal, action, resource);
+        @id("file-deny") forbid (principal in Gatewayd::Group::"ban\u{6e}ed\"", action, resource);
+        @id("file-asks") @approval("one-lead")
+        permit (principal, action, resource)
+        when { principal in [Gatewayd::Group::"askers", Gatewayd::Group::"b"] };
+    "#;
+    let rules = "
+        [[rule]]\nname = 'deny'\neffect = 'deny'\ngroups = ['denied']\n
+        [[rule]]\nname = 'asks'\neffect = 'approve'\napproval = 'two-people'\ngroups = ['careful']\n
+        [[rule]]\nname = 'allow'\neffect = 'allow'\ngroups = ['friends']";
+    let policy = with(rules, cedar).unwrap();
+    for (groups, expected) in [
+        (&[][..], "allow file-allow"),
+        (&["friends"], "allow allow"),
+        (&["banned\"", "friends"], "deny file-deny"),
+        (&["banned\"", "denied"], "deny deny"),
+        (&["banned\"", "careful"], "deny file-deny"),
+        (&["friends", "b"], "approve file-asks"),
+        (&["b", "careful"], "approve asks"),
+        (&["nobody-names-it", "askers"], "approve file-asks"),
+    ] {
+        assert_eq!(ask(&policy, groups, Action::Infer, Some("m")), expected, "{groups:?}");
+    }
+}
+
+#[test]
 fn an_unknown_route_must_be_named_here_too() {
     let wildcard = with("", "@id(\"all\") permit (principal, action, resource);").unwrap();
     assert_eq!(ask(&wildcard, &[], Action::Infer, None), "allow all");
@@ -115,6 +143,15 @@ fn an_error_while_deciding_is_a_deny() {
     assert_eq!(question.ask(&policy), "allow all");
     question.operation.streaming = true;
     assert_eq!(question.ask(&policy), "deny sum", "Cedar alone would skip it and allow");
+    // Nor does a permit that fails beside a permit that holds.
+    let failing = r#"@id("sum") permit (principal, action, resource)
+        when { context.streaming && 9223372036854775807 + (if context.streaming then 1 else 0) > 5 };"#;
+    for rules in [
+        "[[rule]]\nname = 'all'\neffect = 'allow'\ngroups = ['*']",
+        "[[rule]]\nname = 'all'\neffect = 'deny'",
+    ] {
+        assert_eq!(question.ask(&with(rules, failing).unwrap()), "deny sum");
+    }
 }
 
 #[test]

@@ -3,7 +3,7 @@
 use std::net::IpAddr;
 
 use gatewayd_core::{Action, Dialect, Effect, Timestamp, UpstreamName};
-use gatewayd_policy::{Config, DEFAULT_DENY, Policy, RuleEffect, RuleSpec};
+use gatewayd_policy::{CedarFile, Config, DEFAULT_DENY, Policy, RuleEffect, RuleSpec};
 use proptest::option::weighted;
 use proptest::prelude::*;
 use proptest::sample::{select, subsequence};
@@ -199,6 +199,27 @@ proptest! {
         }
     }
 
+    /// A star means to Cedar what it means to the matcher, whatever stands beside it.
+    #[test]
+    fn patterns_match_as_cedar_matches_them(pattern in "[ab*é\u{0}\n\\\\\"?.\u{1f600}]{1,6}", name in "[abé\u{0}\n\\\\\"?.\u{1f600}*]{0,8}") {
+        let mut rules = vec![RuleSpec::new("star", RuleEffect::Deny), RuleSpec::new("all", RuleEffect::Allow)];
+        rules[0].models = Some(vec![format!("x{pattern}x")]);
+        rules[0].routes = Some(vec![format!("/{pattern}")]);
+        rules[1].groups = Some(vec!["*".to_owned()]);
+        let policy = compile(rules);
+        for name in [name.clone(), pattern.clone(), pattern.replace('*', "")] {
+            let mut question = Question::new(&[], Action::Infer, Some(&format!("x{name}x")));
+            question.operation.route = format!("/{name}").into();
+            let effect = if glob(&pattern, &name) { Effect::Deny } else { Effect::Allow };
+            prop_assert_eq!(question.put(&policy).effect, effect);
+            let explained = policy.explain(
+                &question.identity, &question.operation, &question.upstream, question.source, question.now,
+            );
+            let found = explained.rules[0].outcome == gatewayd_policy::RuleOutcome::Matched;
+            prop_assert_eq!(found, effect == Effect::Deny, "Cedar alone: {:?}", explained.rules[0]);
+        }
+    }
+
     #[test]
     fn the_order_of_rules_changes_no_effect(rules in rules(), question in question(), seed in any::<usize>()) {
         let mut shuffled = rules.clone();
@@ -234,5 +255,33 @@ proptest! {
         question.identity.subject = texts[9].as_str().into();
         question.now = Timestamp(now);
         prop_assert_eq!(question.put(&policy).effect, Effect::Deny);
+    }
+}
+
+proptest! {
+    // Each case reads the schema anew.
+    #![proptest_config(ProptestConfig::with_cases(60))]
+
+    /// A Cedar file is always asked about whole. The same rules in TOML, of which most are passed over before
+    /// Cedar is asked, decide the same.
+    #[test]
+    fn no_rule_is_passed_over_that_cedar_would_find(
+        mut rules in rules(),
+        questions in prop::collection::vec(question(), 1..8),
+    ) {
+        for rule in &mut rules {
+            (rule.hours, rule.zone) = (None, None);
+            // What cannot be seen is refused in a Cedar file.
+            rule.groups.iter_mut().flatten().for_each(|group| group.retain(|c| c != '\n'));
+        }
+        let passing_over = compile(rules);
+        let approvals = vec!["two-people".to_owned()];
+        let text = passing_over.to_cedar();
+        let cedar = vec![CedarFile { name: "same.cedar".to_owned(), text }];
+        let whole = Policy::new(&Config { cedar, approvals, ..Config::default() }).unwrap();
+        for question in &questions {
+            let (ours, theirs) = (question.put(&passing_over), question.put(&whole));
+            prop_assert_eq!((ours.effect, ours.rule, ours.approval), (theirs.effect, theirs.rule, theirs.approval));
+        }
     }
 }

@@ -183,6 +183,11 @@ fn the_cache_follows_the_clock() {
     assert_eq!(question.ask(&policy), "deny default-deny");
     question.now = Timestamp(i64::MAX);
     assert_eq!(question.ask(&policy), "deny default-deny", "no time of this calendar");
+    let closed = crate::asking::policy(
+        "[[rule]]\nname = 'all'\neffect = 'allow'\ngroups = ['*']\n
+         [[rule]]\nname = 'not-at-night'\neffect = 'deny'\nhours = ['22:00-06:00']\nzone = 'UTC'",
+    );
+    assert_eq!(question.ask(&closed), "deny default-deny", "whether it is night cannot be told");
 }
 
 #[test]
