@@ -1,6 +1,7 @@
 """What happened: every session can be listed, shown, played back and proven, also after a crash."""
 
 import concurrent.futures
+import gzip
 import json
 import os
 import random
@@ -189,3 +190,31 @@ def test_health_probes_and_reads_need_no_trust_in_luck(gateway, world):
 def test_the_record_of_a_refusal_exists_before_the_answer(gateway, world):
     for _ in range(5):
         recorded_refusal(gateway, ask(gateway, world.token("mallory")), "policy_denied")
+
+
+def test_what_callers_name_is_masked_before_it_is_kept(own_gateway, world):
+    """A model, a path, a content type, a mislabelled or compressed body: all are the caller's words."""
+    gateway = own_gateway()
+    key, bearer_token = "AKIA" + "Q2WZXC4RTV5BNM6K", world.token("alice")
+    escaped = "".join(f"\\u{ord(c):04x}" for c in key)
+    spelled = "".join(f"%{ord(c):02x}" for c in key)
+    body = {"model": f"fake-{key}", "messages": HELLO}
+    calls = [
+        ("POST", CHAT, {"json": body}),
+        ("GET", f"/v1/models?page={spelled}", {}),
+        ("POST", CHAT, {"content": json.dumps(body), "headers": {"content-type": f"application/json; x={key}"}}),
+        ("POST", CHAT, {"content": '{"model":"fake-answer","x":"' + escaped + '"}', "headers": {"content-type": "image/png"}}),
+        ("POST", "/v1/files", {"content": gzip.compress(key.encode()), "headers": {"content-encoding": "gzip"}}),
+    ]
+    for method, path, options in calls:
+        headers = {**bearer(bearer_token), **options.pop("headers", {})}
+        answer = httpx.request(method, gateway.url + path, headers=headers, timeout=30, **options)
+        name = answer.headers["x-request-id"]
+        shown = gateway.cli("sessions", "show", name, "-o", "json").stdout
+        kept = gateway.cli("sessions", "export", name, status=None).stdout
+        for held in (key, escaped, spelled):
+            assert held not in shown + kept, (path, options)
+    gateway.stop()
+    for file in gateway.data.rglob("*"):
+        if file.is_file():
+            assert key.encode() not in file.read_bytes(), file.name

@@ -207,7 +207,7 @@ impl Sealer {
             match way {
                 Way::Request => {
                     if !sealing.withheld {
-                        let start = || session.redact.start(session.content_type());
+                        let start = || session.start_redaction();
                         sealing.withheld = sealing.request.redact(&piece, start).is_err();
                     }
                     sealing.request.taken += 1;

@@ -1,12 +1,13 @@
 //! One request in flight, as the recorder sees it.
 
+use std::borrow::Cow;
 use std::sync::atomic::{AtomicBool, AtomicU16, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::time::Instant;
 
 use bytes::Bytes;
-use gatewayd_core::{Ending, Redact, Timestamp, Trail};
-use http::header::CONTENT_TYPE;
+use gatewayd_core::{Ending, Redact, RedactStream, Timestamp, Trail};
+use http::header::{CONTENT_ENCODING, CONTENT_TYPE};
 use http::{HeaderMap, HeaderValue, Method, Uri};
 use tokio::sync::oneshot;
 
@@ -19,6 +20,9 @@ use crate::seal::Job;
 use crate::segment::Way;
 use crate::shared::Shared;
 
+/// Nothing shorter is registered as a known secret, and no rule finds anything shorter.
+const SHORTEST_SECRET: usize = 6;
+
 /// One request in flight, as the recorder sees it.
 pub(crate) struct Session {
     pub(crate) trail: Trail,
@@ -29,6 +33,7 @@ pub(crate) struct Session {
     method: Method,
     uri: Uri,
     content_type: Option<HeaderValue>,
+    is_encoded: bool,
     facts: OnceLock<Arc<Facts>>,
     /// An intent was put before the committer.
     intended: AtomicBool,
@@ -38,6 +43,19 @@ pub(crate) struct Session {
     first_byte: AtomicU64,
     request: Mutex<Capture>,
     response: Mutex<Capture>,
+}
+
+/// A body that nobody can mask.
+struct Opaque;
+
+impl RedactStream for Opaque {
+    fn push(&mut self, _chunk: &[u8]) -> Result<Bytes, String> {
+        Err("the body is compressed".to_owned())
+    }
+
+    fn finish(&mut self) -> Result<Bytes, String> {
+        Ok(Bytes::new())
+    }
 }
 
 /// How a request ended.
@@ -66,6 +84,7 @@ impl Session {
             method: method.clone(),
             uri: uri.clone(),
             content_type: headers.get(CONTENT_TYPE).cloned(),
+            is_encoded: headers.get_all(CONTENT_ENCODING).iter().any(|coding| coding != "identity"),
             facts: OnceLock::new(),
             intended: AtomicBool::new(false),
             finished: AtomicBool::new(false),
@@ -84,6 +103,14 @@ impl Session {
 
     pub(crate) fn content_type(&self) -> Option<&str> {
         self.content_type.as_ref().and_then(|value| value.to_str().ok())
+    }
+
+    /// Starts to mask the request's body. A compressed body cannot be looked into, so nothing of it is stored.
+    pub(crate) fn start_redaction(&self) -> Box<dyn RedactStream> {
+        if self.is_encoded {
+            return Box::new(Opaque);
+        }
+        self.redact.start(self.content_type())
     }
 
     pub(crate) fn capture(&self, way: Way) -> MutexGuard<'_, Capture> {
@@ -194,13 +221,17 @@ impl Session {
             let (operation, decision, credential) = (trail.operation(), trail.decision(), trail.credential());
             let path = self.shown_path(operation.map(|o| &*o.route));
             let claims = trail.claims();
+            // All of these are the caller's words.
+            let method = self.shown_word(self.method.as_str());
+            let model = operation.and_then(|o| o.model.as_deref()).map(|model| self.shown_word(model));
+            let request_type = self.content_type().map(|text| self.shown_word(text));
             let what = WhatRef {
-                method: self.method.as_str(),
+                method: &method,
                 path: &path,
                 route: operation.map(|o| &*o.route),
-                model: operation.and_then(|o| o.model.as_deref()),
+                model: model.as_deref(),
                 upstream: trail.upstream().map(|u| &*u.0),
-                request_type: self.content_type(),
+                request_type: request_type.as_deref(),
                 rule: decision.map(|d| &*d.rule),
                 policy: decision.map(|d| &*d.policy_version),
                 credential: credential.map(|c| &*c.credential),
@@ -222,18 +253,38 @@ impl Session {
         if route == Some(full) {
             return full.to_owned();
         }
+        // A path is a few thousand bytes at most where limits are set; the words stay bounded anyway.
+        let mut shown = self.masked(full.as_bytes());
+        if full.contains('%') {
+            // What is hidden behind percent signs is found in the decoded text, which is then the one to store.
+            let plain: Vec<u8> = percent_encoding::percent_decode_str(full).collect();
+            let masked = self.masked(&plain);
+            if masked.as_bytes() != plain {
+                shown = masked;
+            }
+        }
+        shown.truncate(shown.floor_char_boundary(4096));
+        shown
+    }
+
+    /// A word of the caller's as it may be stored. What is too short to hold a secret is stored as it is.
+    fn shown_word<'w>(&self, word: &'w str) -> Cow<'w, str> {
+        if word.len() < SHORTEST_SECRET {
+            return Cow::Borrowed(word);
+        }
+        Cow::Owned(self.masked(word.as_bytes()))
+    }
+
+    /// The text masked, or a word that says why it is not there.
+    fn masked(&self, text: &[u8]) -> String {
         let mut redact = self.redact.start(Some("text/plain"));
-        let shown = redact.push(full.as_bytes()).and_then(|start| {
+        let shown = redact.push(text).and_then(|start| {
             let end = redact.finish()?;
             Ok([start, end].concat())
         });
-        match shown.map(String::from_utf8) {
-            Ok(Ok(mut text)) => {
-                // A path is a few thousand bytes at most where limits are set; the words stay bounded anyway.
-                text.truncate(text.floor_char_boundary(4096));
-                text
-            }
-            _ => "[withheld: it could not be masked]".to_owned(),
+        match shown {
+            Ok(text) => String::from_utf8_lossy(&text).into_owned(),
+            Err(_) => "[withheld: it could not be masked]".to_owned(),
         }
     }
 

@@ -1,15 +1,16 @@
 //! `/log/checkpoint`, `/log/tile/...`: the evidence's tree, for witnesses (C2SP tlog-tiles).
 //!
-//! Open to everybody who can reach the listener: a checkpoint is meant to be kept by others, and tiles
-//! hold hashes alone. What was recorded is not served here.
+//! Checkpoints and tiles of hashes are open to everybody who can reach the listener: they are meant to be kept by
+//! others. Tiles of entries name rules, credentials and approvals, and are for administrators.
 
-use axum::extract::{Path, State};
+use axum::extract::{FromRequestParts as _, Path, State};
 use gatewayd_core::RefusalCode;
 use http::HeaderName;
 use http::header::{CACHE_CONTROL, CONTENT_TYPE};
+use http::request::Parts;
 
 use super::AdminState;
-use super::auth::Problem;
+use super::auth::{Administrator, Problem};
 
 /// The newest signed checkpoint.
 pub(crate) async fn checkpoint(State(state): State<AdminState>) -> ([(HeaderName, &'static str); 2], String) {
@@ -17,11 +18,15 @@ pub(crate) async fn checkpoint(State(state): State<AdminState>) -> ([(HeaderName
     (headers, state.recorder().checkpoint().to_string())
 }
 
-/// One tile of hashes.
+/// One tile: of hashes, or (`entries/...`) of the entries themselves.
 pub(crate) async fn tile(
     State(state): State<AdminState>,
     Path(path): Path<String>,
+    mut parts: Parts,
 ) -> Result<([(HeaderName, &'static str); 2], Vec<u8>), Problem> {
+    if path.starts_with("entries") {
+        Administrator::from_request_parts(&mut parts, &state).await?;
+    }
     let recorder = state.recorder().clone();
     let found = tokio::task::spawn_blocking(move || recorder.tile(&format!("tile/{path}"))).await;
     match found {
