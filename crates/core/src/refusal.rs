@@ -110,7 +110,9 @@ impl RefusalCode {
             Self::HeadersTooLarge => StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE,
             Self::RequestTimeout => StatusCode::REQUEST_TIMEOUT,
             Self::TooManyRequests => StatusCode::TOO_MANY_REQUESTS,
-            Self::UpstreamUnavailable | Self::UpstreamInvalid | Self::MaskingFailed => StatusCode::BAD_GATEWAY,
+            Self::UpstreamUnavailable | Self::UpstreamInvalid | Self::MaskingFailed => {
+                StatusCode::BAD_GATEWAY
+            }
             Self::UpstreamTimeout => StatusCode::GATEWAY_TIMEOUT,
             Self::IdentityProviderUnavailable
             | Self::RecorderUnavailable
@@ -344,7 +346,9 @@ mod tests {
 
     #[test]
     fn every_code_has_its_name() {
-        for code in [RefusalCode::MissingCredentials, RefusalCode::ApprovalConsumed, RefusalCode::Misconfigured] {
+        for code in
+            [RefusalCode::MissingCredentials, RefusalCode::ApprovalConsumed, RefusalCode::Misconfigured]
+        {
             assert_eq!(RefusalCode::from_name(code.as_str()), Some(code));
         }
     }
