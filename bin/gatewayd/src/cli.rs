@@ -252,6 +252,9 @@ pub enum SessionsCommand {
     /// Release a hold, by its number.
     Release(ReasonedArgs),
     /// Check a data directory's evidence: signatures, tree, bodies, rules. Needs no running gateway.
+    ///
+    /// Ends with 0 if it is intact, 2 if it cannot be read, and for damage with the lowest that applies: 10 the log
+    /// itself, 11 not the pinned log, 12 a rule of requests, 13 words that are not those of the log, 14 bodies.
     Verify {
         /// The evidence directory (`evidence` below the data directory), or a copy of it.
         directory: PathBuf,

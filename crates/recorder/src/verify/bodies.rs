@@ -24,6 +24,7 @@ pub(super) fn check(segments: &Segments, log: Log, report: &mut Report) -> Resul
     let mut whole = HashSet::new();
     let mut unclaimed = 0_u64;
     let mut there = HashSet::new();
+    let mut headless = Vec::new();
     for number in segments.numbers()? {
         // A file whose name has the number in another spelling is no segment.
         if !segments.path(number).is_file() || !there.insert(number) {
@@ -32,13 +33,9 @@ pub(super) fn check(segments: &Segments, log: Log, report: &mut Report) -> Resul
         let segment = segments.read(number)?;
         report.body_bytes += segment.len();
         let Some(mut rest) = segment.blocks(number) else {
-            if segment.len() > 0 {
-                report.find(
-                    Damage::SegmentMissing,
-                    None,
-                    format!("segment {number} does not begin as a segment does"),
-                );
-            }
+            // Torn when it was begun, or damaged: that depends on whether an entry needs it.
+            headless.push(number);
+            unclaimed += segment.len();
             continue;
         };
         while let Some(block) = next_frame(&mut rest) {
@@ -75,8 +72,13 @@ pub(super) fn check(segments: &Segments, log: Log, report: &mut Report) -> Resul
             gone += 1;
             continue;
         }
+        let range = stored.first_segment..=stored.last_segment;
+        let lost = lost.or_else(|| headless.iter().copied().find(|n| range.contains(n)));
         let detail = match lost {
-            Some(n) => format!("segment {n} is missing, which holds the {} of entry {entry}", name(way)),
+            Some(n) => format!(
+                "segment {n}, which holds the {} of entry {entry}, is missing or unreadable",
+                name(way)
+            ),
             None => format!("the {} of entry {entry} is not whole", name(way)),
         };
         let damage = if lost.is_some() { Damage::SegmentMissing } else { Damage::BodyMissing };

@@ -396,3 +396,14 @@ fn the_cause_is_named_before_what_follows_from_it() {
     forged.write().sql("UPDATE leaves SET data = x'0102' WHERE idx = 3");
     forged.finds(Damage::EntryMalformed, Some(OUTCOME), 10);
 }
+
+#[test]
+fn a_segment_without_its_head_is_damage_where_it_is_needed() {
+    let forged = Forged::new();
+    let segments = Segments::below(forged.write().path());
+    fs::write(segments.path(FIRST + 7), "GWDS").unwrap();
+    let report = forged.is_intact();
+    assert!(report.unproven.iter().any(|what| what.starts_with("4 bytes in segments")), "{report}");
+    fs::write(segments.path(FIRST + 1), "GWDS").unwrap();
+    forged.finds(Damage::SegmentMissing, Some(OUTCOME), 14);
+}
