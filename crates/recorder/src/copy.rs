@@ -5,9 +5,9 @@ use std::path::Path;
 
 use rusqlite::Connection;
 
+use crate::blobs::{BlobStore as _, Segments};
 use crate::error::Error;
 use crate::publish::CHECKPOINT;
-use crate::segment::Segments;
 use crate::store::DATABASE;
 
 /// Copies what a verifier needs into a new directory, beside a running writer, without a secret key.

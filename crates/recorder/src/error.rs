@@ -22,9 +22,6 @@ pub enum Error {
     /// The database answered with an error.
     #[error("the evidence database cannot be used: {0}; check the free space and run `verify`")]
     Database(#[from] rusqlite::Error),
-    /// The database is not one of this format.
-    #[error("the evidence database lacks a part of its format: {0}; take a whole copy of the directory")]
-    NotWhole(String),
     /// Another process writes to the directory.
     #[error("{} is in use by another process; stop it, or give this one another directory", .0.display())]
     InUse(PathBuf),

@@ -94,6 +94,7 @@
 //! `note` are the format.
 #![forbid(unsafe_code)]
 
+mod blobs;
 mod body;
 mod budget;
 mod capture;

@@ -5,13 +5,13 @@ use std::path::{Path, PathBuf};
 use gatewayd_core::{Action, Dialect, Effect, Ending, IdentityKind, RequestId, Timestamp};
 use rusqlite::{Connection, OptionalExtension as _, Row, params_from_iter};
 
+use crate::blobs::Segments;
 use crate::error::Error;
 use crate::facts::{self, Salt, What, Who, Words};
 use crate::keys::RootKey;
 use crate::leaf::{Bodies, Intent, Kind, Leaf, Outcome, Refused, Stored};
 use crate::prove::{self, EntryProof};
 use crate::replay::{self, Replay, Wanted};
-use crate::segment::Segments;
 use crate::store::{self, index, row_id};
 use crate::view::{Bundle, EventView, StoredBody, Summary};
 

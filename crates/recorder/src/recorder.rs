@@ -11,6 +11,7 @@ use gatewayd_core::{BoxFuture, Claim, Clock, Event, Identity, Journal, JournalEr
 use rusqlite::{Connection, OptionalExtension as _};
 use tokio::sync::oneshot;
 
+use crate::blobs::{BlobStore, Segments};
 use crate::codec::Text;
 use crate::commit::{Committer, Entry, EventEntry};
 use crate::config::{Config, Durability};
@@ -25,7 +26,6 @@ use crate::publish::CHECKPOINT;
 use crate::reserve::Reserve;
 use crate::retention::{self, Target};
 use crate::seal::{Job, Sealer};
-use crate::segment::Segments;
 use crate::shared::{Fallen, Health, Shared};
 use crate::store::{self, Store};
 use crate::tiles::TilePath;
@@ -386,7 +386,7 @@ fn origin(config: &Config) -> Result<String, Error> {
 }
 
 /// The number of the newest segment there ever was.
-fn last_segment(store: &Store, segments: &Segments) -> Result<u64, Error> {
+fn last_segment(store: &Store, segments: &dyn BlobStore) -> Result<u64, Error> {
     let noted: Option<i64> = store.conn().query_row("SELECT max(n) FROM segments", [], |row| row.get(0))?;
     Ok(segments.numbers()?.last().copied().unwrap_or(0).max(noted.map_or(0, store::index)))
 }
@@ -395,7 +395,7 @@ fn last_segment(store: &Store, segments: &Segments) -> Result<u64, Error> {
 fn begin(
     store: &mut Store,
     config: &Config,
-    segments: &Segments,
+    segments: &dyn BlobStore,
     clock: &dyn Clock,
     key: &PublicKey,
     root: &RootKey,

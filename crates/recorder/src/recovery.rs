@@ -6,10 +6,11 @@ use aws_lc_rs::digest::{Context, SHA256};
 use gatewayd_core::{Ending, Timestamp};
 use rusqlite::Connection;
 
+use crate::blobs::BlobStore;
 use crate::codec;
 use crate::error::Error;
 use crate::leaf::{Bodies, Kind, Leaf, Outcome, Stored};
-use crate::segment::{Segments, Way, next_block};
+use crate::segment::{Way, next_block};
 use crate::store::{self, Store, index, row_id};
 
 /// What is found of one direction of a request.
@@ -32,7 +33,7 @@ impl Found {
 /// The entries that close what a crash left open, and their sessions.
 pub(crate) fn interruptions(
     store: &Store,
-    segments: &Segments,
+    segments: &dyn BlobStore,
     now: Timestamp,
 ) -> Result<Vec<(u64, Leaf)>, Error> {
     let orphans = store.open_sessions()?;
@@ -74,7 +75,7 @@ fn has_key(conn: &Connection, number: u64) -> Result<bool, Error> {
 /// Looks for the blocks of these sessions, as far as they are whole and in order.
 fn find(
     store: &Store,
-    segments: &Segments,
+    segments: &dyn BlobStore,
     orphans: &[(u64, [u8; 16])],
 ) -> Result<HashMap<([u8; 16], Way), Found>, Error> {
     let mut found: HashMap<([u8; 16], Way), Found> = HashMap::new();
@@ -109,7 +110,7 @@ pub(crate) fn first_segment(conn: &Connection, session: u64) -> Result<u64, Erro
 }
 
 /// Notes the segments that a crash left open as closed, and removes those whose dropping was cut off.
-pub(crate) fn settle_segments(store: &Store, segments: &Segments, now: Timestamp) -> Result<(), Error> {
+pub(crate) fn settle_segments(store: &Store, segments: &dyn BlobStore, now: Timestamp) -> Result<(), Error> {
     for number in segments.numbers()? {
         let dropped: i64 = store.conn().query_row(
             "SELECT count(*) FROM segments WHERE n = ?1 AND dropped IS NOT NULL",

@@ -4,12 +4,13 @@ use aws_lc_rs::digest::{Context, SHA256};
 use rusqlite::{Connection, OptionalExtension as _};
 use zstd::bulk::Decompressor;
 
+use crate::blobs::BlobStore;
 use crate::codec::{self, Decoder};
 use crate::error::Error;
 use crate::keys::{RootKey, SealKey, session_purpose, subject_purpose};
 use crate::leaf::Stored;
 use crate::recovery::first_segment;
-use crate::segment::{Block, Segments, Way, next_block};
+use crate::segment::{Block, Way, next_block};
 use crate::store::row_id;
 use crate::track::keep_tail;
 
@@ -127,7 +128,7 @@ pub(crate) struct Wanted<'a> {
 
 pub(crate) fn replay(
     conn: &Connection,
-    segments: &Segments,
+    segments: &dyn BlobStore,
     key: &SealKey,
     wanted: Wanted<'_>,
 ) -> Result<Replay, Error> {

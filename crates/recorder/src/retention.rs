@@ -6,13 +6,13 @@ use std::time::Duration;
 use gatewayd_core::{Identity, RequestId};
 use rusqlite::{Connection, OptionalExtension as _, params};
 
+use crate::blobs::BlobStore;
 use crate::codec::{Digest, Encoder, Text, sha256};
 use crate::commit::{Entry, Task};
 use crate::error::Error;
 use crate::facts::{self, Salt, Who, Words};
 use crate::leaf::{self, Erasure, Hold, Kind, Leaf, Scope};
 use crate::seal::Job;
-use crate::segment::Segments;
 use crate::shared::Shared;
 use crate::store::{self, Store, index, row_id};
 
@@ -237,7 +237,7 @@ pub(crate) fn release(shared: &Shared, hold: i64, by: Option<&Identity>, reason:
 pub(crate) fn sweep(
     shared: &Shared,
     conn: &Connection,
-    segments: &Segments,
+    segments: &dyn BlobStore,
     in_use: u64,
 ) -> Result<u64, Error> {
     let config = &shared.config;
@@ -272,7 +272,7 @@ pub(crate) fn sweep(
 }
 
 /// First the entry, then the file: a missing segment is always a declared one.
-fn drop_segment(shared: &Shared, segments: &Segments, number: u64) -> Result<(), Error> {
+fn drop_segment(shared: &Shared, segments: &dyn BlobStore, number: u64) -> Result<(), Error> {
     let time = shared.now();
     let task: Task = Box::new(move |store, at| {
         store

@@ -8,6 +8,7 @@ use std::time::{Duration, Instant};
 use gatewayd_core::RequestId;
 use rusqlite::{Connection, OptionalExtension as _};
 
+use crate::blobs::Segments;
 use crate::capture::Piece;
 use crate::commit::{Ack, Close, Entry, SessionKey};
 use crate::config::Durability;
@@ -15,7 +16,7 @@ use crate::error::Error;
 use crate::keys::{RootKey, SealKey, session_purpose, subject_purpose};
 use crate::leaf::Bodies;
 use crate::retention;
-use crate::segment::{SegmentWriter, Segments, Way};
+use crate::segment::{SegmentWriter, Way};
 use crate::session::{End, Session};
 use crate::shared::Shared;
 use crate::track::{Packer, Track};

@@ -1,15 +1,11 @@
-//! Append-only files of sealed blocks.
+//! Segments: runs of sealed blocks, and the one who writes them.
 
-use std::fs::{self, File};
-use std::io::{self, Read as _, Write as _};
-use std::path::{Path, PathBuf};
-
+use crate::blobs::{Blob, BlobStore};
 use crate::codec::{Decoder, put_varint};
 use crate::error::Error;
-use crate::keys::sync_dir;
 
 /// First bytes of a segment; its number follows, 8 bytes.
-const MAGIC: &[u8; 8] = b"GWDSEG1\n";
+pub(crate) const MAGIC: &[u8; 8] = b"GWDSEG1\n";
 /// Length of a segment's head.
 #[cfg(test)]
 const HEAD: u64 = 16;
@@ -123,87 +119,10 @@ impl Block<'_> {
     }
 }
 
-/// Where the segments of a log are.
-#[derive(Debug, Clone)]
-pub(crate) struct Segments(PathBuf);
-
-/// A segment, read whole.
-pub(crate) struct Segment {
-    bytes: Vec<u8>,
-}
-
-impl Segment {
-    /// How many bytes.
-    pub(crate) fn len(&self) -> u64 {
-        self.bytes.len() as u64
-    }
-
-    /// The blocks' bytes; `None` if the head is not that of the segment.
-    pub(crate) fn blocks(&self, number: u64) -> Option<&[u8]> {
-        let rest = self.bytes.strip_prefix(MAGIC.as_slice())?;
-        rest.strip_prefix(number.to_be_bytes().as_slice())
-    }
-}
-
-impl Segments {
-    pub(crate) fn below(dir: &Path) -> Self {
-        Self(dir.join("segments"))
-    }
-
-    pub(crate) fn path(&self, number: u64) -> PathBuf {
-        self.0.join(format!("{number:010}.seg"))
-    }
-
-    pub(crate) fn make_dir(&self) -> Result<(), Error> {
-        fs::create_dir_all(&self.0).map_err(Error::file("make", &self.0))
-    }
-
-    /// Numbers of the segments that are there, ascending.
-    pub(crate) fn numbers(&self) -> Result<Vec<u64>, Error> {
-        let entries = match fs::read_dir(&self.0) {
-            Ok(entries) => entries,
-            Err(e) if e.kind() == io::ErrorKind::NotFound => return Ok(Vec::new()),
-            Err(e) => return Err(Error::file("read", &self.0)(e)),
-        };
-        let mut numbers = Vec::new();
-        for entry in entries {
-            let name = entry.map_err(Error::file("read", &self.0))?.file_name();
-            if let Some(number) =
-                name.to_str().and_then(|n| n.strip_suffix(".seg")).and_then(|n| n.parse().ok())
-            {
-                numbers.push(number);
-            }
-        }
-        numbers.sort_unstable();
-        Ok(numbers)
-    }
-
-    pub(crate) fn read(&self, number: u64) -> Result<Segment, Error> {
-        let path = self.path(number);
-        let mut bytes = Vec::new();
-        File::open(&path)
-            .and_then(|mut file| file.read_to_end(&mut bytes))
-            .map_err(Error::file("read", &path))?;
-        Ok(Segment { bytes })
-    }
-
-    pub(crate) fn remove(&self, number: u64) -> Result<(), Error> {
-        match fs::remove_file(self.path(number)) {
-            Ok(()) => sync_dir(&self.0),
-            Err(e) if e.kind() == io::ErrorKind::NotFound => Ok(()),
-            Err(e) => Err(Error::file("remove", self.path(number))(e)),
-        }
-    }
-
-    pub(crate) fn len(&self, number: u64) -> u64 {
-        fs::metadata(self.path(number)).map_or(0, |m| m.len())
-    }
-}
-
 /// Writes blocks to the newest segment.
 pub(crate) struct SegmentWriter {
-    segments: Segments,
-    file: Option<File>,
+    store: Box<dyn BlobStore>,
+    blob: Option<Box<dyn Blob>>,
     number: u64,
     /// Bytes of the segment that are known to be whole blocks.
     good: u64,
@@ -215,10 +134,10 @@ pub(crate) struct SegmentWriter {
 
 impl SegmentWriter {
     /// A writer that begins a new segment with the first block.
-    pub(crate) fn new(segments: Segments, last: u64) -> Self {
+    pub(crate) fn new(store: impl BlobStore + 'static, last: u64) -> Self {
         Self {
-            segments,
-            file: None,
+            store: Box::new(store),
+            blob: None,
             number: last,
             good: 0,
             dirty: false,
@@ -229,7 +148,7 @@ impl SegmentWriter {
 
     /// The segment that the next block goes to.
     pub(crate) fn number(&self) -> u64 {
-        if self.file.is_some() { self.number } else { self.number + 1 }
+        if self.blob.is_some() { self.number } else { self.number + 1 }
     }
 
     /// How large the segment will be.
@@ -256,22 +175,12 @@ impl SegmentWriter {
     }
 
     fn write_buffer(&mut self) -> Result<(), Error> {
-        let path = self.segments.path(self.number());
-        if self.file.is_none() {
-            let file = fs::OpenOptions::new()
-                .append(true)
-                .create_new(true)
-                .open(&path)
-                .map_err(Error::file("make", &path))?;
-            self.number += 1;
-            self.file = Some(file);
-            self.good = 0;
-            self.dirty = false;
-            sync_dir(&self.segments.0)?;
+        if self.blob.is_none() {
+            self.begin()?;
         }
-        let file = self.file.as_mut().expect("a file was opened above");
+        let blob = self.blob.as_mut().expect("a segment was begun above");
         if self.dirty {
-            file.set_len(self.good).map_err(Error::file("mend", &path))?;
+            blob.cut(self.good)?;
             self.dirty = false;
         }
         if self.good == 0 {
@@ -280,16 +189,25 @@ impl SegmentWriter {
             head.append(&mut self.buffer);
             self.buffer = head;
         }
-        file.write_all(&self.buffer).map_err(Error::file("write to", &path))?;
+        blob.append(&self.buffer)?;
         self.good += self.buffer.len() as u64;
         self.unsynced = true;
         Ok(())
     }
 
+    fn begin(&mut self) -> Result<(), Error> {
+        let blob = self.store.begin(self.number + 1)?;
+        self.number += 1;
+        self.blob = Some(blob);
+        self.good = 0;
+        self.dirty = false;
+        self.store.sync_names()
+    }
+
     /// Waits until what was written is on the disk.
     pub(crate) fn sync(&mut self) -> Result<(), Error> {
-        let Some(file) = &self.file else { return Ok(()) };
-        file.sync_data().map_err(Error::file("sync", self.segments.path(self.number)))?;
+        let Some(blob) = &mut self.blob else { return Ok(()) };
+        blob.sync()?;
         self.unsynced = false;
         Ok(())
     }
@@ -300,25 +218,24 @@ impl SegmentWriter {
     }
 
     pub(crate) fn is_open(&self) -> bool {
-        self.file.is_some()
+        self.blob.is_some()
     }
 
     /// Tries whether there is room again, without leaving anything behind.
     pub(crate) fn probe(&mut self) -> Result<(), Error> {
-        let path = self.segments.path(self.number);
-        let Some(file) = &mut self.file else { return Ok(()) };
+        let Some(blob) = &mut self.blob else { return Ok(()) };
         self.dirty = true;
-        file.set_len(self.good).map_err(Error::file("mend", &path))?;
-        file.write_all(&[0; 64 * 1024]).map_err(Error::file("write to", &path))?;
-        file.sync_data().map_err(Error::file("sync", &path))?;
-        file.set_len(self.good).map_err(Error::file("mend", &path))?;
+        blob.cut(self.good)?;
+        blob.append(&[0; 64 * 1024])?;
+        blob.sync()?;
+        blob.cut(self.good)?;
         self.dirty = false;
         Ok(())
     }
 
     /// Ends the segment; the next block begins another.
     pub(crate) fn close(&mut self) {
-        self.file = None;
+        self.blob = None;
         self.good = 0;
         self.unsynced = false;
     }
@@ -326,7 +243,10 @@ impl SegmentWriter {
 
 #[cfg(test)]
 mod tests {
+    use std::fs;
+
     use super::*;
+    use crate::blobs::Segments;
     use proptest::prelude::*;
 
     fn block(number: u64, sealed: &[u8]) -> Vec<u8> {

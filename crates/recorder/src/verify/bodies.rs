@@ -6,9 +6,10 @@ use aws_lc_rs::digest::{Context, SHA256};
 
 use super::log::{Expected, Log};
 use super::report::{Damage, Report};
+use crate::blobs::{BlobStore as _, Segments};
 use crate::codec;
 use crate::error::Error;
-use crate::segment::{Block, Segments, Way, next_frame};
+use crate::segment::{Block, Way, next_frame};
 
 /// A body that was found in part.
 struct Partial {

@@ -32,10 +32,10 @@ use std::path::Path;
 pub use report::{Damage, Finding, Report};
 use rusqlite::Connection;
 
+use crate::blobs::Segments;
 use crate::error::Error;
 use crate::note::PublicKey;
 use crate::publish::CHECKPOINT;
-use crate::segment::Segments;
 use crate::store;
 
 /// What to verify, and against what.

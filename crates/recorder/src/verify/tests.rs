@@ -7,6 +7,7 @@ use gatewayd_core::{Action, Dialect, Ending, IdentityKind, Timestamp};
 use rusqlite::{Connection, params};
 
 use super::{Damage, Options, Report, verify};
+use crate::blobs::Segments;
 use crate::codec::{Text, sha256};
 use crate::config::Durability;
 use crate::facts::{Facts, WhatRef, Who, Words, claim_digest, digest, encode_event};
@@ -17,7 +18,7 @@ use crate::leaf::{
 use crate::note::LogKey;
 use crate::publish::CHECKPOINT;
 use crate::retention::{hold_words, list_digest};
-use crate::segment::{BlockHead, Segments, Way, assemble};
+use crate::segment::{BlockHead, Way, assemble};
 use crate::store::{Store, row_id};
 use crate::tree::{Tree, leaf_hash};
 

@@ -1,0 +1,147 @@
+//! Where segments are kept: [`BlobStore`], and the directory that is one.
+//!
+//! The recorder begins, extends, reads and drops segments through the trait only. Offline readers (`verify`,
+//! the copy for a verifier) work on a directory, so they use [`Segments`] as what it is.
+
+use std::fs::{self, File};
+use std::io::{self, Read as _, Write as _};
+use std::path::{Path, PathBuf};
+
+use crate::error::Error;
+use crate::keys::sync_dir;
+use crate::segment::MAGIC;
+
+/// Keeps segments by number. One writer; readers beside it.
+pub(crate) trait BlobStore: Send + Sync {
+    /// Numbers of the segments that are there, ascending.
+    fn numbers(&self) -> Result<Vec<u64>, Error>;
+    /// All bytes of a segment.
+    fn read(&self, number: u64) -> Result<Segment, Error>;
+    /// How many bytes a segment has; 0 if it is not there.
+    fn len(&self, number: u64) -> u64;
+    /// Begins a segment that must not be there yet.
+    fn begin(&self, number: u64) -> Result<Box<dyn Blob>, Error>;
+    /// Waits until the segments that were begun and removed are so for good.
+    fn sync_names(&self) -> Result<(), Error>;
+    /// Removes a segment for good. It may be gone already.
+    fn remove(&self, number: u64) -> Result<(), Error>;
+}
+
+/// The segment that is being written.
+pub(crate) trait Blob: Send {
+    /// Adds bytes at the end. After an error some of them may be there.
+    fn append(&mut self, bytes: &[u8]) -> Result<(), Error>;
+    /// Cuts everything off from there on.
+    fn cut(&mut self, len: u64) -> Result<(), Error>;
+    /// Waits until all of it is durable.
+    fn sync(&mut self) -> Result<(), Error>;
+}
+
+/// A segment, read whole.
+pub(crate) struct Segment {
+    bytes: Vec<u8>,
+}
+
+impl Segment {
+    /// How many bytes.
+    pub(crate) fn len(&self) -> u64 {
+        self.bytes.len() as u64
+    }
+
+    /// The blocks' bytes; `None` if the head is not that of the segment.
+    pub(crate) fn blocks(&self, number: u64) -> Option<&[u8]> {
+        let rest = self.bytes.strip_prefix(MAGIC.as_slice())?;
+        rest.strip_prefix(number.to_be_bytes().as_slice())
+    }
+}
+
+/// Segments as files of a directory.
+#[derive(Debug, Clone)]
+pub(crate) struct Segments(PathBuf);
+
+impl Segments {
+    pub(crate) fn below(dir: &Path) -> Self {
+        Self(dir.join("segments"))
+    }
+
+    pub(crate) fn path(&self, number: u64) -> PathBuf {
+        self.0.join(format!("{number:010}.seg"))
+    }
+
+    pub(crate) fn make_dir(&self) -> Result<(), Error> {
+        fs::create_dir_all(&self.0).map_err(Error::file("make", &self.0))
+    }
+}
+
+impl BlobStore for Segments {
+    fn numbers(&self) -> Result<Vec<u64>, Error> {
+        let entries = match fs::read_dir(&self.0) {
+            Ok(entries) => entries,
+            Err(e) if e.kind() == io::ErrorKind::NotFound => return Ok(Vec::new()),
+            Err(e) => return Err(Error::file("read", &self.0)(e)),
+        };
+        let mut numbers = Vec::new();
+        for entry in entries {
+            let name = entry.map_err(Error::file("read", &self.0))?.file_name();
+            if let Some(number) =
+                name.to_str().and_then(|n| n.strip_suffix(".seg")).and_then(|n| n.parse().ok())
+            {
+                numbers.push(number);
+            }
+        }
+        numbers.sort_unstable();
+        Ok(numbers)
+    }
+
+    fn read(&self, number: u64) -> Result<Segment, Error> {
+        let path = self.path(number);
+        let mut bytes = Vec::new();
+        File::open(&path)
+            .and_then(|mut file| file.read_to_end(&mut bytes))
+            .map_err(Error::file("read", &path))?;
+        Ok(Segment { bytes })
+    }
+
+    fn len(&self, number: u64) -> u64 {
+        fs::metadata(self.path(number)).map_or(0, |m| m.len())
+    }
+
+    fn begin(&self, number: u64) -> Result<Box<dyn Blob>, Error> {
+        let path = self.path(number);
+        let mut options = fs::OpenOptions::new();
+        let file = options.append(true).create_new(true).open(&path).map_err(Error::file("make", &path))?;
+        Ok(Box::new(SegmentFile { file, path }))
+    }
+
+    fn sync_names(&self) -> Result<(), Error> {
+        sync_dir(&self.0)
+    }
+
+    fn remove(&self, number: u64) -> Result<(), Error> {
+        match fs::remove_file(self.path(number)) {
+            Ok(()) => self.sync_names(),
+            Err(e) if e.kind() == io::ErrorKind::NotFound => Ok(()),
+            Err(e) => Err(Error::file("remove", self.path(number))(e)),
+        }
+    }
+}
+
+/// A segment as a file.
+struct SegmentFile {
+    file: File,
+    path: PathBuf,
+}
+
+impl Blob for SegmentFile {
+    fn append(&mut self, bytes: &[u8]) -> Result<(), Error> {
+        self.file.write_all(bytes).map_err(Error::file("write to", &self.path))
+    }
+
+    fn cut(&mut self, len: u64) -> Result<(), Error> {
+        self.file.set_len(len).map_err(Error::file("mend", &self.path))
+    }
+
+    fn sync(&mut self) -> Result<(), Error> {
+        self.file.sync_data().map_err(Error::file("sync", &self.path))
+    }
+}
