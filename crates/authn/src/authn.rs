@@ -13,7 +13,7 @@ use crate::gateway_token::ADMIN_PREFIX;
 use crate::jwt::Unverified;
 use crate::provider::{Found, Provider};
 use crate::verdicts::{TokenDigest, Verdicts, digest_of};
-use crate::{Config, Error, LocalAdmin, TokenStore, claims, presented};
+use crate::{Config, Error, LocalAdmin, Presented, TokenStore, claims, presented};
 
 /// Tells who is calling. Cheap to clone; clones share keys and verdicts.
 #[derive(Clone)]
@@ -51,6 +51,15 @@ pub(crate) enum Checked {
     Now(Result<Identity, Refusal>),
     /// Keys are to be fetched first.
     Later(BoxFuture<'static, Result<Identity, Refusal>>),
+}
+
+impl Checked {
+    async fn outcome(self) -> Result<Identity, Refusal> {
+        match self {
+            Self::Now(outcome) => outcome,
+            Self::Later(outcome) => outcome.await,
+        }
+    }
 }
 
 impl Authn {
@@ -97,13 +106,20 @@ impl Authn {
         &self,
         headers: &HeaderMap,
     ) -> impl Future<Output = Result<Identity, Refusal>> + Send + use<> {
-        let checked = self.check(headers);
-        async move {
-            match checked {
-                Checked::Now(outcome) => outcome,
-                Checked::Later(outcome) => outcome.await,
-            }
-        }
+        self.check(headers).outcome()
+    }
+
+    /// Who is calling, by what a request presented when it came in: judged anew, by what is known now.
+    ///
+    /// A token that was revoked, ended, or lost its key since is refused.
+    ///
+    /// # Errors
+    /// A refusal that says why the credential is not accepted (any more).
+    pub fn authenticate_presented(
+        &self,
+        presented: &Presented,
+    ) -> impl Future<Output = Result<Identity, Refusal>> + Send + 'static + use<> {
+        self.judge(presented.token()).outcome()
     }
 
     /// Fetches the keys of all issuers, where they are old or missing.
@@ -173,11 +189,15 @@ impl Authn {
 
     /// Decides at once if that is possible: for a token seen before, that is a hash and a look-up.
     pub(crate) fn check(&self, headers: &HeaderMap) -> Checked {
+        match presented::token(headers) {
+            Ok(token) => self.judge(token),
+            Err(rejected) => Checked::Now(Err(rejected.refusal())),
+        }
+    }
+
+    /// What [`check`](Self::check) does with a token.
+    fn judge(&self, token: &str) -> Checked {
         let now = self.shared.clock.now();
-        let token = match presented::token(headers) {
-            Ok(token) => token,
-            Err(rejected) => return Checked::Now(Err(rejected.refusal())),
-        };
         if TokenStore::is_meant(token) {
             let outcome =
                 self.shared.tokens.as_ref().map_or(Err(Rejected::UnknownToken), |store| store.check(token));

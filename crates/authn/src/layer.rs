@@ -12,7 +12,7 @@ use tower_layer::Layer;
 use tower_service::Service;
 
 use crate::authn::Checked;
-use crate::{Authn, presented};
+use crate::{Authn, Presented, presented};
 
 /// Puts an [`AuthnService`] around a service.
 #[derive(Debug, Clone)]
@@ -37,7 +37,8 @@ impl<S> Layer<S> for AuthnLayer {
 }
 
 /// Lets a request through only with an [`Identity`], which it puts into the request's extensions and
-/// onto its [`Trail`]; takes the caller's credential off the request.
+/// onto its [`Trail`]; takes the caller's credential off the request, and leaves it in the extensions as
+/// [`Presented`], which can be judged again and not be read.
 #[derive(Debug, Clone)]
 pub struct AuthnService<S> {
     inner: S,
@@ -125,11 +126,17 @@ where
 }
 
 fn admitted(mut request: Request<Body>, identity: Identity) -> Request<Body> {
+    let presented = presented::token(request.headers()).ok().map(Presented::new);
     presented::strip(request.headers_mut());
     if let Some(trail) = request.extensions().get::<Trail>() {
         trail.identify(identity.clone());
     }
     request.extensions_mut().insert(identity);
+    // One that was there before must not stand in for this caller's.
+    match presented {
+        Some(presented) => drop(request.extensions_mut().insert(presented)),
+        None => drop(request.extensions_mut().remove::<Presented>()),
+    }
     request
 }
 

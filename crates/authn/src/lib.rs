@@ -11,7 +11,8 @@
 //!
 //! [`Authn`] is the handle: headers in, an [`Identity`] or a [`Refusal`] out. [`AuthnLayer`] puts it in
 //! front of a tower service, takes the credential off the request, and leaves the identity in the
-//! request's extensions.
+//! request's extensions. With it stands [`Presented`]: whoever holds a request back for a while asks
+//! [`Authn::authenticate_presented`] whether its caller is still good before it goes on.
 //!
 //! ```
 //! use std::sync::Arc;
@@ -122,6 +123,7 @@ pub use config::{Algorithm, ClaimPath, Config, IssuerConfig};
 pub use error::Error;
 pub use layer::{AuthnFuture, AuthnLayer, AuthnService};
 pub use local_admin::LocalAdmin;
+pub use presented::Presented;
 pub use token_store::{NewToken, TokenInfo, TokenStore};
 
 #[cfg(doctest)]

@@ -1,9 +1,37 @@
 //! Which credential a request presents: exactly one, or a reason why not.
 
+use std::sync::Arc;
+
 use http::header::{AUTHORIZATION, PROXY_AUTHORIZATION};
 use http::{HeaderMap, HeaderName, HeaderValue};
 
+use zeroize::Zeroizing;
+
 use crate::error::Rejected;
+
+/// What a request presented, for another look at it later, when the request waited before it goes on.
+///
+/// [`AuthnLayer`](crate::AuthnLayer) takes the credential off the request and leaves this in the request's
+/// extensions. Nobody but [`Authn::authenticate_presented`](crate::Authn::authenticate_presented) can read
+/// it: it cannot be printed, compared or put back into a header. The bytes are wiped with the last clone.
+#[derive(Clone)]
+pub struct Presented(Arc<Zeroizing<Box<str>>>);
+
+impl Presented {
+    pub(crate) fn new(token: &str) -> Self {
+        Self(Arc::new(Zeroizing::new(token.into())))
+    }
+
+    pub(crate) fn token(&self) -> &str {
+        &self.0
+    }
+}
+
+impl std::fmt::Debug for Presented {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("Presented(..)")
+    }
+}
 
 /// Largest token taken; the same bound for every header that may hold one.
 pub(crate) const MAX_TOKEN: usize = 16 * 1024;

@@ -6,8 +6,9 @@ mod world;
 use std::convert::Infallible;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::Duration;
 
-use gatewayd_authn::AuthnLayer;
+use gatewayd_authn::{AuthnLayer, Presented};
 use gatewayd_core::{
     Action, Body, Dialect, Identity, IdentityKind, Operation, RefusalCode, RequestId, Timestamp, Trail,
 };
@@ -156,4 +157,41 @@ async fn an_outage_of_the_issuer_is_answered_with_503() {
     let (response, calls) = send(&world, request("/v1/models", &[("api-key", &token)])).await;
     assert_eq!((response.status(), calls), (StatusCode::SERVICE_UNAVAILABLE, 0));
     assert_eq!(response.headers()["retry-after"], "2");
+}
+
+#[tokio::test]
+async fn what_was_presented_can_be_judged_again_and_not_be_read() {
+    let world = World::new();
+    let token = world.idp.token("alice").sign();
+    for header in ["authorization", "x-api-key"] {
+        let value = if header == "authorization" { format!("Bearer {token}") } else { token.clone() };
+        let (response, _) = send(&world, request("/v1/models", &[(header, &value)])).await;
+        let presented = response.extensions().get::<Presented>().unwrap().clone();
+        assert_eq!(format!("{presented:?}"), "Presented(..)");
+        let who = world.authn.authenticate_presented(&presented).await.unwrap();
+        assert_eq!(Some(&who), response.extensions().get::<Identity>());
+    }
+    let (response, _) = send(&world, request("/v1/models", &[("api-key", &token)])).await;
+    let presented = response.extensions().get::<Presented>().unwrap().clone();
+    let later = world.authn.authenticate_presented(&presented);
+    drop(presented);
+    assert!(tokio::spawn(later).await.unwrap().is_ok(), "it needs nothing but itself");
+    let presented = response.extensions().get::<Presented>().unwrap();
+    world.clock.advance(Duration::from_secs(24 * 3600));
+    let refusal = world.authn.authenticate_presented(presented).await.unwrap_err();
+    assert_eq!(refusal.code(), RefusalCode::InvalidToken, "it ended while the request waited");
+}
+
+#[tokio::test]
+async fn what_somebody_else_presented_does_not_count() {
+    let world = World::new();
+    let [alice, bob] = ["alice", "bob"].map(|name| world.idp.token(name).sign());
+    let (response, _) = send(&world, request("/v1/models", &[("api-key", &alice)])).await;
+    let of_alice = response.extensions().get::<Presented>().unwrap().clone();
+    let mut request = request("/v1/models", &[("api-key", &bob)]);
+    request.extensions_mut().insert(of_alice);
+    let (response, _) = send(&world, request).await;
+    let presented = response.extensions().get::<Presented>().unwrap();
+    let who = world.authn.authenticate_presented(presented).await.unwrap();
+    assert_eq!(&*who.subject, "bob");
 }

@@ -7,12 +7,14 @@ use std::path::Path;
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
-use gatewayd_authn::{Authn, Config, Error, LocalAdmin, NewToken, TokenStore};
+use gatewayd_authn::{Authn, AuthnLayer, Config, Error, LocalAdmin, NewToken, Presented, TokenStore};
 use gatewayd_core::{
-    BoxFuture, Claim, Clock as _, Event, EventKind, Identity, IdentityKind, Journal, JournalError,
+    Body, BoxFuture, Claim, Clock as _, Event, EventKind, Identity, IdentityKind, Journal, JournalError,
     ManualClock, Refusal, RefusalCode, RequestId, Secret,
 };
 use gatewayd_testkit::FakeIssuer;
+use http::{Request, Response};
+use tower::{Layer as _, ServiceExt as _};
 use world::{ISSUER, bearer, clock};
 
 fn new(subject: &str) -> NewToken {
@@ -88,6 +90,26 @@ async fn a_revocation_holds_from_the_next_request_on() {
     let again = programs.store.revoke(&info.id, "carol").unwrap();
     assert_eq!(again, revoked, "the first revocation stands");
     assert!(matches!(programs.store.revoke("tok_none", "bob"), Err(Error::NoSuchToken(_))));
+}
+
+#[tokio::test]
+async fn a_revocation_holds_for_a_request_that_waited() {
+    let programs = Programs::new();
+    let (secret, info) = programs.store.create(&new("p")).unwrap();
+    let keep = tower::service_fn(async |request: Request<Body>| {
+        let presented = request.extensions().get::<Presented>().unwrap().clone();
+        let mut response = Response::new(Body::empty());
+        response.extensions_mut().insert(presented);
+        Ok::<_, std::convert::Infallible>(response)
+    });
+    let mut request = Request::new(Body::empty());
+    *request.headers_mut() = bearer(&text(&secret));
+    let response = AuthnLayer::new(programs.authn.clone()).layer(keep).oneshot(request).await.unwrap();
+    let presented = response.extensions().get::<Presented>().unwrap();
+    assert_eq!(&*programs.authn.authenticate_presented(presented).await.unwrap().subject, "p");
+    programs.store.revoke(&info.id, "bob").unwrap();
+    let refusal = programs.authn.authenticate_presented(presented).await.unwrap_err();
+    assert_eq!(refusal.code(), RefusalCode::InvalidToken);
 }
 
 #[tokio::test]
