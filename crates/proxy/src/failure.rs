@@ -19,6 +19,8 @@ pub(crate) enum Failure {
     BrokeOff,
     /// What it said is not HTTP, or not what its headers promise.
     Nonsense,
+    /// It is packed in a way that it did not say, or that is not undone.
+    Packed,
     /// The caller's own body did not arrive.
     RequestBroke,
 }
@@ -48,7 +50,7 @@ impl Failure {
         match self {
             Self::Unreachable | Self::BrokeOff => RefusalCode::UpstreamUnavailable,
             Self::ConnectTimeout | Self::HeadTimeout | Self::IdleTimeout => RefusalCode::UpstreamTimeout,
-            Self::Nonsense => RefusalCode::UpstreamInvalid,
+            Self::Nonsense | Self::Packed => RefusalCode::UpstreamInvalid,
             Self::RequestBroke => RefusalCode::InvalidRequest,
         }
     }
@@ -62,6 +64,9 @@ impl Failure {
             Self::IdleTimeout => "the model server fell silent in mid-answer, so the answer is incomplete",
             Self::BrokeOff => "the model server broke off before its answer was complete; try again",
             Self::Nonsense => "the model server's answer is not valid HTTP; tell the operator",
+            Self::Packed => {
+                "the model server's answer is compressed in a way that is not allowed; tell the operator"
+            }
             Self::RequestBroke => "the body of the request broke off before its end; send it again",
         }
     }
@@ -69,7 +74,7 @@ impl Failure {
     /// How the answer ended, where it says more than that it was refused.
     pub(crate) fn ending(self) -> Option<Ending> {
         match self {
-            Self::BrokeOff | Self::Nonsense => Some(Ending::UpstreamCut),
+            Self::BrokeOff | Self::Nonsense | Self::Packed => Some(Ending::UpstreamCut),
             Self::ConnectTimeout | Self::HeadTimeout | Self::IdleTimeout => Some(Ending::Limit),
             Self::Unreachable | Self::RequestBroke => None,
         }

@@ -2,7 +2,7 @@
 
 use http::header::{
     ALT_SVC, CONNECTION, CONTENT_LENGTH, COOKIE, EXPECT, FORWARDED, HOST, HeaderMap, HeaderName, HeaderValue,
-    PROXY_AUTHENTICATE, PROXY_AUTHORIZATION, SET_COOKIE, STRICT_TRANSPORT_SECURITY, TE, TRAILER,
+    PROXY_AUTHENTICATE, PROXY_AUTHORIZATION, REFRESH, SET_COOKIE, STRICT_TRANSPORT_SECURITY, TE, TRAILER,
     TRANSFER_ENCODING, UPGRADE, VIA,
 };
 
@@ -21,21 +21,62 @@ const HOP_BY_HOP: [HeaderName; 10] = [
 ];
 
 /// What a caller may not tell an upstream: framing and addresses are ours to say, cookies are for us.
-const NOT_FROM_CALLERS: [HeaderName; 8] = [
-    HOST,
-    CONTENT_LENGTH,
-    EXPECT,
-    FORWARDED,
-    VIA,
-    COOKIE,
-    HeaderName::from_static("x-real-ip"),
-    HeaderName::from_static("true-client-ip"),
+const NOT_FROM_CALLERS: [HeaderName; 6] = [HOST, CONTENT_LENGTH, EXPECT, FORWARDED, VIA, COOKIE];
+
+/// By these a proxy in front vouches for who the caller is, or asks for another method or path than the one
+/// that was judged. There is no proxy between us and the upstream, so all of them are a caller's word.
+const VOUCHING: [&str; 20] = [
+    "cdn-loop",
+    "client-cert",
+    "client-cert-chain",
+    "forwarded-for",
+    "forwarded-proto",
+    "remote-user",
+    "x-client-verify",
+    "x-host",
+    "x-http-host-override",
+    "x-http-method",
+    "x-http-method-override",
+    "x-method-override",
+    "x-originating-ip",
+    "x-override-url",
+    "x-proxyuser-ip",
+    "x-real-ip",
+    "x-remote-addr",
+    "x-remote-ip",
+    "x-remote-user",
+    "x-scheme",
 ];
+
+/// The same, by how their names begin.
+const VOUCHING_STARTS: [&str; 17] = [
+    "cf-",
+    "fastly-",
+    "ssl-client-",
+    "x-amzn-",
+    "x-appengine-",
+    "x-auth-request-",
+    "x-authenticated-",
+    "x-azure-",
+    "x-client-cert",
+    "x-envoy-",
+    "x-forwarded",
+    "x-goog-authenticated-user-",
+    "x-goog-iap-",
+    "x-ms-client-principal",
+    "x-original-",
+    "x-rewrite-",
+    "x-ssl-",
+];
+
+/// The same, by how their names end.
+const VOUCHING_ENDS: [&str; 3] = ["client-ip", "clientip", "connecting-ip"];
 
 /// What an upstream may not tell a caller: it would speak for the gateway's own address, or to a web
 /// server in front of it.
-const NOT_FROM_UPSTREAMS: [HeaderName; 6] = [
+const NOT_FROM_UPSTREAMS: [HeaderName; 7] = [
     ALT_SVC,
+    REFRESH,
     SET_COOKIE,
     STRICT_TRANSPORT_SECURITY,
     HeaderName::from_static("clear-site-data"),
@@ -50,9 +91,17 @@ pub(crate) fn clean_request(headers: &mut HeaderMap) {
         headers.remove(name);
     }
     // `X_Forwarded_For` reaches many servers as `X-Forwarded-For`: names with `_` do not pass.
-    let is_barred =
-        |name: &HeaderName| name.as_str().starts_with("x-forwarded-") || name.as_str().contains('_');
-    remove_if(headers, is_barred);
+    remove_if(headers, |name| name.as_str().contains('_') || is_vouching(name.as_str()));
+}
+
+fn is_vouching(name: &str) -> bool {
+    // Keys of an upstream behind Cloudflare Access, which the gateway may have injected.
+    if matches!(name, "cf-access-client-id" | "cf-access-client-secret") {
+        return false;
+    }
+    VOUCHING.contains(&name)
+        || VOUCHING_STARTS.iter().any(|start| name.starts_with(start))
+        || VOUCHING_ENDS.iter().any(|end| name.ends_with(end))
 }
 
 /// Takes out of an answer what must not reach the caller.
@@ -66,7 +115,8 @@ pub(crate) fn clean_response(headers: &mut HeaderMap) {
 /// Takes out of trailers what only a head may say.
 pub(crate) fn clean_trailers(trailers: &mut HeaderMap) {
     clean_response(trailers);
-    for name in [CONTENT_LENGTH, HOST, http::header::CONTENT_TYPE, http::header::CONTENT_ENCODING] {
+    use http::header::{CONTENT_ENCODING, CONTENT_LOCATION, CONTENT_TYPE, LOCATION};
+    for name in [CONTENT_LENGTH, HOST, CONTENT_TYPE, CONTENT_ENCODING, LOCATION, CONTENT_LOCATION] {
         trailers.remove(name);
     }
 }

@@ -10,6 +10,7 @@ use http::HeaderMap;
 use http::header::{CONTENT_ENCODING, CONTENT_TYPE};
 use http_body::{Body as _, Frame, SizeHint};
 
+use crate::coding::Opening;
 use crate::done::DoneMark;
 use crate::failure::Failure;
 use crate::headers;
@@ -111,6 +112,8 @@ pub(crate) struct Incoming {
     is_done: bool,
     /// Where only the connection's end would end the stream, its `[DONE]` is awaited.
     done: Option<DoneMark>,
+    /// Where text was promised, its first bytes are looked at.
+    opening: Option<Opening>,
     dialect: Dialect,
     trail: Option<Trail>,
 }
@@ -125,12 +128,17 @@ impl Incoming {
     ) -> Self {
         let idle = idle.map(Patience::new);
         let (tail, held) = (Tail::Clean, Held::default());
-        Self { body, form, tail, idle, held, is_done: false, done: None, dialect, trail }
+        Self { body, form, tail, idle, held, is_done: false, done: None, opening: None, dialect, trail }
     }
 
     /// Takes an end without `[DONE]` for a break.
     pub(crate) fn await_done(&mut self) {
         self.done = Some(DoneMark::default());
+    }
+
+    /// Takes a body that turns out to be packed for an error.
+    pub(crate) fn expect_text(&mut self) {
+        self.opening = Some(Opening::default());
     }
 
     fn poll_upstream(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, Failure>>> {
@@ -227,6 +235,10 @@ impl http_body::Body for Incoming {
             Some(Err(failure)) => Some(self.fail(failure)),
             Some(Ok(mut frame)) => {
                 if let Some(bytes) = frame.data_ref() {
+                    if self.opening.as_mut().is_some_and(|opening| opening.is_packed_with(bytes)) {
+                        tracing::warn!("upstream sent a packed body that it called text");
+                        return Some(self.fail(Failure::Packed));
+                    }
                     if self.form != Form::Other {
                         self.tail = self.tail.after(bytes);
                     }

@@ -26,10 +26,16 @@
 //!
 //! - Framing is ours: `Content-Length` and `Transfer-Encoding` are made anew from the body, never copied.
 //! - Up: no hop-by-hop headers (nor those that `Connection` names), `Host` of the upstream, no cookies, no
-//!   `Forwarded`, `X-Forwarded-*` or `X-Real-IP` of the caller, no header with `_` in its name (many servers
-//!   take it for `-`). `X-Request-Id` is the [`Trail`](gatewayd_core::Trail)'s.
+//!   header by which a proxy in front would vouch for the caller (`Forwarded`, `X-Forwarded*`, `X-Real-IP`,
+//!   `*-Client-IP`, `CF-*`, `X-Envoy-*`, `X-Amzn-*`, `X-Original-*`, client certificates, user names, another
+//!   method or path), no header with `_` in its name (many servers take it for `-`). `X-Request-Id` is the
+//!   [`Trail`](gatewayd_core::Trail)'s.
 //! - Down: no hop-by-hop headers, no `Set-Cookie`, `Alt-Svc`, `Strict-Transport-Security`, `Clear-Site-Data`,
-//!   `X-Accel-Redirect`, `X-Sendfile`; a `Location` at the upstream's own address becomes a path.
+//!   `X-Accel-Redirect`, `X-Sendfile`, `Refresh`. A `Location` or `Content-Location` at the upstream becomes a
+//!   path at the gateway; one anywhere else is dropped, whatever the status.
+//! - No coding that the controls in front cannot see through: an answer with a transfer coding beside `chunked`
+//!   is refused with 502; one that promises text, in no coding, and begins as gzip, zstd, lz4, xz or zlib do
+//!   ends there, with an error event or line if it is a stream, broken off if not.
 //! - No redirect is followed, no proxy taken from the environment, nothing compressed or decompressed.
 //! - The path is sent byte for byte as the other controls judged it, or refused.
 //!
@@ -50,6 +56,7 @@
 #![forbid(unsafe_code)]
 
 mod agent;
+mod coding;
 mod config;
 mod done;
 mod error;
@@ -58,6 +65,7 @@ mod fetch;
 mod headers;
 mod held;
 mod incoming;
+mod location;
 mod outgoing;
 mod patience;
 mod proxy;

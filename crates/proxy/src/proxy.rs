@@ -7,15 +7,17 @@ use bytes::Bytes;
 use gatewayd_core::{
     Body, BoxError, BoxFuture, Dialect, Operation, Refusal, RefusalCode, Trail, UpstreamName,
 };
-use http::header::{CONTENT_LENGTH, HeaderName, LOCATION, TRANSFER_ENCODING};
-use http::{HeaderMap, HeaderValue, Method, Request, Response, StatusCode, Version, request, response};
+use http::header::{CONTENT_LENGTH, HeaderName, TRANSFER_ENCODING};
+use http::{HeaderValue, Method, Request, Response, StatusCode, Version, request, response};
 use http_body::Body as _;
 use reqwest::Url;
 use tower_service::Service;
 
+use crate::coding;
 use crate::failure::Failure;
 use crate::headers;
 use crate::incoming::{Form, Incoming};
+use crate::location;
 use crate::outgoing::outgoing;
 use crate::upstreams::{Upstream, Upstreams};
 
@@ -128,7 +130,7 @@ async fn forward(
         tracing::warn!(upstream = %name.0, %error, ?failure, "upstream failed");
         caller.fail(failure)
     })?;
-    receive(upstream, answer.into(), caller)
+    receive(upstream, answer, caller)
 }
 
 /// Makes the upstream's request out of the caller's.
@@ -197,12 +199,17 @@ fn target(base: &Url, uri: &http::Uri) -> Result<Url, Refusal> {
 /// Makes the caller's answer out of the upstream's.
 fn receive(
     upstream: &Upstream,
-    answer: Response<reqwest::Body>,
+    answer: reqwest::Response,
     caller: &Caller,
 ) -> Result<Response<Body>, Refusal> {
-    let (mut parts, body) = answer.into_parts();
+    let asked = location::is_named(answer.headers()).then(|| answer.url().clone());
+    let (mut parts, body) = Response::<reqwest::Body>::from(answer).into_parts();
     if parts.status == StatusCode::SWITCHING_PROTOCOLS || parts.status.is_informational() {
         return Err(caller.fail(Failure::Nonsense));
+    }
+    if !coding::is_transfer_plain(&parts.headers) {
+        tracing::warn!("upstream answered with a transfer coding beside chunked");
+        return Err(caller.fail(Failure::Packed));
     }
     parts.extensions = http::Extensions::new();
     let is_closed_to_end = is_closed_to_end(&parts);
@@ -212,12 +219,17 @@ fn receive(
     }
     parts.version = Version::HTTP_11;
     headers::clean_response(&mut parts.headers);
-    hide_origin(&upstream.base, &mut parts.headers);
+    if let Some(asked) = asked {
+        location::keep_at_gateway(&upstream.base, &asked, &mut parts.headers);
+    }
     let form = Form::of(&parts.headers);
     if form != Form::Other {
         parts.headers.remove(CONTENT_LENGTH);
     }
     let mut body = Incoming::new(body, form, upstream.idle_timeout, caller.dialect, caller.trail.clone());
+    if coding::promises_text(&parts.headers) {
+        body.expect_text();
+    }
     if is_closed_to_end && form == Form::Events && caller.awaits_done {
         body.await_done();
     }
@@ -229,23 +241,4 @@ fn is_closed_to_end(parts: &response::Parts) -> bool {
     parts.version < Version::HTTP_2
         && !parts.headers.contains_key(CONTENT_LENGTH)
         && !parts.headers.contains_key(TRANSFER_ENCODING)
-}
-
-/// A redirect within the upstream becomes one within the gateway; its address stays ours to know.
-fn hide_origin(base: &Url, headers: &mut HeaderMap) {
-    let Some(location) = headers.get(LOCATION).and_then(|value| value.to_str().ok()) else { return };
-    let Ok(url) = Url::parse(location) else { return };
-    if url.origin() != base.origin() {
-        return;
-    }
-    let prefix = base.path().trim_end_matches('/');
-    let path = url.path().strip_prefix(prefix).unwrap_or(url.path());
-    let relative = match url.query() {
-        Some(query) => format!("{path}?{query}"),
-        None => path.to_owned(),
-    };
-    match HeaderValue::from_str(&relative) {
-        Ok(value) => headers.insert(LOCATION, value),
-        Err(_) => headers.remove(LOCATION),
-    };
 }

@@ -70,6 +70,71 @@ async fn the_upstream_sees_its_own_host_and_nothing_of_the_way() {
 }
 
 #[tokio::test]
+async fn no_header_of_another_proxy_is_taken_from_a_caller() {
+    let upstream = FakeUpstream::start(Reply::Echo);
+    let gone = [
+        "cf-connecting-ip",
+        "cf-ipcountry",
+        "cdn-loop",
+        "client-cert",
+        "client-cert-chain",
+        "client-ip",
+        "fastly-client-ip",
+        "fastly-ssl",
+        "forwarded-for",
+        "remote-user",
+        "ssl-client-verify",
+        "true-client-ip",
+        "wl-proxy-client-ip",
+        "x-amzn-oidc-identity",
+        "x-amzn-trace-id",
+        "x-auth-request-user",
+        "x-azure-clientip",
+        "x-client-cert",
+        "x-client-ip",
+        "x-cluster-client-ip",
+        "x-envoy-external-address",
+        "x-envoy-internal",
+        "x-forwarded",
+        "x-forwarded-client-cert",
+        "x-forwardedfor",
+        "x-goog-authenticated-user-email",
+        "x-host",
+        "x-http-method-override",
+        "x-method-override",
+        "x-ms-client-principal",
+        "x-original-host",
+        "x-original-url",
+        "x-originating-ip",
+        "x-real-ip",
+        "x-remote-addr",
+        "x-remote-user",
+        "x-rewrite-url",
+        "x-ssl-client-dn",
+    ];
+    let kept = [
+        "x-api-key",
+        "x-goog-api-key",
+        "x-client-name",
+        "x-stainless-os",
+        "x-amz-date",
+        "cf-access-client-id",
+        "cfg",
+    ];
+    let mut sent = request(Method::GET, "/v1/models");
+    for name in gone.into_iter().chain(kept) {
+        sent.headers_mut().append(HeaderName::from_static(name), HeaderValue::from_static("6.6.6.6"));
+    }
+    let echo = json(Setup::new(&upstream).send(sent).await.into_body()).await;
+    for name in gone {
+        assert_eq!(values(&echo, name), [""; 0], "{name}");
+    }
+    for name in kept {
+        assert_eq!(values(&echo, name), ["6.6.6.6"], "{name}");
+    }
+}
+
+#[tokio::test]
 async fn a_body_is_framed_by_us_whatever_the_caller_said() {
     let upstream = FakeUpstream::start(Reply::Echo);
     let setup = Setup::new(&upstream);
