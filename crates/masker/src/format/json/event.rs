@@ -88,19 +88,19 @@ impl Documents {
         Ok(())
     }
 
-    /// Masks a document in which every text ends.
+    /// Masks a document in which every text ends. Says whether it was one. A list of tokens without a text is
+    /// kept where `may_keep_ids` allows it.
     pub(crate) fn take_whole(
         &mut self,
         lanes: &mut Lanes,
         document: &[u8],
+        may_keep_ids: bool,
         out: &mut Vec<u8>,
-    ) -> Result<(), FormatError> {
+    ) -> Result<bool, FormatError> {
         lanes.refresh();
         self.number += 1;
         if tape::read(document, &mut self.tape).is_none() {
-            let masked = lanes.whole(RAW, document);
-            out.extend_from_slice(masked.as_deref().unwrap_or(document));
-            return Ok(());
+            return Ok(false);
         }
         let plain = plain_names(document, &self.tape);
         let document = plain.as_deref().unwrap_or(document);
@@ -110,9 +110,13 @@ impl Documents {
         self.memo.clear();
         let mut walk = Walk::new(self, lanes, document, Mode::Live);
         walk.all_end = true;
+        walk.keeps_ids = may_keep_ids
+            && walk.members(0).all(|(key, at)| {
+                key == b"tokens" || walk.token(at).is_some_and(|token| token.kind == Kind::Scalar)
+            });
         walk.root()?;
         write(document, &self.edits, &self.fresh, out);
-        Ok(())
+        Ok(true)
     }
 
     /// The end of all texts: what is still held is put out in documents made up for it.
@@ -227,6 +231,8 @@ struct Walk<'a> {
     /// Sets of ids whose lanes end with this document.
     ends: Vec<Vec<u64>>,
     all_end: bool,
+    /// The document is a list of tokens without a text.
+    keeps_ids: bool,
     names: Vec<Name<'a>>,
     wholes: usize,
 }
@@ -255,6 +261,7 @@ impl<'a> Walk<'a> {
             ids: Vec::new(),
             ends: Vec::new(),
             all_end: false,
+            keeps_ids: false,
             names: Vec::new(),
             wholes: 0,
         }
@@ -366,6 +373,12 @@ impl<'a> Walk<'a> {
         }
         for (key, value) in self.members(index) {
             let masked = self.token(value - 1).is_some_and(|token| self.key(key, token));
+            if let Some(number) = self.token(value)
+                && number.kind == Kind::Scalar
+                && (key == b"token_id" || (key == b"id" && at.key == b"token"))
+            {
+                self.replace(number.start, number.end, b"0");
+            }
             let (_, alias) = shape::alias(self.event, key);
             let path = self.lanes.mix(at.path, alias);
             let inside = At {
@@ -384,7 +397,7 @@ impl<'a> Walk<'a> {
     }
 
     fn array(&mut self, index: usize, token: Token, at: At<'a>) -> Result<(), FormatError> {
-        if at.logprobs && self.tokens(index, token, at)? {
+        if self.ids(index, token, at) || (at.logprobs && self.tokens(index, token, at)?) {
             return Ok(());
         }
         let mut next = index + 1;

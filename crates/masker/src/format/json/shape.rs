@@ -48,10 +48,33 @@ pub(crate) fn is_index(key: &[u8]) -> bool {
     )
 }
 
-/// Members that hold log-probabilities of tokens.
+/// Members that hold log-probabilities, or other lists of tokens.
 pub(crate) fn is_logprobs(key: &[u8]) -> bool {
-    matches!(key, b"logprobs" | b"completion_probabilities" | b"prompt_logprobs")
+    matches!(
+        key,
+        b"completion_probabilities"
+            | b"tokens"
+            | b"prefill"
+            | b"top_tokens"
+            | b"token_strs"
+            | b"prompt_tokens"
+    ) || key.ends_with(b"logprobs")
 }
+
+/// Members whose numbers are tokens or bytes of a text. A mask over the text does not cover them.
+pub(crate) fn is_ids(key: &[u8]) -> bool {
+    matches!(key, b"tokens" | b"context" | b"bytes" | b"ids")
+        || [&b"_ids"[..], b"_tokens", b"_bytes"].iter().any(|end| key.ends_with(end))
+}
+
+/// Lists of numbers beside tokens that say nothing of their text.
+pub(crate) fn is_measure(key: &[u8]) -> bool {
+    matches!(key, b"token_logprobs" | b"text_offset" | b"text_offsets" | b"logprob" | b"ranks")
+}
+
+/// Members of an element of log-probabilities that hold its token, the likeliest first.
+pub(crate) const TOKEN_NAMES: [&[u8]; 6] =
+    [b"token", b"text", b"decoded_token", b"tok_str", b"piece", b"content"];
 
 /// What an event's `type` says about its texts.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -25,6 +25,8 @@ pub struct JsonFormat {
     /// The name of the member whose value is next; its spelling.
     key: Vec<u8>,
     key_is_long: bool,
+    /// A text or a container has been the value of a member.
+    has_text: bool,
     /// A number or literal that is not yet complete.
     scalar: Vec<u8>,
     string: Option<Box<Text>>,
@@ -52,6 +54,12 @@ struct Capture {
     depth: usize,
     in_string: bool,
     escaped: bool,
+    /// What stands before it in the document that is read.
+    name: &'static str,
+    /// It is all that follows in the document, with its end.
+    is_rest: bool,
+    /// Numbers at its beginning are dropped.
+    drops: bool,
 }
 
 #[derive(Debug, Default, Clone, Copy, PartialEq, Eq)]
@@ -127,9 +135,8 @@ impl Format for JsonFormat {
             text.decoder.finish(&mut text.lane);
             text.lane.finish(&mut lanes.session, &|| name_of(&self.key, text.is_key), out);
         }
-        if let Some(capture) = self.captured.take() {
-            self.documents.take_whole(lanes, &capture.bytes, out)?;
-        }
+        // Tokens of which the end is missing are withheld.
+        self.captured = None;
         self.end_scalar(out);
         self.plain_text(lanes, b"", out)?;
         lanes.end(BROKEN, out);
@@ -158,8 +165,10 @@ impl JsonFormat {
             if self.state == State::Broken {
                 return Ok(index);
             }
-            if matches!(byte, b'{' | b'[') && self.begins_capture() {
-                self.captured = Some(Capture::default());
+            if matches!(byte, b'{' | b'[')
+                && let Some(capture) = self.begins_capture(byte)
+            {
+                self.captured = Some(capture);
                 return Ok(index);
             }
             if !self.accepts(byte)? {
@@ -171,6 +180,8 @@ impl JsonFormat {
                 return Ok(index);
             }
             out.push(byte);
+            self.has_text |= self.state != State::Colon
+                && (matches!(byte, b'"' | b'[') || (byte == b'{' && self.open.len() > 1));
             if byte == b'"' {
                 let rest = bytes.get(index + 1..).unwrap_or_default();
                 let used = self.short_string(lanes, rest, out);
@@ -365,8 +376,30 @@ impl JsonFormat {
         end + 1
     }
 
-    fn begins_capture(&self) -> bool {
-        self.state == State::Value && shape::is_logprobs(&text_of(&self.key))
+    fn begins_capture(&self, byte: u8) -> Option<Capture> {
+        if self.state != State::Value || self.key.is_empty() {
+            return None;
+        }
+        let key = text_of(&self.key);
+        let ids = shape::is_ids(&key) && byte == b'[';
+        if !ids && !shape::is_logprobs(&key) {
+            return None;
+        }
+        let name = if !ids {
+            "logprobs"
+        } else if shape::is_logprobs(&key) {
+            "tokens"
+        } else {
+            "token_ids"
+        };
+        let mut capture = Capture { name, ..Capture::default() };
+        // Tokens before any text may be all there is: an answer to who asked for the tokens of a text.
+        if ids && *key == *b"tokens" && self.open.len() == 1 && !self.has_text {
+            capture.is_rest = true;
+            capture.depth = 1;
+        }
+        capture.drops = ids && !capture.is_rest;
+        Some(capture)
     }
 
     /// Takes bytes of a value that is held until it is complete. Says how many.
@@ -374,16 +407,43 @@ impl JsonFormat {
         let Some(capture) = &mut self.captured else { return Ok(0) };
         let end = bytes.iter().position(|byte| capture.ends_with(*byte));
         let used = end.map_or(bytes.len(), |end| end + 1);
-        capture.bytes.extend_from_slice(bytes.get(..used).unwrap_or_default());
+        let mut taken = bytes.get(..used).unwrap_or_default();
+        if capture.drops {
+            if let ([], [b'[', rest @ ..]) = (capture.bytes.as_slice(), taken) {
+                capture.bytes.push(b'[');
+                taken = rest;
+            }
+            let is_number = |byte: &u8| {
+                matches!(
+                    byte,
+                    b'0'..=b'9' | b'-' | b'+' | b'.' | b'e' | b'E' | b',' | b' ' | b'\t' | b'\r' | b'\n'
+                )
+            };
+            let numbers = taken.iter().position(|byte| !is_number(byte));
+            taken = numbers.and_then(|at| taken.get(at..)).unwrap_or_default();
+            capture.drops = numbers.is_none();
+        }
+        capture.bytes.extend_from_slice(taken);
         if capture.bytes.len() > LONGEST_UNIT {
             return Err(FormatError::TooLong);
         }
         if end.is_some() {
-            let wrapped = [b"{\"logprobs\":", capture.bytes.as_slice(), b"}"].concat();
-            self.captured = None;
+            let Some(capture) = self.captured.take() else { return Ok(0) };
+            let before = format!("{{\"{}\":", capture.name);
+            let behind: &[u8] = if capture.is_rest { b"" } else { b"}" };
+            let wrapped = [before.as_bytes(), capture.bytes.as_slice(), behind].concat();
             let mut masked = Vec::new();
-            self.documents.take_whole(lanes, &wrapped, &mut masked)?;
-            out.extend_from_slice(masked.get(12..masked.len().saturating_sub(1)).unwrap_or_default());
+            if self.documents.take_whole(lanes, &wrapped, capture.is_rest, &mut masked)? {
+                let end = masked.len().saturating_sub(behind.len());
+                out.extend_from_slice(masked.get(before.len()..end).unwrap_or_default());
+            } else {
+                // Tokens that cannot be told apart are withheld.
+                out.extend_from_slice(if capture.is_rest { b"[]}" } else { b"[]" });
+            }
+            if capture.is_rest {
+                self.open.pop();
+                self.key.clear();
+            }
             self.state = State::After;
         }
         Ok(used)

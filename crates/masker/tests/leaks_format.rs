@@ -1,0 +1,192 @@
+//! What hid secrets from the readers of formats once: each test is a way past them that was found.
+
+#![allow(
+    clippy::unwrap_used,
+    clippy::indexing_slicing,
+    clippy::panic,
+    reason = "a test that fails may panic"
+)]
+
+use std::sync::LazyLock;
+
+use gatewayd_masker::Masker;
+use gatewayd_masker::format::{BodyKind, FormatError};
+use serde_json::{Value, json};
+
+const KEY: &str = "AKIAZQ3DRSTUVWXY2345";
+
+fn masker() -> Masker {
+    static MASKER: LazyLock<Masker> =
+        LazyLock::new(|| Masker::builder().known_secret("hunter2-hunter2-x").build().unwrap());
+    MASKER.clone()
+}
+
+fn go(kind: BodyKind, pieces: &[&[u8]]) -> Result<Vec<u8>, FormatError> {
+    let mut body = masker().body(kind);
+    let mut out = Vec::new();
+    for piece in pieces {
+        out.extend(body.push(piece)?);
+    }
+    out.extend(body.finish()?);
+    Ok(out)
+}
+
+/// Masks a body in one piece and byte by byte, which must be the same.
+fn mask(kind: BodyKind, body: &str) -> String {
+    let whole = go(kind, &[body.as_bytes()]).unwrap();
+    let bytes = go(kind, &body.as_bytes().chunks(1).collect::<Vec<_>>()).unwrap();
+    assert_eq!(String::from_utf8_lossy(&whole), String::from_utf8_lossy(&bytes), "{kind:?}");
+    String::from_utf8(whole).unwrap()
+}
+
+/// Everything a client could put together: the body without the signs between texts.
+fn shows(out: &str) -> bool {
+    out.contains(KEY) || out.contains(&KEY[..12])
+}
+
+fn events(parts: &[Value]) -> String {
+    parts.iter().map(|part| format!("data: {part}\n\n")).collect()
+}
+
+fn documents(out: &str) -> Vec<Value> {
+    out.lines()
+        .filter_map(|line| line.strip_prefix("data:"))
+        .filter_map(|line| serde_json::from_str(line).ok())
+        .collect()
+}
+
+/// All strings, in order, below members of a name.
+fn strings(value: &Value, name: &str) -> String {
+    fn all(value: &Value, name: &str, below: bool, out: &mut String) {
+        match value {
+            Value::String(text) if below => out.push_str(text),
+            Value::Array(values) => values.iter().for_each(|value| all(value, name, below, out)),
+            Value::Object(members) => {
+                members.iter().for_each(|(key, value)| all(value, name, below || key == name, out));
+            }
+            _ => {}
+        }
+    }
+    let mut out = String::new();
+    all(value, name, false, &mut out);
+    out
+}
+
+fn streamed(out: &str, name: &str) -> String {
+    documents(out).iter().map(|document| strings(document, name)).collect()
+}
+
+fn pieces(length: usize) -> Vec<String> {
+    let text = format!("the key is {KEY}, keep it.");
+    text.as_bytes().chunks(length).map(|part| String::from_utf8(part.to_vec()).unwrap()).collect()
+}
+
+#[test]
+fn the_numbers_of_tokens_are_never_shown() {
+    let llama = json!({"index": 0, "content": "Hi.", "tokens": [107, 8422, 77], "stop": true}).to_string();
+    for kind in [BodyKind::Json, BodyKind::Events, BodyKind::Lines] {
+        for body in [
+            llama.clone(),
+            json!({"choices": [{"text": "Hi.", "token_ids": [107, 8422], "prompt_token_ids": [107]}]}).to_string(),
+            json!({"choices": [{"delta": {"content": "Hi.", "token_ids": [[107], [8422]]}}]}).to_string(),
+            json!({"response": "Hi.", "context": [107, 8422]}).to_string(),
+            json!({"text": "Hi.", "output_ids": [107]}).to_string(),
+            "{\"content\":\"Hi.\",\"t\\u006fkens\" : [ 107 , 8422.0, 1e3 ]}".to_owned(),
+            json!({"content": "Hi.", "bytes": [107, 65]}).to_string(),
+            json!({"content": "Hi.", "tokens": [107, "a."]}).to_string(),
+            json!({"choices": [{"logprobs": {"content": [{"token": "token_id:107", "logprob": -1.5}]}}]}).to_string(),
+            json!({"choices": [{"logprobs": {"tokens": ["token_id:107"], "top_logprobs": [{"token_id:107": -1.5}]}}]})
+                .to_string(),
+            json!({"choices": [{"logprobs": {"tokens": ["a"], "token_ids": [107]}}]}).to_string(),
+            json!({"choices": [{"prompt_logprobs": [null, {"107": {"logprob": -1.5, "decoded_token": "Hi."}}]}]})
+                .to_string(),
+        ] {
+            let sent = if kind == BodyKind::Events { format!("data: {body}\n\n") } else { body.clone() };
+            let out = mask(kind, &sent);
+            assert!(!out.contains("107") && !out.contains("8422"), "{kind:?} {body} -> {out}");
+            let document = out.trim_end().lines().next_back().map_or("", |line| line.trim_start_matches("data:"));
+            serde_json::from_str::<Value>(document).unwrap_or_else(|error| panic!("{error}: {out}"));
+        }
+    }
+    let token =
+        json!({"index": 1, "token": {"id": 107, "text": "Hi.", "logprob": -0.5}, "generated_text": null});
+    assert!(!mask(BodyKind::Events, &events(&[token])).contains("107"));
+    // Numbers that are no tokens stay.
+    let embedding = json!({"data": [{"embedding": [0.5, 1, -2]}], "usage": {"prompt_tokens": 5}}).to_string();
+    assert_eq!(mask(BodyKind::Json, &embedding), embedding);
+    // The caller asked for the tokens of a text of theirs: there is no other text in the answer.
+    for tokenized in [
+        json!({"tokens": [107, 8422]}).to_string(),
+        "{\"count\":2,\"max_model_len\":4096,\"tokens\":[107,8422],\"token_strs\":null}".to_owned(),
+    ] {
+        assert_eq!(mask(BodyKind::Json, &tokenized), tokenized);
+    }
+    let first = "{\"tokens\":[107,8422],\"content\":\"Hi.\"}";
+    assert_eq!(mask(BodyKind::Json, first), "{\"tokens\":[],\"content\":\"Hi.\"}");
+}
+
+#[test]
+fn every_list_of_tokens_is_one_text() {
+    let tokens = pieces(3);
+    let with = |make: &dyn Fn(&String) -> Value| tokens.iter().map(make).collect::<Vec<_>>();
+    let plain = with(&|t| json!({"token": t, "logprob": -0.5}));
+    let mut odd_first = plain.clone();
+    odd_first.insert(0, json!({"t": 1}));
+    let chat = |list: Vec<Value>| json!({"choices": [{"logprobs": {"content": list}}]});
+    for body in [
+        chat(plain.clone()),
+        chat(with(&|t| json!({"token": t, "bytes": []}))),
+        chat(with(&|t| json!({"token": t, "bytes": [120]}))),
+        chat(with(&|t| json!({"token": t, "bytes": [null]}))),
+        chat(with(&|t| json!({"token": "x", "bytes": t.as_bytes()}))),
+        chat(with(&|t| json!({"token": "x", "text": t}))),
+        chat(odd_first),
+        chat(with(&|t| json!(t))),
+        chat(with(&|t| json!([-0.5, 12, t]))),
+        json!({"choices": [{"prompt_logprobs": with(&|t| json!({"12": {"decoded_token": t}}))}]}),
+        json!({"choices": [{"prompt_logprobs": with(&|t| json!({"decoded_token": t}))}]}),
+        json!({"generated_text": "x", "details": {"tokens": with(&|t| json!({"id": 1, "text": t}))}}),
+        json!({"choices": [{"top_logprobs": plain}]}),
+        json!({"choices": [{"message": {"tokens": tokens}}]}),
+        json!({"choices": [{"logprobs": {"tokens": tokens, "pieces": tokens}}]}),
+        json!({"choices": [{"logprobs": {"top_logprobs": with(&|t| json!({t: -1}))}}]}),
+        json!({"meta_info": {"output_token_logprobs": with(&|t| json!([-0.5, 12, t]))}}),
+    ] {
+        for kind in [BodyKind::Json, BodyKind::Events] {
+            let text = body.to_string();
+            let out = mask(kind, &if kind == BodyKind::Json { text } else { events(&[body.clone()]) });
+            let value: Value = match kind {
+                BodyKind::Json => serde_json::from_str(&out).unwrap_or_else(|error| panic!("{error}: {out}")),
+                _ => documents(&out).into(),
+            };
+            assert!(!shows(&everything(&value)), "{kind:?}: {body} -> {out}");
+        }
+    }
+    // What is cut off in the middle, or is no JSON, shows nothing.
+    let cut = "{\"choices\":[{\"logprobs\":{\"content\":[{\"token\":\"AKIAZQ3\"},{\"token\":\"DRSTUVWXY2345\"},{\"token";
+    assert!(!mask(BodyKind::Json, cut).contains("DRSTUV"));
+    let odd = format!("{cut}\":'x'}}]}}}}]}}");
+    assert!(!mask(BodyKind::Json, &odd).contains("DRSTUV"));
+}
+
+/// All that a document says: names, strings, and numbers as bytes.
+fn everything(value: &Value) -> String {
+    match value {
+        Value::String(text) => text.clone(),
+        Value::Number(number) => number
+            .as_u64()
+            .and_then(|n| u8::try_from(n).ok())
+            .filter(|n| *n > 31)
+            .map_or_else(String::new, |n| char::from(n).into()),
+        Value::Array(values) => values.iter().map(everything).collect(),
+        Value::Object(members) => members
+            .iter()
+            .map(
+                |(name, value)| {
+                    if name.len() < 4 { format!("{name}{}", everything(value)) } else { everything(value) }
+                },
+            )
+            .collect(),
+        _ => String::new(),
+    }
+}
