@@ -156,11 +156,10 @@ impl Approvals {
     /// True if some requirement in force asks a group of this person.
     #[must_use]
     pub fn is_approver(&self, person: &Identity) -> bool {
-        let requirements = self.requirements();
-        person
-            .groups
-            .iter()
-            .any(|group| requirements.values().any(|requirement| requirement.names_group(group)))
+        let asks = |requirement: &Requirement| {
+            requirement.may_decide(person) && person.groups.iter().any(|group| requirement.names_group(group))
+        };
+        self.requirements().values().any(asks)
     }
 
     /// Approvals, newest first, without bodies; at most 1,000.
@@ -199,7 +198,11 @@ impl Approvals {
         let (record, last, before) = found.await?;
         let now = self.now();
         let mut view = View::of(&record, now, &self.0.config.public_url);
-        view.changes = last.map(|last| diff::between(&last.asked.preview.text, &record.asked.preview.text));
+        view.changes = last.map(|last| {
+            let mut changes = diff::between_headers(&last.asked.headers, &record.asked.headers);
+            changes.extend(diff::between(&last.asked.preview.text, &record.asked.preview.text));
+            changes
+        });
         view.before = before.map(|before| Before {
             id: before.id.to_string(),
             state: before.progress.state_at(now),
@@ -225,7 +228,7 @@ impl Approvals {
         Ok(View::of(&record, self.now(), &self.0.config.public_url))
     }
 
-    /// Takes it back: for the one who asked, or one who could vote.
+    /// Takes it back: for the one who asked, or one who is asked (a program only where programs may vote).
     ///
     /// # Errors
     /// [`Error::Refused`] where it is not theirs, decided already, or in use.

@@ -159,6 +159,7 @@ impl Approvals {
                 policy_version: String::new(),
                 requirement: requirement.to_owned(),
                 reason: proposal.reason.map(|reason| short(redact, reason, 500)),
+                headers: Vec::new(),
                 content_type: Some(content_type.to_owned()),
                 body_length: details.len() as u64,
                 body_sha256: hex::encode(sha256),

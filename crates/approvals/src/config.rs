@@ -4,7 +4,10 @@ use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::time::Duration;
 
+use gatewayd_core::Identity;
+
 use crate::error::Error;
+use crate::person;
 
 /// People that an alternative may ask for in all. More is surely a mistake.
 const MAX_SEATS: u32 = 32;
@@ -123,6 +126,11 @@ impl Requirement {
     #[must_use]
     pub fn names_group(&self, group: &str) -> bool {
         self.alternatives.iter().flatten().any(|seats| seats.group == group)
+    }
+
+    /// True if callers of that kind decide at all: people do, programs only where the requirement says so.
+    pub(crate) fn may_decide(&self, caller: &Identity) -> bool {
+        self.programs_may_vote || person::is_person(caller)
     }
 }
 

@@ -9,7 +9,7 @@ const MAX_SHOWN: usize = 200;
 /// One change.
 #[derive(Debug, Clone, PartialEq, Eq, serde::Serialize)]
 pub struct Change {
-    /// Where: a JSON pointer (RFC 6901), or a line number.
+    /// Where: a JSON pointer (RFC 6901) or a line number in the body, or the name of a header.
     pub at: String,
     /// What was there; `None` if nothing.
     pub before: Option<String>,
@@ -28,6 +28,24 @@ pub(crate) fn between(before: &str, after: &str) -> Vec<Change> {
         _ => compare_lines(before, after, &mut changes),
     }
     changes
+}
+
+/// The changes between the headers of two requests, each sorted by name.
+pub(crate) fn between_headers(before: &[(String, String)], after: &[(String, String)]) -> Vec<Change> {
+    let values = |headers: &[(String, String)], name: &str| {
+        let values: Vec<_> =
+            headers.iter().filter(|(other, _)| other == name).map(|(_, value)| value.as_str()).collect();
+        (!values.is_empty()).then(|| shorten(&values.join(" | ")))
+    };
+    let mut names: Vec<_> = before.iter().chain(after).map(|(name, _)| name.as_str()).collect();
+    names.sort_unstable();
+    names.dedup();
+    let change = |name: &str| Change {
+        at: format!("header {name}"),
+        before: values(before, name),
+        after: values(after, name),
+    };
+    names.into_iter().map(change).filter(|change| change.before != change.after).collect()
 }
 
 fn compare(before: &Value, after: &Value, at: &mut String, changes: &mut Vec<Change>) {
@@ -115,6 +133,24 @@ mod tests {
         assert!(changes.contains(&change("/messages/1", None, Some("1"))));
         assert!(changes.contains(&change("/a~1b", Some("1"), Some("2"))));
         assert_eq!(changes.len(), 3);
+    }
+
+    #[test]
+    fn header_changes_are_named_by_header() {
+        let headers = |pairs: &[(&str, &str)]| -> Vec<(String, String)> {
+            pairs.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())).collect()
+        };
+        assert_eq!(
+            between_headers(
+                &headers(&[("a", "1"), ("b", "1"), ("c", "1"), ("c", "2")]),
+                &headers(&[("a", "1"), ("c", "2"), ("c", "1"), ("d", "1")])
+            ),
+            [
+                change("header b", Some("1"), None),
+                change("header c", Some("1 | 2"), Some("2 | 1")),
+                change("header d", None, Some("1"))
+            ]
+        );
     }
 
     #[test]

@@ -2,10 +2,10 @@
 
 use aws_lc_rs::digest;
 use gatewayd_core::{Decision, Identity, Operation, UpstreamName};
-use http::header::{CONTENT_ENCODING, CONTENT_TYPE};
-use http::{HeaderMap, Method, Uri};
+use http::{Method, Uri};
 
 use crate::change::Proposal;
+use crate::headers::Covered;
 
 /// SHA-256 over everything that makes a request this request, each part with its length before it.
 #[derive(Clone, Copy, PartialEq, Eq, Hash)]
@@ -15,8 +15,8 @@ pub(crate) struct RequestDigest(pub(crate) [u8; 32]);
 pub(crate) struct Parts<'a> {
     pub(crate) method: &'a Method,
     pub(crate) uri: &'a Uri,
-    /// Only the two headers that say how the body is to be read are looked at.
-    pub(crate) headers: &'a HeaderMap,
+    /// Without the content type where `body` is [`BodyName::Pieces`].
+    pub(crate) headers: &'a Covered<'a>,
     pub(crate) identity: &'a Identity,
     pub(crate) operation: &'a Operation,
     pub(crate) upstream: &'a UpstreamName,
@@ -36,19 +36,15 @@ pub(crate) enum BodyName<'a> {
 impl RequestDigest {
     /// Approvals are bound to this.
     pub(crate) fn of(parts: &Parts<'_>) -> Self {
-        let mut hash = Hash::new("gatewayd approval 1");
+        let mut hash = Hash::new("gatewayd approval 2");
         hash.part(parts.method.as_str().as_bytes());
         hash.part(parts.uri.path_and_query().map_or("", |path| path.as_str()).as_bytes());
-        let read_by = match parts.body {
-            BodyName::Bytes { .. } => &[CONTENT_TYPE, CONTENT_ENCODING][..],
-            // The pieces are all that the content type says; see `multipart`.
-            BodyName::Pieces(_) => &[],
-        };
-        for name in read_by {
-            let values: Vec<&[u8]> =
-                parts.headers.get_all(name).iter().map(http::HeaderValue::as_bytes).collect();
+        hash.count(parts.headers.names());
+        for (name, values) in parts.headers.by_name() {
+            hash.part(name.as_str().as_bytes());
             hash.list(&values);
         }
+        hash.list(&parts.headers.dropped.iter().map(|name| name.as_str().as_bytes()).collect::<Vec<_>>());
         let operation = parts.operation;
         hash.part(operation.dialect.as_str().as_bytes());
         hash.part(operation.action.as_str().as_bytes());
@@ -108,9 +104,13 @@ impl Hash {
         self.0.update(bytes);
     }
 
+    fn count(&mut self, count: usize) {
+        self.0.update(&(count as u64).to_be_bytes());
+    }
+
     /// A list with its length, so that none and one empty differ.
     fn list(&mut self, parts: &[&[u8]]) {
-        self.0.update(&(parts.len() as u64).to_be_bytes());
+        self.count(parts.len());
         for part in parts {
             self.part(part);
         }

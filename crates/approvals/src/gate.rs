@@ -16,11 +16,12 @@ use crate::approvals::{Approvals, claim, grant_claim, new_id};
 use crate::config::Requirement;
 use crate::digest::{BodyName, Parts, RequestDigest};
 use crate::error::{Error, Refused};
+use crate::headers::Covered;
 use crate::hold::{self, Outcome};
-use crate::layer::REASON;
+use crate::layer::{REASON, Recheck};
 use crate::multipart;
 use crate::passing::Passing;
-use crate::preview::{LOOKED_AT, Preview, printable, short};
+use crate::preview::{LOOKED_AT, Preview, short};
 use crate::record::{Asked, Record};
 use crate::spool::{self, Failure, Limits, Whole};
 use crate::state::{Progress, State, Step, Use};
@@ -48,6 +49,7 @@ struct Facts {
 /// Holds a request that needs approval, and lets it pass once it has it.
 pub(crate) async fn hold<S, R>(
     approvals: Approvals,
+    recheck: Option<Recheck>,
     request: Request<Body>,
     mut inner: S,
 ) -> Result<Response<Body>, S::Error>
@@ -62,7 +64,7 @@ where
         || gatewayd_core::Dialect::guess(&head.uri, &head.headers),
         |operation| operation.dialect,
     );
-    let (body, passing) = match agreed(&approvals, &mut head, body).await {
+    let (body, passing) = match agreed(&approvals, recheck.as_ref(), &mut head, body).await {
         Ok(agreed) => agreed,
         Err(refusal) => {
             let refusal = match &trail {
@@ -99,6 +101,7 @@ fn may_have_been_sent(code: RefusalCode) -> bool {
 /// Waits for agreement, and takes the approval for this request.
 async fn agreed(
     approvals: &Approvals,
+    recheck: Option<&Recheck>,
     head: &mut request::Parts,
     body: Body,
 ) -> Result<(Body, Option<Passing>), Box<Refusal>> {
@@ -129,6 +132,10 @@ async fn agreed(
         Outcome::Decided(record, state) => return Err(ended(&record, state)),
         Outcome::Parked(record) => return Err(parked(approvals, &record)),
         Outcome::ShuttingDown => return Err(shutting_down()),
+    }
+    // What held when the request came in may not hold any more.
+    if let Some(recheck) = recheck {
+        recheck(&head.extensions).await.map_err(Box::new)?;
     }
     let passing = take(approvals, &id, facts.trail.as_ref()).await?;
     Ok((whole.into_body(), passing))
@@ -193,14 +200,23 @@ async fn ask(
     reason: Option<String>,
     whole: &mut Whole,
 ) -> Result<Record, Box<Refusal>> {
-    let body = match &whole.pieces {
-        Some(pieces) => BodyName::Pieces(pieces),
-        None => BodyName::Bytes { sha256: &whole.sha256, length: whole.length },
+    let (body, covered) = match &whole.pieces {
+        // The pieces are all that the content type says; see `multipart`.
+        Some(pieces) => (BodyName::Pieces(pieces), Covered::of(&head.headers, Some(&CONTENT_TYPE))),
+        None => {
+            let body = BodyName::Bytes { sha256: &whole.sha256, length: whole.length };
+            (body, Covered::of(&head.headers, None))
+        }
     };
+    let redact = &*approvals.0.redact;
+    let headers = covered.shown(redact).ok_or_else(|| {
+        let message = "the request has more headers than can be put before people; leave some out";
+        Box::new(Refusal::new(RefusalCode::HeadersTooLarge, message))
+    })?;
     let digest = RequestDigest::of(&Parts {
         method: &head.method,
         uri: &head.uri,
-        headers: &head.headers,
+        headers: &covered,
         identity: &facts.identity,
         operation: &facts.operation,
         upstream: &facts.upstream,
@@ -208,7 +224,6 @@ async fn ask(
         body,
     });
     let first = whole.head(LOOKED_AT).await.map_err(|error| not_taken(&Failure::Disk(error)))?;
-    let redact = &*approvals.0.redact;
     let content_type = head.headers.get(CONTENT_TYPE).and_then(|value| value.to_str().ok());
     let all = first.len() as u64 == whole.length;
     let preview = Preview::of(redact, content_type, &first, all, approvals.0.config.preview_limit);
@@ -221,7 +236,7 @@ async fn ask(
         asked: Asked {
             created: now,
             request: facts.trail.as_ref().map(Trail::id),
-            method: printable(head.method.as_str(), 32),
+            method: short(redact, head.method.as_str(), 32),
             path: short(redact, path, MAX_SHOWN),
             dialect: operation.dialect,
             action: operation.action.as_str().to_owned(),
@@ -235,7 +250,8 @@ async fn ask(
             reason: reason
                 .map(|reason| short(redact, &reason, MAX_REASON))
                 .filter(|reason| !reason.is_empty()),
-            content_type: content_type.map(|value| printable(value, 128)),
+            headers,
+            content_type: content_type.map(|value| short(redact, value, 128)),
             body_length: whole.length,
             body_sha256: hex::encode(whole.sha256),
             preview,

@@ -1,7 +1,9 @@
 //! Approvals as a tower layer.
 
+use std::fmt;
 use std::future::Future;
 use std::pin::Pin;
+use std::sync::Arc;
 use std::task::{Context, Poll, ready};
 
 use bytes::Bytes;
@@ -9,7 +11,7 @@ use gatewayd_core::{
     Body, BoxError, BoxFuture, Decision, Dialect, Effect, Operation, Refusal, RefusalCode, Trail,
 };
 use http::header::HeaderName;
-use http::{Request, Response};
+use http::{Extensions, Request, Response};
 use http_body::Body as HttpBody;
 use pin_project_lite::pin_project;
 use tower_layer::Layer;
@@ -26,14 +28,40 @@ pub(crate) const REASON: HeaderName = HeaderName::from_static("x-approval-reason
 /// Reads the [`Decision`] from the request's extensions: [`Effect::Allow`] passes straight through,
 /// [`Effect::Deny`] and a missing decision are refused. For [`Effect::Approve`] it also needs `Identity`, `Operation`
 /// and `UpstreamName`. Puts a claim on the [`Trail`] if there is one; whoever commits the request's intent must make it.
-#[derive(Debug, Clone)]
-pub struct ApprovalsLayer(Approvals);
+#[derive(Clone)]
+pub struct ApprovalsLayer {
+    approvals: Approvals,
+    recheck: Option<Recheck>,
+}
+
+/// Asked before a request passes on an approval.
+pub(crate) type Recheck = Arc<dyn Fn(&Extensions) -> BoxFuture<'static, Result<(), Refusal>> + Send + Sync>;
 
 impl ApprovalsLayer {
     /// A layer on these approvals.
     #[must_use]
     pub fn new(approvals: Approvals) -> Self {
-        Self(approvals)
+        Self { approvals, recheck: None }
+    }
+
+    /// Asks this once more whether a request may go on: after people have agreed, and after any wait, directly before
+    /// the approval is taken for use. It gets the request's extensions, and bounds its own time.
+    ///
+    /// If it refuses, the caller gets that refusal, nothing is sent, and the approval stays approved. For what people
+    /// cannot know: that the caller's token was revoked meanwhile, that the policy in force now denies.
+    #[must_use]
+    pub fn recheck<H>(mut self, hook: H) -> Self
+    where
+        H: Fn(&Extensions) -> BoxFuture<'static, Result<(), Refusal>> + Send + Sync + 'static,
+    {
+        self.recheck = Some(Arc::new(hook));
+        self
+    }
+}
+
+impl fmt::Debug for ApprovalsLayer {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "ApprovalsLayer({:?})", self.approvals)
     }
 }
 
@@ -41,15 +69,23 @@ impl<S> Layer<S> for ApprovalsLayer {
     type Service = ApprovalsService<S>;
 
     fn layer(&self, inner: S) -> ApprovalsService<S> {
-        ApprovalsService { inner, approvals: self.0.clone() }
+        ApprovalsService { inner, approvals: self.approvals.clone(), recheck: self.recheck.clone() }
     }
 }
 
 /// The service that [`ApprovalsLayer`] makes.
-#[derive(Debug, Clone)]
+#[derive(Clone)]
 pub struct ApprovalsService<S> {
     inner: S,
     approvals: Approvals,
+    recheck: Option<Recheck>,
+}
+
+impl<S: fmt::Debug> fmt::Debug for ApprovalsService<S> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let mut shown = f.debug_struct("ApprovalsService");
+        shown.field("inner", &self.inner).field("approvals", &self.approvals).finish_non_exhaustive()
+    }
 }
 
 impl<S, B, R> Service<Request<B>> for ApprovalsService<S>
@@ -81,7 +117,7 @@ where
             Some(Effect::Approve) => {
                 let next = self.inner.clone();
                 let ready = std::mem::replace(&mut self.inner, next);
-                let held = gate::hold(self.approvals.clone(), request, ready);
+                let held = gate::hold(self.approvals.clone(), self.recheck.clone(), request, ready);
                 ApprovalsFuture::Held { held: Box::pin(held) }
             }
             Some(Effect::Deny) => {

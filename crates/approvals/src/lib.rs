@@ -85,10 +85,30 @@
 //!
 //! # What an approval is bound to
 //!
-//! Method, path and query, `Content-Type` and `Content-Encoding`, the operation (dialect, action, model, streaming,
-//! route), the upstream, the caller (issuer and subject), the rule, its requirement and the policy's version, and every byte of the body.
-//! Anything else is another request. Request trailers are dropped. Only the boundary of a `multipart/form-data` body does
+//! Method, path and query, the headers, the operation (dialect, action, model, streaming, route), the upstream, the
+//! caller (issuer and subject), the rule, its requirement and the policy's version, and every byte of the body.
+//! Anything else is another request. Request trailers are dropped.
+//!
+//! All headers count, known or not, but for those that carry the request or name one try of it:
+//!
+//! - of a connection: `Connection`, `Keep-Alive`, `Proxy-Connection`, `TE`, `Trailer`, `Transfer-Encoding`, `Upgrade`,
+//!   `HTTP2-Settings`, `Host`, `Content-Length`, `Expect` (what `Connection` takes off the request does count);
+//! - of the sender and the way: `Authorization`, `Proxy-Authorization`, `X-Api-Key`, `Api-Key`, `Cookie`, `Forwarded`,
+//!   `X-Forwarded-*`, `Via`, `X-Real-IP`, `True-Client-IP`, `CF-Connecting-IP`, `CF-Ray`, `User-Agent`, `Sec-*`,
+//!   `X-Stainless-*` (what the SDKs of OpenAI and Anthropic tell of themselves, with the count of retries);
+//! - of the answer: `Accept`, `Accept-*`, `Cache-Control`, `Pragma`, `Priority`, `Date`;
+//! - of one try: `Idempotency-Key`, `X-Request-ID`, `X-Client-Request-ID`, `X-MS-Client-Request-ID`,
+//!   `X-Correlation-ID`, `traceparent`, `tracestate`, `baggage`, `B3`, `X-B3-*`, `Sentry-Trace`, `X-Datadog-*`,
+//!   `X-Amzn-Trace-ID`, `X-Cloud-Trace-Context`, and `X-Approval-Reason`.
+//!
+//! People are shown the others, masked; a request with more than 64 of them is refused. Only the boundary of a `multipart/form-data` body does
 //! not count, since clients draw a new one each time: such a body is named by its pieces.
+//!
+//! # A last look
+//!
+//! While people decide, a token may be revoked, and policy may change. [`ApprovalsLayer::recheck`] takes a hook that is
+//! asked after they agreed, directly before the approval is taken for use. If it refuses, so is the request, and the
+//! approval stays approved, for the same request under a good token.
 //!
 //! # States
 //!
@@ -110,7 +130,8 @@
 //! A [`Requirement`] names groups and how many distinct people of each; alternatives are possible. A person takes one
 //! seat, whatever their groups, and groups count as they are when the vote is cast. Nobody votes on their own
 //! request, and nobody votes twice: two identities are taken for one person if issuer and subject are the same, or the
-//! subject alone, or the name. Tokens of programs do not vote unless a requirement says so.
+//! subject alone, or the name. Tokens of programs do not vote unless a requirement says so;
+//! without that they neither see nor cancel what others ask for.
 //!
 //! Changes of the gateway itself can be put under the same quorum with [`Approvals::propose`].
 //!
@@ -125,6 +146,7 @@ mod diff;
 mod digest;
 mod error;
 mod gate;
+mod headers;
 mod hold;
 mod layer;
 mod multipart;

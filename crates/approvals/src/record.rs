@@ -25,12 +25,14 @@ pub(crate) struct Asked {
     pub(crate) created: Timestamp,
     /// The request that asked first.
     pub(crate) request: Option<RequestId>,
+    /// Masked.
     pub(crate) method: String,
     /// Masked.
     pub(crate) path: String,
     pub(crate) dialect: Dialect,
     /// An action of the policy, or the kind of a change of the gateway itself.
     pub(crate) action: String,
+    /// Masked.
     pub(crate) model: Option<String>,
     pub(crate) streaming: bool,
     pub(crate) route: String,
@@ -40,6 +42,10 @@ pub(crate) struct Asked {
     pub(crate) requirement: String,
     /// Masked.
     pub(crate) reason: Option<String>,
+    /// Masked: the headers that are part of what is agreed to.
+    #[serde(default)]
+    pub(crate) headers: Vec<(String, String)>,
+    /// Masked.
     pub(crate) content_type: Option<String>,
     pub(crate) body_length: u64,
     pub(crate) body_sha256: String,

@@ -227,7 +227,7 @@ impl Progress {
         if person::may_be_same(&self.requester, &by) {
             return Err(Refused::OwnRequest);
         }
-        if !self.requirement.programs_may_vote && !person::is_person(&by) {
+        if !self.requirement.may_decide(&by) {
             return Err(Refused::NotAPerson);
         }
         let groups = self.groups_asked(&by);
@@ -256,8 +256,8 @@ impl Progress {
     }
 
     fn cancel(&mut self, by: &Identity, now: Timestamp) -> Result<(), Refused> {
-        let may = self.requester.is_same_person(by) || !self.groups_asked(by).is_empty();
-        if !may {
+        let asked = self.requirement.may_decide(by) && !self.groups_asked(by).is_empty();
+        if !self.requester.is_same_person(by) && !asked {
             return Err(Refused::NotYours);
         }
         if self.in_use.is_some() {

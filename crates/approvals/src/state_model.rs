@@ -122,7 +122,7 @@ impl Checked {
                 assert!(self.finished == 1 && before.in_use.is_some() && after.in_use.is_none());
             }
             Move::Cancel(person) if refused.is_none() => {
-                assert!(!matches!(person, 5) && before.in_use.is_none());
+                assert!(!matches!(person, 5 | 6) && before.in_use.is_none());
                 assert_eq!(self.progress.state, State::Cancelled);
             }
             _ => {}

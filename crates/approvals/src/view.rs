@@ -26,6 +26,8 @@ pub struct View {
     pub method: String,
     /// Path and query.
     pub path: String,
+    /// The headers that are part of what is agreed to, by name: masked, and cut where they are long.
+    pub headers: Vec<(String, String)>,
     /// The protocol.
     pub dialect: &'static str,
     /// What is to be done: an action, or the kind of a change of the gateway itself.
@@ -108,16 +110,17 @@ impl View {
     pub fn may_be_decided_by(&self, person: &Identity) -> bool {
         self.state == State::Pending
             && !person::may_be_same(&self.requester, person)
-            && (self.asks.programs_may_vote || person::is_person(person))
+            && self.asks.may_decide(person)
             && self.concerns(person)
             && !self.votes.iter().any(|vote| person::may_be_same(&vote.by, person))
     }
 
-    /// True if this person asked, or is in a group that is asked.
+    /// True if this person asked, or is in a group that is asked. A program's token is asked only where the
+    /// requirement lets programs vote.
     #[must_use]
     pub fn concerns(&self, person: &Identity) -> bool {
         self.requester.is_same_person(person)
-            || person.groups.iter().any(|group| self.asks.names_group(group))
+            || self.asks.may_decide(person) && person.groups.iter().any(|group| self.asks.names_group(group))
     }
 
     pub(crate) fn of(record: &Record, now: Timestamp, public_url: &str) -> Self {
@@ -133,6 +136,7 @@ impl View {
             reason: asked.reason.clone(),
             method: asked.method.clone(),
             path: asked.path.clone(),
+            headers: asked.headers.clone(),
             dialect: asked.dialect.as_str(),
             action: asked.action.clone(),
             model: asked.model.clone(),

@@ -3,10 +3,10 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use gatewayd_approvals::{Error, Refused, Requirement, Seats, State, Verdict};
+use gatewayd_approvals::{Error, Filter, Refused, Requirement, Seats, State, Verdict};
 use gatewayd_core::{EventKind, Identity, IdentityKind};
 
-use crate::world::{Ask, World, alice, ask, bob, carol, person};
+use crate::world::{Ask, World, alice, ask, bob, carol, person, robot};
 
 async fn refused(world: &World, id: &str, by: &Identity) -> Refused {
     match world.approvals.vote(id, by, Verdict::Approve, "").await {
@@ -119,6 +119,44 @@ async fn taken_back_by_the_one_who_asks() {
     assert_eq!(world.state(&id).await, State::Cancelled);
     assert_eq!(world.journal.lines().last().unwrap(), "approval-state alice cancelled");
     assert!(matches!(world.approvals.cancel("apr-none", &alice()).await, Err(Error::NotFound(_))));
+}
+
+#[tokio::test]
+async fn a_program_neither_sees_nor_cancels_what_people_ask_for() {
+    let world = World::new();
+    let id = world.send(ask("quick", "{}")).await.id();
+    let view = world.approvals.show(&id).await.unwrap();
+    assert!(!view.concerns(&robot()) && !view.may_be_decided_by(&robot()));
+    let seen = Filter { concerning: Some(robot()), ..Filter::default() };
+    assert!(world.approvals.list(&seen).await.unwrap().is_empty());
+    assert!(!world.approvals.is_approver(&robot()));
+    let cancelled = world.approvals.cancel(&id, &robot()).await;
+    assert!(matches!(cancelled, Err(Error::Refused(Refused::NotYours))));
+    world.yes(&id, &bob()).await;
+    let cancelled = world.approvals.cancel(&id, &robot()).await;
+    assert!(matches!(cancelled, Err(Error::Refused(Refused::NotYours))), "nor once it is approved");
+    assert_eq!(world.state(&id).await, State::Approved);
+
+    let mut own = Ask::new("quick", "{}");
+    own.identity = Some(robot());
+    let id = world.send(own.request()).await.id();
+    assert!(world.approvals.show(&id).await.unwrap().concerns(&robot()));
+    assert_eq!(world.approvals.list(&seen).await.unwrap().len(), 1);
+    world.approvals.cancel(&id, &robot()).await.unwrap();
+    assert_eq!(world.state(&id).await, State::Cancelled);
+}
+
+#[tokio::test]
+async fn a_program_does_where_programs_may_vote() {
+    let world = World::with(|config| {
+        config.requirements.get_mut("quick").unwrap().programs_may_vote = true;
+    });
+    let id = world.send(ask("quick", "{}")).await.id();
+    let view = world.approvals.show(&id).await.unwrap();
+    assert!(view.concerns(&robot()) && view.may_be_decided_by(&robot()));
+    assert!(world.approvals.is_approver(&robot()));
+    world.approvals.cancel(&id, &robot()).await.unwrap();
+    assert_eq!(world.state(&id).await, State::Cancelled);
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

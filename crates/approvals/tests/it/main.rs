@@ -5,7 +5,9 @@
 
 mod changing;
 mod deciding;
+mod headers;
 mod holding;
 mod passing;
+mod rechecking;
 mod showing;
 mod world;

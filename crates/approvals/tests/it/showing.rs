@@ -12,9 +12,25 @@ async fn people_see_who_what_and_why_and_no_secret() {
     request.reasons = vec!["audit\u{202e} \tof SECRET"];
     request.path = "/v1/fine_tuning/jobs?key=SECRET";
     request.model = "llama\u{202e}SECRET";
-    let id = world.send(request.request()).await.id();
+    request.content_type = "application/json; x=SECRET";
+    request.headers =
+        vec![("openai-beta", "a=SECRET"), ("x-team-token", "hunter2"), ("x-stainless-lang", "SECRET")];
+    let mut request = request.request();
+    *request.method_mut() = http::Method::from_bytes(b"SECRET").unwrap();
+    let id = world.send(request).await.id();
     let view = world.approvals.show(&id).await.unwrap();
     assert_eq!(view.requester, alice());
+    assert_eq!(view.method, "[masked]");
+    assert_eq!(view.body.content_type.as_deref(), Some("application/json; x=[masked]"));
+    let headers: Vec<_> = view.headers.iter().map(|(name, value)| (name.as_str(), value.as_str())).collect();
+    assert_eq!(
+        headers,
+        [
+            ("content-type", "application/json; x=[masked]"),
+            ("openai-beta", "a=[masked]"),
+            ("x-team-token", "(not shown, 7 bytes)"),
+        ]
+    );
     assert_eq!(view.reason.as_deref(), Some("audit  of [masked]"));
     assert_eq!(view.path, "/v1/fine_tuning/jobs?key=[masked]");
     assert_eq!(view.model.as_deref(), Some("llama[masked]"));
@@ -34,7 +50,8 @@ async fn people_see_who_what_and_why_and_no_secret() {
     assert!(!json.contains("SECRET") && json.contains(r#""state":"pending""#));
     for entry in std::fs::read_dir(world.path.parent().unwrap()).unwrap() {
         let stored = std::fs::read(entry.unwrap().path()).unwrap();
-        assert!(!stored.windows(6).any(|window| window == b"SECRET"), "nothing unmasked is stored");
+        let holds = |text: &[u8]| stored.windows(text.len()).any(|window| window == text);
+        assert!(!holds(b"SECRET") && !holds(b"hunter2"), "nothing unmasked is stored");
     }
 }
 
@@ -49,6 +66,12 @@ async fn people_see_what_changed_since_they_last_agreed() {
     let changes = world.approvals.show(&second).await.unwrap().changes.unwrap();
     assert_eq!(changes.len(), 1);
     assert_eq!((changes[0].at.as_str(), changes[0].after.as_deref()), ("/epochs", Some("9")));
+    let mut third = Ask::new("quick", r#"{"epochs": 1, "data": "a"}"#);
+    third.headers = vec![("openai-beta", "x")];
+    let third = world.send(third.request()).await.id();
+    let changes = world.approvals.show(&third).await.unwrap().changes.unwrap();
+    assert_eq!(changes.len(), 1);
+    assert_eq!((changes[0].at.as_str(), changes[0].after.as_deref()), ("header openai-beta", Some("x")));
 }
 
 #[tokio::test]

@@ -127,6 +127,13 @@ pub(crate) fn alice() -> Identity {
     person("alice", &["ml-eng"])
 }
 
+/// A program's token, in the groups of those who decide.
+pub(crate) fn robot() -> Identity {
+    let mut robot = person("robot", &["ml-leads", "security"]);
+    robot.kind = IdentityKind::GatewayToken;
+    robot
+}
+
 pub(crate) fn bob() -> Identity {
     person("bob", &["ml-leads"])
 }
@@ -145,6 +152,7 @@ pub(crate) struct Ask {
     pub(crate) path: &'static str,
     pub(crate) body: Body,
     pub(crate) content_type: &'static str,
+    pub(crate) headers: Vec<(&'static str, &'static str)>,
     pub(crate) reasons: Vec<&'static str>,
     pub(crate) trail: bool,
 }
@@ -160,6 +168,7 @@ impl Ask {
             path: "/v1/fine_tuning/jobs",
             body: Body::from(body),
             content_type: "application/json",
+            headers: Vec::new(),
             reasons: Vec::new(),
             trail: true,
         }
@@ -172,6 +181,9 @@ impl Ask {
             request
                 .headers_mut()
                 .append("x-approval-reason", http::HeaderValue::from_bytes(reason.as_bytes()).unwrap());
+        }
+        for (name, value) in self.headers {
+            request.headers_mut().append(name, value.parse().unwrap());
         }
         let extensions = request.extensions_mut();
         if let Some(identity) = self.identity {
@@ -209,7 +221,7 @@ pub(crate) struct Answer {
 }
 
 impl Answer {
-    async fn of(response: Response<Body>) -> Self {
+    pub(crate) async fn of(response: Response<Body>) -> Self {
         let (head, body) = response.into_parts();
         Self {
             status: head.status.as_u16(),
