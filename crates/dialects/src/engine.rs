@@ -9,7 +9,7 @@ use http::{HeaderMap, Method, Uri};
 
 use crate::config::{Config, ConfigError, Limits};
 use crate::path::{self, PathProblem};
-use crate::peek::{self, Peeked};
+use crate::peek::{self, JsonProblem, Peeked};
 use crate::problem::Problem;
 use crate::table::{self, BodyKind, Match, Streams};
 use crate::upstreams::{Group, Upstreams};
@@ -82,9 +82,9 @@ impl Dialects {
         let headers = HeaderMap::new();
         let head = self.head(method, uri, &headers)?;
         let kind = head.body_kind();
-        let peeked = match body.filter(|body| !body.is_empty()) {
-            Some(_) if kind == BodyKind::Empty => return Err(Problem::UnexpectedBody),
-            Some(body) if kind != BodyKind::Opaque => peek::peek(body, head.model_keys())?,
+        let peeked = match body {
+            Some(body) if kind == BodyKind::Empty && !body.is_empty() => return Err(Problem::UnexpectedBody),
+            Some(body) if matches!(kind, BodyKind::Json | BodyKind::Form) => head.peek(body)?,
             _ => Peeked::default(),
         };
         self.finish(head, peeked)
@@ -95,9 +95,15 @@ impl Dialects {
     ///
     /// # Errors
     /// As [`classify`](Self::classify).
-    pub fn classify_named(&self, method: &Method, uri: &Uri, model: Option<&str>) -> Result<Classified, Problem> {
+    pub fn classify_named(
+        &self,
+        method: &Method,
+        uri: &Uri,
+        model: Option<&str>,
+    ) -> Result<Classified, Problem> {
         let headers = HeaderMap::new();
         let head = self.head(method, uri, &headers)?;
+        model.map_or(Ok(()), peek::check_model)?;
         let peeked = Peeked { model: model.map(str::to_owned), stream: None };
         self.finish(head, peeked)
     }
@@ -152,7 +158,10 @@ impl Dialects {
 
     /// Puts head and body together.
     pub(crate) fn finish(&self, mut head: Head<'_>, peeked: Peeked) -> Result<Classified, Problem> {
-        let said = peeked.model.or_else(|| head.query.model.take());
+        let said = match (peeked.model, head.query.model.take()) {
+            (Some(said), Some(query)) if said != query => return Err(Problem::ModelsDisagree),
+            (said, query) => said.or(query),
+        };
         let path_model = head.path_model();
         let model = match (path_model, said) {
             (Some(path), Some(said)) if *path != *said => return Err(Problem::ModelsDisagree),
@@ -187,8 +196,13 @@ impl Head<'_> {
         self.route.as_ref().map_or(BodyKind::Opaque, |found| found.route.body)
     }
 
-    pub(crate) fn model_keys(&self) -> &'static [String] {
-        self.route.as_ref().map_or(&[], |found| &found.route.model_keys)
+    /// Reads a JSON body, which may be empty.
+    pub(crate) fn peek(&self, body: &[u8]) -> Result<Peeked, JsonProblem> {
+        let (keys, needs_object): (&[String], bool) = self
+            .route
+            .as_ref()
+            .map_or((&[], false), |found| (&found.route.model_keys, found.route.needs_object));
+        peek::peek(body, keys, needs_object)
     }
 
     fn path_model(&self) -> Option<Cow<'_, str>> {

@@ -13,7 +13,7 @@ use tower_service::Service;
 use crate::arrival::{self, Finding, Watched};
 use crate::engine::{Classified, Dialects};
 use crate::form::FormProblem;
-use crate::peek::{self, Peeked};
+use crate::peek::Peeked;
 use crate::problem::Problem;
 use crate::table::BodyKind;
 
@@ -156,10 +156,7 @@ async fn understand(
         BodyKind::Json | BodyKind::Form => {
             check_encoding(&parts.headers).map_err(refused)?;
             let bytes = arrival::whole(body, limits).await.map_err(refused)?;
-            let peeked = match &*bytes {
-                [] => Peeked::default(),
-                bytes => peek::peek(bytes, head.model_keys()).map_err(|problem| refused(problem.into()))?,
-            };
+            let peeked = head.peek(&bytes).map_err(|problem| refused(problem.into()))?;
             (Arrived::Whole(Body::full(bytes)), peeked)
         }
     };

@@ -30,6 +30,9 @@ pub enum JsonProblem {
         /// Column, from 1.
         column: usize,
     },
+    /// The model is named in a member of the body, and the body is empty or can have no members.
+    #[error("the body is not a JSON object; send one that names the model in `{0}`")]
+    NotAnObject(String),
     /// A member that decides is there twice.
     #[error("`{0}` is in the body twice; send it once")]
     Duplicate(String),
@@ -47,10 +50,16 @@ pub enum JsonProblem {
     BadModel,
 }
 
-/// Reads the body; `model_keys` are the members that name the model.
-pub(crate) fn peek(body: &[u8], model_keys: &[String]) -> Result<Peeked, JsonProblem> {
+/// Reads the body; `model_keys` are the members that name the model. With `needs_object`, a body in which no
+/// member can stand is refused.
+pub(crate) fn peek(body: &[u8], model_keys: &[String], needs_object: bool) -> Result<Peeked, JsonProblem> {
+    let not_an_object = || JsonProblem::NotAnObject(model_keys.first().cloned().unwrap_or_default());
+    if body.is_empty() {
+        return if needs_object { Err(not_an_object()) } else { Ok(Peeked::default()) };
+    }
     let text = std::str::from_utf8(body).map_err(|_| JsonProblem::Syntax { line: 0, column: 0 })?;
-    let mut reader = Reader { model_keys, models: Vec::new(), stream: None, now: None, problem: None };
+    let mut reader =
+        Reader { model_keys, is_object: false, models: Vec::new(), stream: None, now: None, problem: None };
     let mut json = serde_json::Deserializer::from_str(text);
     let read = json.deserialize_any(&mut reader).and_then(|()| json.end());
     if let Err(error) = read {
@@ -60,6 +69,9 @@ pub(crate) fn peek(body: &[u8], model_keys: &[String]) -> Result<Peeked, JsonPro
             (None, Some(member), true) => JsonProblem::WrongType(member),
             _ => syntax,
         });
+    }
+    if needs_object && !reader.is_object {
+        return Err(not_an_object());
     }
     let stream = reader.stream.flatten();
     Ok(Peeked { model: one_model(reader.models)?, stream })
@@ -93,6 +105,7 @@ fn differs_in_case_only(key: &str, wanted: &str) -> bool {
 
 struct Reader<'k> {
     model_keys: &'k [String],
+    is_object: bool,
     models: Vec<(String, Option<String>)>,
     stream: Option<Option<bool>>,
     /// The member whose value is being read.
@@ -115,6 +128,7 @@ impl<'de> Visitor<'de> for &mut Reader<'_> {
     }
 
     fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<(), A::Error> {
+        self.is_object = true;
         while let Some(key) =
             map.next_key_seed(KeySeed { model_keys: self.model_keys, problem: &mut self.problem })?
         {
@@ -223,7 +237,7 @@ mod tests {
     }
 
     fn peeked(body: &str) -> Result<Peeked, JsonProblem> {
-        peek(body.as_bytes(), &keys(&["model"]))
+        peek(body.as_bytes(), &keys(&["model"]), false)
     }
 
     #[test]
@@ -237,6 +251,18 @@ mod tests {
         {
             assert_eq!(peeked(without), Ok(Peeked::default()), "{without}");
         }
+    }
+
+    #[test]
+    fn where_a_member_names_the_model_there_must_be_room_for_members() {
+        let of = |body: &str| peek(body.as_bytes(), &keys(&["lora_name", "model"]), true);
+        for body in ["", "[]", r#"[{"lora_name":"x"}]"#, "null", "1", "-1", "1.5", "true", "\"lora_name\""] {
+            assert_eq!(of(body), Err(JsonProblem::NotAnObject("lora_name".to_owned())), "{body}");
+        }
+        assert_eq!(of(" {} "), Ok(Peeked::default()));
+        assert_eq!(of(r#"{"lora_name":null}"#), Ok(Peeked::default()));
+        assert!(matches!(of("[}"), Err(JsonProblem::Syntax { .. })), "broken stays broken");
+        assert_eq!(peeked(""), Ok(Peeked::default()));
     }
 
     #[test]
@@ -271,17 +297,17 @@ mod tests {
         }
         let deep = "[".repeat(100_000);
         for body in
-            ["", "{", "{\"model\":\"a\"", "{}{}", "{} x", "{model:1}", "\u{feff}{}", "NaN", "{'a':1}", &deep]
+            [" ", "{", "{\"model\":\"a\"", "{}{}", "{} x", "{model:1}", "\u{feff}{}", "NaN", "{'a':1}", &deep]
         {
             assert!(matches!(peeked(body), Err(JsonProblem::Syntax { .. })), "{body:.20}");
         }
-        assert_eq!(peek(b"{\"a\":\"\xff\"}", &[]), Err(JsonProblem::Syntax { line: 0, column: 0 }));
+        assert_eq!(peek(b"{\"a\":\"\xff\"}", &[], false), Err(JsonProblem::Syntax { line: 0, column: 0 }));
     }
 
     #[test]
     fn two_names_for_the_model_must_agree() {
         let both = keys(&["model", "name"]);
-        let of = |body: &str| peek(body.as_bytes(), &both).map(|p| p.model);
+        let of = |body: &str| peek(body.as_bytes(), &both, true).map(|p| p.model);
         assert_eq!(of(r#"{"name":"a"}"#), Ok(Some("a".into())));
         assert_eq!(of(r#"{"name":"a","model":"a"}"#), Ok(Some("a".into())));
         assert_eq!(of(r#"{"name":"a","model":null}"#), Ok(Some("a".into())));

@@ -29,6 +29,8 @@ pub(crate) struct Route {
     pub(crate) body: BodyKind,
     /// The members of the JSON body, or fields of the form, that name the model.
     pub(crate) model_keys: Vec<String>,
+    /// Its JSON body names the model, so it must be an object.
+    pub(crate) needs_object: bool,
     pub(crate) streams: Streams,
     /// A query parameter and the value it must have.
     pub(crate) query: Option<(String, String)>,
@@ -174,8 +176,11 @@ impl Table {
             node = child.get_or_insert_default();
         }
         let bodiless = matches!(method, Method::GET | Method::HEAD);
+        // Routes on which a model works are not useful without one, and neither are those whose row says where it stands.
+        let works = matches!(row.action, Action::Infer | Action::Embed | Action::Tokenize);
         let route = Arc::new(Route {
             dialect,
+            needs_object: model_segment.is_none() && (works || row.model.is_some()),
             action: row.action,
             template: template.into(),
             body: row.body.unwrap_or(if bodiless { BodyKind::Empty } else { BodyKind::Json }),

@@ -58,6 +58,56 @@ async fn refusals_are_in_the_dialect_and_on_the_trail() {
 }
 
 #[tokio::test]
+async fn a_body_that_cannot_name_a_model_is_told_what_to_send() {
+    let setup = Setup::new();
+    for body in ["", "[]", "null", "1", "\"m\"", "[{\"model\":\"m\"}]"] {
+        for (path, key) in [
+            (CHAT, "`model`"),
+            ("/v1/embeddings", "`model`"),
+            ("/v1/fine_tuning/jobs", "`model`"),
+            ("/v1/load_lora_adapter", "`lora_name`"),
+            ("/infill", "`model`"),
+        ] {
+            let sent = request("POST", path, body);
+            let trail = trail_of(&sent);
+            let answer = setup.send(sent).await;
+            assert_eq!(answer.status(), StatusCode::BAD_REQUEST, "{path} {body}");
+            assert_eq!(trail.refusal(), Some(RefusalCode::InvalidRequest));
+            let told = json(answer).await.to_string();
+            assert!(told.contains("JSON object") && told.contains(key), "{path} {body}: {told}");
+        }
+        let pieces = pieces(&[body.as_bytes()], End::Ends);
+        let ollama = json(setup.send(request("POST", "/api/chat", pieces)).await).await;
+        assert!(ollama["error"].as_str().is_some_and(|told| told.contains("`model`")), "{body}: {ollama}");
+        let anthropic = json(setup.send(request("POST", "/v1/messages", body)).await).await;
+        assert_eq!(anthropic["error"]["type"], "invalid_request_error", "{body}");
+    }
+    assert!(setup.got().is_empty());
+    let mut json_for_a_form = request("POST", "/v1/audio/transcriptions", "[]");
+    json_for_a_form.headers_mut().insert("content-type", HeaderValue::from_static("application/json"));
+    assert_eq!(setup.send(json_for_a_form).await.status(), StatusCode::BAD_REQUEST);
+}
+
+#[tokio::test]
+async fn a_body_need_not_name_a_model_where_the_server_or_the_path_does() {
+    let setup = Setup::new();
+    for (path, body) in [
+        (CHAT, "{}"),
+        (CHAT, "{\"messages\":[]}"),
+        ("/openai/deployments/gpt/chat/completions", ""),
+        ("/v1/fine_tuning/jobs/j/cancel", ""),
+        ("/lora-adapters", "[{\"id\":0,\"scale\":1}]"),
+        ("/v2/repository/index", ""),
+        ("/nobody/knows/it", ""),
+    ] {
+        assert_eq!(setup.send(request("POST", path, body)).await.status(), StatusCode::OK, "{path} {body}");
+    }
+    let got = setup.got();
+    assert_eq!(got[0].operation.model, None);
+    assert_eq!(got[2].operation.model.as_deref(), Some("gpt"));
+}
+
+#[tokio::test]
 async fn spellings_of_a_path_are_refused_before_anything_else() {
     let setup = Setup::new();
     for path in [
