@@ -3,6 +3,23 @@
 use http::header::{CONTENT_ENCODING, CONTENT_TYPE, TRANSFER_ENCODING};
 use http::{HeaderMap, HeaderValue};
 
+/// Text outside of `text/`, by the last part of the media type.
+const TEXT: [&str; 13] = [
+    "json",
+    "x-ndjson",
+    "ndjson",
+    "jsonl",
+    "x-jsonl",
+    "jsonlines",
+    "json-seq",
+    "xml",
+    "yaml",
+    "x-yaml",
+    "javascript",
+    "x-javascript",
+    "x-www-form-urlencoded",
+];
+
 /// True if the transfer codings are none, or `chunked` and nothing else.
 ///
 /// The client undoes `chunked` and leaves any other as it is (RFC 9112, 6.1), so that a body in
@@ -31,12 +48,11 @@ pub(crate) fn promises_text(headers: &HeaderMap) -> bool {
 
 fn is_text(media_type: &HeaderValue) -> bool {
     let Ok(value) = media_type.to_str() else { return true };
-    let media_type = value.split(';').next().unwrap_or_default().trim().to_ascii_lowercase();
-    media_type.starts_with("text/")
-        || ["json", "json-seq", "xml", "ndjson", "jsonl", "yaml", "javascript", "x-www-form-urlencoded"]
-            .iter()
-            .any(|text| media_type.ends_with(text))
-        || !media_type.contains('/')
+    let media_type = value.split(';').next().unwrap_or_default().trim();
+    let Some((kind, form)) = media_type.split_once('/') else { return true };
+    // `application/problem+json` is JSON too.
+    let form = form.rsplit('+').next().unwrap_or(form);
+    kind.eq_ignore_ascii_case("text") || TEXT.iter().any(|text| form.eq_ignore_ascii_case(text))
 }
 
 /// Watches the first bytes of a body that promised text.
