@@ -113,7 +113,7 @@ impl Session {
         let mut scan = Scan::new(&inner.machines);
         let mut spans = std::mem::take(&mut self.spans);
         scan.advance(&inner.machines, &self.known, window, &mut spans);
-        scan.finish(&inner.machines, window, &mut spans);
+        scan.finish(&inner.machines, &self.known, window, &mut spans);
         let mut emitter = Emitter::at(origin);
         emitter.add(&mut spans);
         emitter.release(window, scan.pos(), true, inner.manner(self.stars), sink);
@@ -236,7 +236,7 @@ impl Lane {
         let mut spans = std::mem::take(&mut session.spans);
         let window = Window { bytes: &self.text, base: self.base };
         self.scan.advance(&inner.machines, &session.known, window, &mut spans);
-        self.scan.finish(&inner.machines, window, &mut spans);
+        self.scan.finish(&inner.machines, &session.known, window, &mut spans);
         session.spans = spans;
         let end = self.scan.pos();
         self.let_go(session, end, true, name, out);

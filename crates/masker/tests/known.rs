@@ -122,6 +122,54 @@ fn one_of_ten_thousand_is_found_in_every_spelling() {
     }
 }
 
+#[test]
+fn base64_is_masked_with_its_last_character_and_padding() {
+    use base64::Engine as _;
+    use base64::engine::general_purpose::{STANDARD, URL_SAFE_NO_PAD};
+
+    let known = KnownSecrets::new();
+    for secret in ["secret-of-16-byt", "secret-of-17-byte", "secret-of-18-bytes"] {
+        known.insert(secret.as_bytes()).unwrap();
+        let masker = masker(&known);
+        for before in 0..3 {
+            for after in 0..4 {
+                let text = [&b"~~~"[..before], secret.as_bytes(), &b"\xB7\x3C\xF1"[..after]].concat();
+                for encoded in [STANDARD.encode(&text), URL_SAFE_NO_PAD.encode(&text)] {
+                    let masked = masker.mask(encoded.as_bytes());
+                    let mut stream = masker.stream();
+                    let mut cut: Vec<u8> = encoded.bytes().flat_map(|byte| stream.push(&[byte])).collect();
+                    cut.extend(stream.finish());
+                    assert_eq!(cut, masked, "{encoded}");
+                    // What is left behind the mask holds bits of what stands behind the secret alone.
+                    let masked = String::from_utf8(masked).unwrap();
+                    let (_, rest) = masked.split_once("[REDACTED:known-secret]").expect(&encoded);
+                    let first_free = ((before + secret.len()) * 8).div_ceil(6);
+                    let left = if after == 0 { 0 } else { encoded.len() - first_free };
+                    assert_eq!(rest.len(), left, "{encoded} {masked}");
+                }
+            }
+        }
+        known.remove(secret.as_bytes());
+    }
+}
+
+#[test]
+fn a_tail_that_does_not_fit_is_no_part_of_the_mask() {
+    let known = KnownSecrets::new();
+    known.insert(b"secret-of-16-byt").unwrap();
+    // "c2VjcmV0LW9mLTE2LWJ5dA==" is all of it; in place of the A, a character with other bits.
+    let masker = masker(&known);
+    for (text, expected) in [
+        ("c2VjcmV0LW9mLTE2LWJ5dA==.", "[REDACTED:known-secret]."),
+        ("c2VjcmV0LW9mLTE2LWJ5dA=x", "[REDACTED:known-secret]x"),
+        ("c2VjcmV0LW9mLTE2LWJ5dA===", "[REDACTED:known-secret]="),
+        ("c2VjcmV0LW9mLTE2LWJ5d7==", "[REDACTED:known-secret]7=="),
+        ("c2VjcmV0LW9mLTE2LWJ5d", "[REDACTED:known-secret]"),
+    ] {
+        assert_eq!(String::from_utf8(masker.mask(text.as_bytes())).unwrap(), expected, "{text}");
+    }
+}
+
 /// The plain way: look for every value at every place.
 fn reference(text: &[u8], values: &[Vec<u8>]) -> Vec<u8> {
     let mut hidden = vec![false; text.len()];
@@ -129,6 +177,15 @@ fn reference(text: &[u8], values: &[Vec<u8>]) -> Vec<u8> {
         for at in 0..text.len() {
             if text[at..].starts_with(value) {
                 hidden[at..at + value.len()].fill(true);
+            }
+        }
+    }
+    // A text that ends inside of a value hides what gives much of it away.
+    for value in values {
+        for at in 0..text.len() {
+            let seen = text.len() - at;
+            if seen >= 6 && value.starts_with(&text[at..]) && (seen >= 8 || seen * 2 >= value.len()) {
+                hidden[at..].fill(true);
             }
         }
     }

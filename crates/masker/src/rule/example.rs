@@ -28,7 +28,8 @@ impl Rule {
         self.expand_all(&self.positive, "positive", seed)
     }
 
-    /// The negative examples, made concrete as [`positives`](Self::positives) are.
+    /// The negative examples, made concrete as [`positives`](Self::positives) are, and each with a line break behind it:
+    /// a text that ends inside of a secret is masked as if the rest of it were there.
     ///
     /// # Errors
     /// An example that is not written so.
@@ -36,7 +37,7 @@ impl Rule {
         Ok(self
             .expand_all(&self.negative, "negative", seed)?
             .into_iter()
-            .map(|example| example.text)
+            .map(|example| [example.text.as_slice(), b"\n"].concat())
             .collect())
     }
 

@@ -65,6 +65,12 @@ impl Judge {
         true
     }
 
+    /// Whether a beginning of a match is to be masked, where there is no more of it.
+    pub(crate) fn masks_beginning(&self, value: &[u8]) -> bool {
+        let good = |validator: &Validator| validator.check_beginning(value) != Verdict::Refuted;
+        !self.allows(value) && self.validators.iter().all(good)
+    }
+
     fn allows(&self, value: &[u8]) -> bool {
         self.values.binary_search_by(|known| known.as_slice().cmp(value)).is_ok()
             || self.patterns.iter().any(|pattern| pattern.is_match(value))

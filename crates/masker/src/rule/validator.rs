@@ -121,6 +121,18 @@ impl Validator {
     }
 }
 
+impl Validator {
+    /// Looks at the beginning of a value, where there is no more of it: what only a whole value can show is not asked.
+    pub(super) fn check_beginning(self, value: &[u8]) -> Verdict {
+        match self {
+            Self::GithubCrc32 | Self::NpmCrc32 | Self::GatewaydCrc32 | Self::Base64 => Verdict::Plausible,
+            // A header alone is public.
+            Self::JwtHeader => plausible(value.contains(&b'.') && shape::jwt_header(value)),
+            whole => whole.check(value),
+        }
+    }
+}
+
 fn plausible(holds: bool) -> Verdict {
     if holds { Verdict::Plausible } else { Verdict::Refuted }
 }

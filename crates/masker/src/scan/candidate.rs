@@ -177,6 +177,17 @@ impl Candidate {
         }
     }
 
+    /// The text ends inside of a match: reports what there is of it, if that tells enough and nothing speaks against
+    /// it.
+    pub(crate) fn cut_off(&self, machine: &Machine, text: Window<'_>, end: u64, spans: &mut Vec<Span>) {
+        if self.mark == 0
+            && end - self.start >= machine.telling
+            && machine.judge.masks_beginning(text.get(self.start, end))
+        {
+            spans.push(Span { start: self.start, end, rule: self.rule });
+        }
+    }
+
     /// Takes over another candidate that can only go the same way from here.
     pub(crate) fn absorb(&mut self, other: &Self) -> bool {
         let same = (self.rule, self.phase, self.state, self.commit)

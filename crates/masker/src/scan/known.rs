@@ -6,11 +6,14 @@
 
 use std::collections::HashMap;
 
-use super::variants;
+use super::variants::{self, Spelling, Tail};
 use crate::value::Value;
 
 /// How many bytes of a spelling are looked up at once.
 pub(crate) const HEAD: usize = variants::SHORTEST;
+
+/// So many bytes of a value are never shown at the end of a text, nor is half of a value.
+const TELLING: usize = 8;
 
 const HEAD_MASK: u64 = (1 << (8 * HEAD)) - 1;
 
@@ -20,6 +23,8 @@ pub(crate) struct Known {
     pub(crate) generation: u64,
     /// Sorted, each once.
     spellings: Vec<Value>,
+    /// What may follow each of them.
+    tails: Vec<Tail>,
     /// Where in `spellings` those with a head begin and end.
     heads: HashMap<u64, (u32, u32)>,
     /// Which heads there are, hashed.
@@ -42,9 +47,18 @@ pub(crate) struct Trace {
 
 impl Known {
     pub(crate) fn new<'a>(generation: u64, values: impl Iterator<Item = &'a [u8]>) -> Self {
-        let mut spellings: Vec<_> = values.flat_map(variants::of).collect();
-        spellings.sort_unstable();
-        spellings.dedup();
+        let mut all: Vec<Spelling> = values.flat_map(variants::of).collect();
+        all.sort_unstable();
+        // Of two with the same bytes the one with a tail stays, which sorts last.
+        all.dedup_by(|later, kept| {
+            let same = later.bytes == kept.bytes;
+            if same {
+                kept.tail = later.tail;
+            }
+            same
+        });
+        let (spellings, tails): (Vec<Value>, Vec<Tail>) =
+            all.into_iter().map(|spelling| (spelling.bytes, spelling.tail)).unzip();
         let mut heads: HashMap<u64, (u32, u32)> = HashMap::with_capacity(spellings.len());
         let mut filter = Bits::new(spellings.len() * 16);
         let mut firsts = vec![false; 256];
@@ -61,8 +75,9 @@ impl Known {
                 beginnings.insert(beginning(key >> (8 * (HEAD - length)), length));
             }
         }
-        let longest = spellings.iter().map(|spelling| spelling.len()).max().unwrap_or_default();
-        Self { generation, spellings, heads, filter, firsts, beginnings, longest }
+        // A tail is up to three bytes.
+        let longest = spellings.iter().map(|spelling| spelling.len() + 3).max().unwrap_or_default();
+        Self { generation, spellings, tails, heads, filter, firsts, beginnings, longest }
     }
 
     pub(crate) fn is_empty(&self) -> bool {
@@ -93,24 +108,41 @@ impl Known {
         let rows = self.spellings.get(range)?;
         let depth = trace.depth as usize;
         let at = |row: &Value| row.get(depth).copied().map_or(-1, i16::from);
+        let in_tail = self.past(trace).is_some_and(|(tail, past)| tail.accepts(past, byte));
         let from = rows.partition_point(|row| at(row) < i16::from(byte));
         let to = from + rows.get(from..)?.partition_point(|row| at(row) == i16::from(byte));
         if from == to {
-            return None;
+            // Only the tail of the shortest goes on, or nothing.
+            trace.high = trace.low + 1;
+            trace.depth += 1;
+            return in_tail.then_some(true);
         }
         trace.high = trace.low + u32::try_from(to).ok()?;
         trace.low += u32::try_from(from).ok()?;
         trace.depth += 1;
-        Some(self.ends(trace))
+        Some(in_tail || self.ends(trace))
+    }
+
+    /// What may follow the shortest spelling of a trace that has seen all of it, and how far behind it the trace is.
+    fn past(&self, trace: &Trace) -> Option<(Tail, usize)> {
+        let past = (trace.depth as usize).checked_sub(self.spellings.get(trace.low as usize)?.len())?;
+        Some((*self.tails.get(trace.low as usize)?, past))
     }
 
     fn ends(&self, trace: &Trace) -> bool {
         self.spellings.get(trace.low as usize).is_some_and(|row| row.len() == trace.depth as usize)
     }
 
+    /// Whether the bytes seen give away so much of a value that they are not shown, though the text ends here.
+    pub(crate) fn tells(&self, trace: &Trace) -> bool {
+        let rows = self.spellings.get(trace.low as usize..trace.high as usize).unwrap_or_default();
+        let depth = trace.depth as usize;
+        depth >= TELLING || rows.iter().any(|row| depth * 2 >= row.len())
+    }
+
     /// Whether nothing longer can follow.
     pub(crate) fn is_last(&self, trace: &Trace) -> bool {
-        trace.high - trace.low == 1 && self.ends(trace)
+        trace.high - trace.low == 1 && self.past(trace).is_some_and(|(tail, past)| !tail.goes_on(past))
     }
 
     /// How many of the last bytes of `text`, fewer than [`HEAD`], may be the beginning of a spelling. `window` holds
@@ -138,7 +170,7 @@ impl Known {
 
     pub(crate) fn memory(&self) -> usize {
         let rows: usize = self.spellings.iter().map(|row| row.len() + size_of::<Value>()).sum();
-        rows + self.heads.capacity() * 24 + (self.filter.words.len() + self.beginnings.words.len()) * 8
+        rows + self.tails.len() * size_of::<Tail>() + self.heads.capacity() * 24 + (self.filter.words.len() + self.beginnings.words.len()) * 8
     }
 }
 

@@ -28,6 +28,8 @@ pub(crate) struct Machine {
     pub(crate) cap: u64,
     /// Length of what stands behind the secret and is not masked.
     pub(crate) after: u64,
+    /// So many bytes of a secret are masked where the text ends inside of it.
+    pub(crate) telling: u64,
     /// The secret begins only where a word does.
     word: bool,
     /// The states a secret starts in, where they do not depend on what stands before it.
@@ -264,6 +266,7 @@ impl Machine {
             max: longest,
             cap: rule.cap.map_or(DEFAULT_CAP, |cap| cap as u64),
             after: after as u64,
+            telling: telling(rule, ends.min),
             word: rule.left == Boundary::Word,
             entry: None,
             first: [u64::MAX; 4],
@@ -334,6 +337,21 @@ impl Machine {
             .map(Dfa::memory)
             .sum()
     }
+}
+
+/// How long the beginning of a secret must be to be masked where the text ends inside of it: a dozen bytes behind the
+/// anchor, or most of a short one. Where the anchor stands before the secret, what follows may be anything, and three
+/// quarters are wanted. Rules that wait for what stands behind the secret, or for a point of no doubt, take nothing
+/// less.
+fn telling(rule: &Rule, shortest: usize) -> u64 {
+    if rule.after.is_some() || rule.commit.is_some() {
+        return u64::MAX;
+    }
+    if rule.context.is_some() {
+        return (shortest * 3 / 4).max(12) as u64;
+    }
+    let anchor = rule.anchors.iter().map(String::len).max().unwrap_or_default();
+    (anchor + (shortest.saturating_sub(anchor) * 3 / 4).clamp(6, 12)) as u64
 }
 
 /// Shortest and longest match of a pattern.

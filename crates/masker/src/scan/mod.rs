@@ -144,8 +144,15 @@ impl Scan {
         }
     }
 
-    /// The end of the text: decides what is still open.
-    pub(crate) fn finish(&mut self, machines: &Machines, text: Window<'_>, spans: &mut Vec<Span>) {
+    /// The end of the text: decides what is still open. A text may end inside of a secret, where a model was stopped;
+    /// a beginning that gives most of it away is masked like the whole.
+    pub(crate) fn finish(
+        &mut self,
+        machines: &Machines,
+        known: &Known,
+        text: Window<'_>,
+        spans: &mut Vec<Span>,
+    ) {
         let mut live = std::mem::take(&mut self.live);
         for candidate in &mut live {
             let Some(machine) = machines.rule(candidate.rule) else { continue };
@@ -158,11 +165,13 @@ impl Scan {
                     spans.push(Span { start: candidate.start, end: self.pos, rule: candidate.rule });
                 }
                 candidate.conclude(machine, text, spans);
+                candidate.cut_off(machine, text, self.pos, spans);
             } else if candidate.phase.is_certain() {
                 spans.push(Span { start: candidate.start, end: self.pos, rule: candidate.rule });
             }
         }
-        self.traces.clear();
+        let told = self.traces.drain(..).filter(|trace| known.tells(trace));
+        spans.extend(told.map(|trace| Span { start: trace.start, end: self.pos, rule: KNOWN }));
     }
 
     /// No byte before this position can become a part of a span that is not yet reported.

@@ -8,21 +8,69 @@ use crate::value::Value;
 /// Shorter spellings than this are not looked for: they would mask ordinary text.
 pub(crate) const SHORTEST: usize = 6;
 
+/// A spelling of a value, and what may follow it.
+#[derive(PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) struct Spelling {
+    pub(crate) bytes: Value,
+    pub(crate) tail: Tail,
+}
+
+/// The character of base64 behind a spelling that holds the value's last bits and some of what follows, and the
+/// padding behind it.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) struct Tail {
+    /// How many of the character's six bits are not the value's; zero where there is no such character.
+    unknown: u8,
+    /// The character's bits, the unknown ones zero.
+    bits: u8,
+}
+
+impl Tail {
+    /// Whether this byte belongs to the value, `past` bytes behind its spelling.
+    pub(crate) fn accepts(self, past: usize, byte: u8) -> bool {
+        match past {
+            0 => self.unknown > 0 && digit(byte).is_some_and(|bits| (bits ^ self.bits) >> self.unknown == 0),
+            _ => self.goes_on(past) && byte == b'=',
+        }
+    }
+
+    /// Whether a byte `past` bytes behind the spelling may belong to the value: one character, and a padding
+    /// character for every two bits that are missing.
+    pub(crate) fn goes_on(self, past: usize) -> bool {
+        self.unknown > 0 && past <= usize::from(self.unknown / 2)
+    }
+}
+
+/// The bits a character of base64 or base64url stands for.
+fn digit(byte: u8) -> Option<u8> {
+    match byte {
+        b'A'..=b'Z' => Some(byte - b'A'),
+        b'a'..=b'z' => Some(byte - b'a' + 26),
+        b'0'..=b'9' => Some(byte - b'0' + 52),
+        b'+' | b'-' => Some(62),
+        b'/' | b'_' => Some(63),
+        _ => None,
+    }
+}
+
 /// All spellings of a value, each once: raw, base64 and base64url at the three offsets, hex, percent-encoded,
 /// JSON and C escapes, HTML entities, UTF-16.
-pub(crate) fn of(value: &[u8]) -> Vec<Value> {
-    let mut all: Vec<Value> = Vec::with_capacity(24);
-    let mut add = |spelling: Vec<u8>| {
-        let spelling = Value::from(spelling);
-        if spelling.len() >= SHORTEST && !all.contains(&spelling) {
-            all.push(spelling);
+pub(crate) fn of(value: &[u8]) -> Vec<Spelling> {
+    let mut all: Vec<Spelling> = Vec::with_capacity(24);
+    let mut add_with = |bytes: Vec<u8>, tail: Tail| {
+        let bytes = Value::from(bytes);
+        if bytes.len() >= SHORTEST && !all.iter().any(|other| other.bytes == bytes) {
+            all.push(Spelling { bytes, tail });
         }
     };
-    add(value.to_vec());
     for offset in 0..3 {
-        add(base64_at(&STANDARD, offset, value));
-        add(base64_at(&URL_SAFE, offset, value));
+        for engine in [&STANDARD, &URL_SAFE] {
+            let (bytes, tail) = base64_at(engine, offset, value);
+            add_with(bytes, tail);
+        }
     }
+    let mut add = |bytes: Vec<u8>| add_with(bytes, Tail::default());
+    add(value.to_vec());
     add(each(value, |byte, out| hex(out, byte, LOWER)));
     add(each(value, |byte, out| hex(out, byte, UPPER)));
     for digits in [LOWER, UPPER] {
@@ -77,14 +125,22 @@ fn of_text(text: &str, add: &mut impl FnMut(Vec<u8>)) {
 }
 
 /// The characters of base64 that depend on nothing but the value, where `offset` bytes stand before it in
-/// its group of three.
-fn base64_at(engine: &impl base64::Engine, offset: usize, value: &[u8]) -> Vec<u8> {
+/// its group of three; and the one behind them that depends on the value in part.
+fn base64_at(engine: &impl base64::Engine, offset: usize, value: &[u8]) -> (Vec<u8>, Tail) {
     let mut padded = Zeroizing::new(vec![0; offset]);
     padded.extend_from_slice(value);
     let encoded = Zeroizing::new(engine.encode(&*padded));
     let from = (offset * 8).div_ceil(6);
     let to = padded.len() * 8 / 6;
-    encoded.as_bytes().get(from..to).unwrap_or_default().to_vec()
+    let whole = encoded.as_bytes().get(from..to).unwrap_or_default().to_vec();
+    let unknown = match padded.len() % 3 {
+        0 => 0,
+        1 => 4,
+        _ => 2,
+    };
+    // The encoder fills up with zeros.
+    let bits = encoded.as_bytes().get(to).copied().and_then(digit).unwrap_or_default();
+    (whole, Tail { unknown, bits: if unknown == 0 { 0 } else { bits } })
 }
 
 const LOWER: &[u8; 16] = b"0123456789abcdef";
@@ -163,7 +219,7 @@ mod tests {
                 text.extend(vec![b'y'; after]);
                 for encoded in [STANDARD.encode(&text), URL_SAFE.encode(&text)] {
                     assert!(
-                        spellings.iter().any(|s| encoded.as_bytes().windows(s.len()).any(|w| *w == **s)),
+                        spellings.iter().any(|s| encoded.as_bytes().windows(s.bytes.len()).any(|w| *w == *s.bytes)),
                         "{before} {after}"
                     );
                 }
@@ -184,7 +240,7 @@ mod tests {
             b"\\u0061\\u0022\\u0062\\u0027\\u0063\\u0026\\u0064\\u0020\\u0065\\u002f\\u0066",
             b"a\0\"\0b\0'\0c\0&\0d\0 \0e\0/\0f\0",
         ] {
-            assert_eq!(spellings.iter().filter(|s| ***s == *expected).count(), 1, "{expected:?}");
+            assert_eq!(spellings.iter().filter(|s| *s.bytes == *expected).count(), 1, "{expected:?}");
         }
     }
 }

@@ -1,0 +1,74 @@
+//! Leaks that were once found: what stands here came out unmasked.
+
+#![allow(clippy::unwrap_used, clippy::indexing_slicing, clippy::panic, reason = "a test that fails may panic")]
+
+use gatewayd_masker::Masker;
+
+fn masker() -> Masker {
+    Masker::builder().build().unwrap()
+}
+
+fn show(bytes: &[u8]) -> String {
+    String::from_utf8_lossy(bytes).into_owned()
+}
+
+/// Masks a text as a whole and byte by byte, which must agree.
+fn masked(masker: &Masker, text: &str) -> String {
+    let whole = masker.mask(text.as_bytes());
+    let mut stream = masker.stream();
+    let mut out: Vec<u8> = text.bytes().flat_map(|byte| stream.push(&[byte])).collect();
+    out.extend(stream.finish());
+    assert_eq!(show(&out), show(&whole), "byte by byte and as a whole: {text:?}");
+    show(&whole)
+}
+
+/// Some capitals and digits without a pattern.
+fn random(alphabet: &[u8], length: usize) -> String {
+    let mut state = 0x2545_F491_4F6C_DD1D_u64;
+    (0..length)
+        .map(|_| {
+            state ^= state << 13;
+            state ^= state >> 7;
+            state ^= state << 17;
+            char::from(alphabet[usize::try_from(state >> 33).unwrap() % alphabet.len()])
+        })
+        .collect()
+}
+
+const BASE32: &[u8] = b"ABCDEFGHIJKLMNOPQRSTUVWXYZ234567";
+const BASE62: &[u8] = b"abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789";
+const BASE64: &[u8] = b"abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789+/";
+
+#[test]
+fn a_text_that_ends_inside_of_a_known_secret_does_not_show_its_beginning() {
+    let secret = "gwk_Zq3vT8nLw5Xc1RbY7sKd9PfH2mJ";
+    let masker = Masker::builder().known_secret(secret).build().unwrap();
+    for length in 8..secret.len() {
+        assert_eq!(masked(&masker, &format!("key {}", &secret[..length])), "key [REDACTED:known-secret]");
+    }
+    let hex: String = secret.bytes().map(|byte| format!("{byte:02x}")).collect();
+    assert_eq!(masked(&masker, &hex[..hex.len() - 1]), "[REDACTED:known-secret]");
+    let short = Masker::builder().known_secret("hunter22-x").build().unwrap();
+    assert_eq!(masked(&short, "pass hunter"), "pass [REDACTED:known-secret]");
+    // What goes on otherwise, or ends earlier, is not a secret.
+    for clean in ["gwk_Zq3vT8nLw. More", "gwk_Zq3", "the gwk_ prefix"] {
+        assert_eq!(masked(&masker, clean), clean);
+    }
+}
+
+#[test]
+fn a_text_that_ends_inside_of_a_key_does_not_show_most_of_it() {
+    let masker = masker();
+    let (base32, base62) = (random(BASE32, 16), random(BASE62, 40));
+    for (text, rule) in [
+        (format!("id AKIA{}", &base32[..15]), "id [REDACTED:aws-access-key-id]"),
+        (format!("id AKIA{}", &base32[..12]), "id [REDACTED:aws-access-key-id]"),
+        (format!("at ghp_{}", &base62[..35]), "at [REDACTED:github-pat]"),
+        (format!("at ghp_{}", &base62[..12]), "at [REDACTED:github-pat]"),
+    ] {
+        assert_eq!(masked(&masker, &text), rule, "{text}");
+    }
+    for clean in ["AKIA", "eyJhbGciOiJIUzI1NiJ9", "ghp_xxxx", "sk-learn"] {
+        assert_eq!(masked(&masker, clean), clean);
+    }
+}
