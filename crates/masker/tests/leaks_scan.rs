@@ -1,6 +1,11 @@
 //! Leaks that were once found: what stands here came out unmasked.
 
-#![allow(clippy::unwrap_used, clippy::indexing_slicing, clippy::panic, reason = "a test that fails may panic")]
+#![allow(
+    clippy::unwrap_used,
+    clippy::indexing_slicing,
+    clippy::panic,
+    reason = "a test that fails may panic"
+)]
 
 use gatewayd_masker::Masker;
 
@@ -70,5 +75,38 @@ fn a_text_that_ends_inside_of_a_key_does_not_show_most_of_it() {
     }
     for clean in ["AKIA", "eyJhbGciOiJIUzI1NiJ9", "ghp_xxxx", "sk-learn"] {
         assert_eq!(masked(&masker, clean), clean);
+    }
+}
+
+#[test]
+fn an_escape_spelled_before_a_key_is_no_part_of_its_word() {
+    let masker = masker();
+    let key = format!("AKIA{}", random(BASE32, 16));
+    for before in [
+        "\u{1b}[31m",
+        "\u{1b}[1;38;5;208m",
+        "\u{1b}[m",
+        "\\u001b[0m",
+        "\\x1b[31m",
+        "\\033[1m",
+        "[32m",
+        "key\\u003d",
+        "key\\u003D",
+        "a\\x20",
+        "a\\075",
+        "a\\n",
+        "a\\f",
+        "a\\b",
+        "k%3D",
+        "k%253D",
+        "k%u003D",
+        "k=3D",
+    ] {
+        let text = format!("{before}{key}\n");
+        assert_eq!(masked(&masker, &text), format!("{before}[REDACTED:aws-access-key-id]\n"));
+    }
+    for word in ["x", "u003d", "x20", "mm", "a[m", "1m", "\\z"] {
+        let text = format!("{word}{key}\n");
+        assert_eq!(masked(&masker, &text), text, "a word goes on");
     }
 }

@@ -10,7 +10,7 @@ use super::machine::Machine;
 use crate::rule::{Boundary, Rule, RuleError};
 
 /// How many bytes before a match decide whether a word begins there.
-const BOUNDARY: usize = 3;
+const BOUNDARY: usize = 24;
 
 /// An automaton over the anchors of all rules.
 ///
@@ -175,14 +175,38 @@ impl Head {
 }
 
 /// Whether a word may begin behind these bytes: behind anything but a letter or digit, and behind an escape
-/// spelled in the text (`\n`, `%0A`), whose last byte is one.
+/// spelled in the text, whose last byte is one: `\n`, `%0A`, `%253D`, `\x20`, `\075`, `\u003d`, `=3D`, and the codes
+/// that colour a terminal, with or without their escape character.
 pub(crate) fn word_may_begin(before: &[u8], first: bool) -> bool {
+    let hex = |digits: &[u8]| digits.iter().all(u8::is_ascii_hexdigit);
     match before {
         [] => first,
-        [.., b'\\', b'n' | b'r' | b't'] => true,
-        [.., b'%', high, low] if high.is_ascii_hexdigit() && low.is_ascii_hexdigit() => true,
-        [.., last] => !last.is_ascii_alphanumeric(),
+        [.., last] if !last.is_ascii_alphanumeric() => true,
+        [.., b'\\', b'n' | b'r' | b't' | b'b' | b'f' | b'v' | b'a' | b'e' | b'0'] => true,
+        _ => {
+            let tail = |length: usize| before.len().checked_sub(length).and_then(|at| before.get(at..));
+            let escaped = match (tail(3), tail(4), tail(5), tail(6)) {
+                (Some([b'%' | b'=', digits @ ..]), ..) if hex(digits) => true,
+                (_, Some([b'\\', b'x', digits @ ..]), ..) if hex(digits) => true,
+                (_, Some([b'\\', digits @ ..]), ..) if digits.iter().all(|b| matches!(b, b'0'..=b'7')) => {
+                    true
+                }
+                (_, _, Some([b'%', b'2', b'5', digits @ ..]), _) if hex(digits) => true,
+                (_, _, _, Some([b'\\' | b'%', b'u', digits @ ..])) if hex(digits) => true,
+                _ => false,
+            };
+            escaped || ends_with_colour(before)
+        }
     }
+}
+
+/// Whether the text ends with a code of a terminal such as `[31m` or `[0K`.
+fn ends_with_colour(before: &[u8]) -> bool {
+    let [rest @ .., b'm' | b'K' | b'G' | b'H' | b'J'] = before else { return false };
+    let parameters = rest.iter().rev().take(BOUNDARY - 2);
+    let count = parameters.take_while(|byte| byte.is_ascii_digit() || **byte == b';').count();
+    rest.len().checked_sub(count + 1).and_then(|at| rest.get(at)) == Some(&b'[')
+        && (count > 0 || rest.ends_with(b"\x1b[") || rest.ends_with(b"1b[") || rest.ends_with(b"1B["))
 }
 
 fn hold_heads_of(anchor: &str, rule: &Rule, held: &mut HashMap<Vec<u8>, Vec<Head>>) {
