@@ -109,11 +109,18 @@ def test_invalid_json(gateway, world, body):
     recorded_refusal(gateway, answer, "invalid_request")
 
 
-@pytest.mark.parametrize("body", [b"", b"[]", b"null", b"{}"])
-def test_a_body_that_names_no_model_cannot_slip_past_a_rule_about_models(gateway, world, body):
+@pytest.mark.parametrize("body", [b"", b"[]", b"null", b'"tiny"', b'[{"model":"fake-answer"}]'])
+def test_a_body_that_can_name_no_model_is_told_what_to_send(gateway, world, body):
     answer = send(gateway, world, body)
-    assert answer.status_code in (400, 403), answer.text
-    recorded_refusal(gateway, answer, answer.json()["error"]["code"])
+    error = refused(answer, 400, "invalid_request")
+    assert "JSON object" in error["message"] and "`model`" in error["message"]
+    recorded_refusal(gateway, answer, "invalid_request")
+
+
+def test_a_body_that_names_no_model_cannot_slip_past_a_rule_about_models(gateway, world):
+    answer = send(gateway, world, b"{}")
+    refused(answer, 403, "policy_denied")
+    recorded_refusal(gateway, answer, "policy_denied")
 
 
 def test_a_body_over_the_limit(gateway, world):

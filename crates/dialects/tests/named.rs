@@ -17,8 +17,8 @@ fn uri(target: &str) -> Uri {
     target.parse().expect("a target")
 }
 
-fn named(method: Method, target: &str, model: Option<&str>) -> Result<Classified, Problem> {
-    dialects().classify_named(&method, &uri(target), model)
+fn named(method: &Method, target: &str, model: Option<&str>) -> Result<Classified, Problem> {
+    dialects().classify_named(method, &uri(target), model)
 }
 
 fn model_of(found: Result<Classified, Problem>) -> Option<String> {
@@ -51,7 +51,7 @@ fn it_is_what_the_body_would_have_made_it() {
         let (method, target): (Method, _) = (next().parse().expect("a method"), next());
         let (model, body) = (Some(next()).filter(|model| *model != "-"), next());
         let full = dialects().classify(&method, &uri(target), Some(body.as_bytes()));
-        let known = named(method, target, model).unwrap_or_else(|problem| panic!("{case}: {problem}"));
+        let known = named(&method, target, model).unwrap_or_else(|problem| panic!("{case}: {problem}"));
         assert_eq!(known.operation.model.as_deref(), model, "{case}");
         assert_eq!(Ok(known), full, "{case}");
     }
@@ -59,10 +59,10 @@ fn it_is_what_the_body_would_have_made_it() {
 
 #[test]
 fn the_name_of_an_adapter_is_the_model() {
-    let found = named(Method::POST, "/v1/load_lora_adapter", Some("llama-lora")).expect("it is understood");
+    let found = named(&Method::POST, "/v1/load_lora_adapter", Some("llama-lora")).expect("it is understood");
     assert_eq!((found.operation.action, &*found.upstream.0), (Action::ManageModel, "llama"));
     assert_eq!(found.operation.model.as_deref(), Some("llama-lora"));
-    let found = named(Method::POST, "/v1/load_lora_adapter", None).expect("it is understood");
+    let found = named(&Method::POST, "/v1/load_lora_adapter", None).expect("it is understood");
     assert_eq!((found.operation.model, &*found.upstream.0), (None, "rest"));
 }
 
@@ -76,8 +76,8 @@ fn the_model_of_the_path_needs_no_naming() {
         (Method::POST, "/v2/models/m/infer", "m"),
         (Method::DELETE, "/models?model=m", "m"),
     ] {
-        assert_eq!(model_of(named(method.clone(), target, None)).as_deref(), Some(model), "{target}");
-        assert_eq!(model_of(named(method, target, Some(model))).as_deref(), Some(model), "{target}");
+        assert_eq!(model_of(named(&method, target, None)).as_deref(), Some(model), "{target}");
+        assert_eq!(model_of(named(&method, target, Some(model))).as_deref(), Some(model), "{target}");
     }
 }
 
@@ -92,20 +92,21 @@ fn another_model_than_that_of_the_path_is_a_contradiction() {
         (Method::POST, "/v2/models/m/versions/1/generate_stream", "n"),
         (Method::DELETE, "/models?model=m", "n"),
     ] {
-        let found = named(method, target, Some(model));
+        let found = named(&method, target, Some(model));
         assert_eq!(found, Err(Problem::ModelsDisagree), "{target} {model}");
     }
 }
 
 #[test]
 fn a_form_names_its_model_too_and_what_is_not_known_is_not_assumed() {
-    let found = named(Method::POST, "/v1/audio/transcriptions", Some("llama-ear")).expect("it is understood");
+    let found =
+        named(&Method::POST, "/v1/audio/transcriptions", Some("llama-ear")).expect("it is understood");
     assert_eq!((found.operation.action, &*found.upstream.0), (Action::Infer, "llama"));
     // Whether a stream was asked for is not known; what a route does by itself is.
     for (target, streaming) in
         [("/v1/chat/completions", false), ("/api/chat", true), ("/v2/models/m/generate_stream", true)]
     {
-        let found = named(Method::POST, target, None).expect("it is understood");
+        let found = named(&Method::POST, target, None).expect("it is understood");
         assert_eq!(found.operation.streaming, streaming, "{target}");
     }
 }
@@ -114,14 +115,14 @@ fn a_form_names_its_model_too_and_what_is_not_known_is_not_assumed() {
 fn no_name_passes_that_a_body_could_not_bring() {
     let long = "a".repeat(513);
     for name in ["a\nb", "\u{0}", "a\u{85}", long.as_str()] {
-        let found = named(Method::POST, "/v1/chat/completions", Some(name));
+        let found = named(&Method::POST, "/v1/chat/completions", Some(name));
         assert_eq!(found, Err(Problem::Json(JsonProblem::BadModel)), "{name:?}");
     }
     let only = UpstreamRule::new("llama", &["llama*"]);
     let narrow = Dialects::new(&Config { upstreams: vec![only], ..Config::default() }).expect("sound");
     let found = narrow.classify_named(&Method::POST, &uri("/v1/chat/completions"), Some("gpt"));
     assert_eq!(found, Err(Problem::NoUpstream));
-    let found = named(Method::POST, "/v1/%2e%2e/v1/chat/completions", Some("llama"));
+    let found = named(&Method::POST, "/v1/%2e%2e/v1/chat/completions", Some("llama"));
     assert!(matches!(found, Err(Problem::Path(_))), "{found:?}");
 }
 
