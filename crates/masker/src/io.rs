@@ -3,6 +3,7 @@
 use std::io::{Error, Read, Result, Write};
 
 use crate::format::BodyStream;
+use crate::report::MaskEvent;
 
 const PIECE: usize = 16 << 10;
 
@@ -80,7 +81,9 @@ impl<R: Read> Read for MaskReader<R> {
 /// let mut writer = MaskWriter::new(Vec::new(), masker.body(BodyKind::Text));
 /// write!(writer, "id AKIA")?;
 /// write!(writer, "ZQ3DRSTUVWXY2345")?;
-/// assert_eq!(writer.finish()?, b"id [REDACTED:aws-access-key-id]");
+/// let (written, events) = writer.finish()?;
+/// assert_eq!(written, b"id [REDACTED:aws-access-key-id]");
+/// assert_eq!(&*events[0].rule, "aws-access-key-id");
 /// # Ok::<(), Box<dyn std::error::Error>>(())
 /// ```
 #[derive(Debug)]
@@ -100,15 +103,15 @@ impl<W: Write> MaskWriter<W> {
         &mut self.body
     }
 
-    /// The end of the text: writes the rest and gives the writer back.
+    /// The end of the text: writes the rest, and gives the writer back and the events that were not taken before.
     ///
     /// # Errors
     /// When the rest cannot be masked or written.
-    pub fn finish(mut self) -> Result<W> {
+    pub fn finish(mut self) -> Result<(W, Vec<MaskEvent>)> {
         let rest = self.body.finish().map_err(Error::other)?;
         self.inner.write_all(&rest)?;
         self.inner.flush()?;
-        Ok(self.inner)
+        Ok((self.inner, self.body.take_events()))
     }
 }
 

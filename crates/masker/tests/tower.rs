@@ -257,6 +257,39 @@ async fn a_bomb_is_stopped_before_it_fills_memory() {
 }
 
 #[tokio::test]
+async fn a_gzip_of_zeros_stops_at_a_hundred_times_its_size() {
+    // Pieces as a connection gives them: gzip packs zeros about 1030 times.
+    let bomb = gzip_of_zeros(256 << 20);
+    let length = bomb.len();
+    assert!(length < 512 << 10, "{length}");
+    let frames = bomb.chunks(16 << 10).map(|piece| data(piece.to_vec())).collect();
+    let response = send(MaskLayer::new(masker()), encoded("gzip", frames)).await;
+    let mut body = response.into_body();
+    let mut seen = 0;
+    let error = loop {
+        match body.frame().await {
+            Some(Ok(frame)) => seen += frame.into_data().unwrap().len(),
+            Some(Err(error)) => break error.to_string(),
+            None => panic!("nothing stopped it"),
+        }
+    };
+    assert!(error.contains("more than is allowed"), "{error}");
+    assert!(seen <= (16 << 20).max(length * 100), "{seen}");
+}
+
+#[tokio::test]
+async fn sixteen_mebibytes_may_be_packed_as_well_as_they_can_be() {
+    let response = send(MaskLayer::new(masker()), encoded("gzip", vec![data(gzip_of_zeros(16 << 20))])).await;
+    assert_eq!(response.into_body().collect().await.unwrap().to_bytes().len(), 16 << 20);
+}
+
+fn gzip_of_zeros(length: u64) -> Vec<u8> {
+    let mut encoder = flate2::write::GzEncoder::new(Vec::new(), flate2::Compression::best());
+    std::io::copy(&mut std::io::Read::take(std::io::repeat(0), length), &mut encoder).unwrap();
+    encoder.finish().unwrap()
+}
+
+#[tokio::test]
 async fn what_cannot_be_masked_is_refused() {
     let with = |name: &str, value: &str| {
         let mut response = answer("text/plain", vec![data("AKIAZQ3DRSTUVWXY2345")]);

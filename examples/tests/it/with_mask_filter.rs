@@ -36,7 +36,9 @@ fn a_log_is_masked_however_it_is_written() {
     for piece in LOG.as_bytes().chunks(3) {
         log.write_all(piece).expect("it can be masked");
     }
-    assert_eq!(String::from_utf8(log.finish().expect("it ends")).expect("UTF-8"), MASKED);
+    let (written, events) = log.finish().expect("it ends");
+    assert_eq!(String::from_utf8(written).expect("UTF-8"), MASKED);
+    assert_eq!(events.len(), 2, "also what was masked at the very end is reported");
 }
 
 #[test]

@@ -9,8 +9,10 @@ use crate::report::MaskEvent;
 
 /// How many texts of a body may be open at once.
 const MOST_LANES: usize = 1024;
-/// How many names of members are remembered.
-const KEYS: usize = 256;
+/// How many names of members are remembered at most.
+const KEYS: usize = 128;
+/// Longer ones are not.
+const LONGEST_KEY: usize = 64;
 
 /// The lanes of one body, by name.
 ///
@@ -21,7 +23,8 @@ pub struct Lanes {
     entries: Vec<Entry>,
     index: HashMap<u64, usize>,
     seed: u64,
-    keys: Vec<KnownKey>,
+    /// Hashes of the names of members that were looked at and are plain. Empty until there is one.
+    keys: Vec<u64>,
     keys_generation: u64,
 }
 
@@ -41,13 +44,6 @@ pub(crate) struct Entry {
     pub(crate) tokens: Option<TokenQueue>,
 }
 
-/// The name of a JSON member that was looked at before.
-#[derive(Debug, Clone, Default)]
-struct KnownKey {
-    spelled: Vec<u8>,
-    primes: bool,
-}
-
 impl Lanes {
     pub(crate) fn new(session: Session) -> Self {
         let seed = std::hash::BuildHasher::hash_one(&std::hash::RandomState::new(), 0u8) | 1;
@@ -56,7 +52,7 @@ impl Lanes {
             entries: Vec::new(),
             index: HashMap::new(),
             seed,
-            keys: vec![KnownKey::default(); KEYS],
+            keys: Vec::new(),
             keys_generation: 0,
         }
     }
@@ -115,7 +111,7 @@ impl Lanes {
         self.session.refresh();
         if self.keys_generation != self.session.generation() {
             self.keys_generation = self.session.generation();
-            self.keys.fill(KnownKey::default());
+            self.keys.clear();
         }
     }
 
@@ -168,17 +164,25 @@ impl Lanes {
 
     /// Whether a member of this name is clean and no context for what follows.
     pub(crate) fn key_is_plain(&self, spelled: &[u8]) -> bool {
-        self.keys.get(slot(spelled)).is_some_and(|known| !known.primes && known.spelled == spelled)
+        if self.keys.is_empty() || spelled.len() > LONGEST_KEY {
+            return false;
+        }
+        // Zero is a free place.
+        let key = self.mix(self.seed, spelled) | 1;
+        slots(key).iter().any(|slot| self.keys.get(*slot) == Some(&key))
     }
 
-    /// Remembers that the name of a member is clean.
-    pub(crate) fn remember_key(&mut self, spelled: &[u8], primes: bool) {
-        if spelled.len() <= 64
-            && let Some(known) = self.keys.get_mut(slot(spelled))
-        {
-            known.spelled.clear();
-            known.spelled.extend_from_slice(spelled);
-            known.primes = primes;
+    /// Remembers that the name of a member is plain: clean, and no context for what follows.
+    pub(crate) fn remember_plain_key(&mut self, spelled: &[u8]) {
+        if spelled.len() > LONGEST_KEY {
+            return;
+        }
+        self.keys.resize(KEYS, 0);
+        let key = self.mix(self.seed, spelled) | 1;
+        let [first, second] = slots(key);
+        let free = if self.keys.get(first) == Some(&0) { first } else { second };
+        if let Some(known) = self.keys.get_mut(free) {
+            *known = key;
         }
     }
 
@@ -219,9 +223,9 @@ impl Entry {
     }
 }
 
-fn slot(spelled: &[u8]) -> usize {
-    let mix = |hash: usize, byte: &u8| hash.wrapping_mul(0x0100_0193).wrapping_add(usize::from(*byte));
-    let (head, tail) = (spelled.iter().take(8), spelled.iter().rev().take(4));
-    let hash = head.chain(tail).fold(spelled.len(), mix);
-    (hash ^ (hash >> 8)) % KEYS
+/// The two places of a table in which a name may be remembered.
+fn slots(key: u64) -> [usize; 2] {
+    #[expect(clippy::cast_possible_truncation, reason = "a few bits of a hash")]
+    let at = |bits: u64| bits as usize % KEYS;
+    [at(key >> 8), at(key >> 32)]
 }

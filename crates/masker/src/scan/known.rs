@@ -170,7 +170,9 @@ impl Known {
 
     pub(crate) fn memory(&self) -> usize {
         let rows: usize = self.spellings.iter().map(|row| row.len() + size_of::<Value>()).sum();
-        rows + self.tails.len() * size_of::<Tail>() + self.heads.capacity() * 24 + (self.filter.words.len() + self.beginnings.words.len()) * 8
+        rows + self.tails.len() * size_of::<Tail>()
+            + self.heads.capacity() * 24
+            + (self.filter.words.len() + self.beginnings.words.len()) * 8
     }
 }
 

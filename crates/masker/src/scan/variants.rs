@@ -219,7 +219,9 @@ mod tests {
                 text.extend(vec![b'y'; after]);
                 for encoded in [STANDARD.encode(&text), URL_SAFE.encode(&text)] {
                     assert!(
-                        spellings.iter().any(|s| encoded.as_bytes().windows(s.bytes.len()).any(|w| *w == *s.bytes)),
+                        spellings
+                            .iter()
+                            .any(|s| encoded.as_bytes().windows(s.bytes.len()).any(|w| *w == *s.bytes)),
                         "{before} {after}"
                     );
                 }

@@ -6,10 +6,11 @@ use zstd::stream::raw::Operation as _;
 
 use super::MaskError;
 
-/// What may come out beyond the ratio: small bodies compress well.
-const FREE: u64 = 1 << 20;
-/// How many times the encoded bytes may come out.
-const RATIO: u64 = 1024;
+/// What may come out whatever the ratio: small bodies compress well.
+const FREE: u64 = 16 << 20;
+/// Beyond that, how many times the encoded bytes may come out. Text is packed 3 to 20 times smaller; the most that gzip
+/// can do is about 1030 times.
+const RATIO: u64 = 100;
 
 /// Undoes the encodings of a body.
 pub(super) struct Decode {
@@ -64,19 +65,24 @@ impl Decode {
     pub(super) fn push(&mut self, encoded: &[u8]) -> Result<Vec<u8>, MaskError> {
         self.taken += encoded.len() as u64;
         let mut bytes = encoded.to_vec();
+        let room = self.room();
         for stage in &mut self.stages {
-            let room = (FREE + self.taken * RATIO).saturating_sub(self.given);
             bytes = stage.push(&bytes, room)?;
         }
         self.given += bytes.len() as u64;
         Ok(bytes)
     }
 
+    /// How much may still come out.
+    fn room(&self) -> u64 {
+        FREE.max(self.taken.saturating_mul(RATIO)).saturating_sub(self.given)
+    }
+
     /// The end of the encoded bytes. A body that ends too early is an error.
     pub(super) fn finish(&mut self) -> Result<Vec<u8>, MaskError> {
         let mut bytes = Vec::new();
+        let room = self.room();
         for stage in &mut self.stages {
-            let room = (FREE + self.taken * RATIO).saturating_sub(self.given);
             let mut out = stage.push(&bytes, room)?;
             out.extend(stage.finish(room)?);
             bytes = out;

@@ -505,8 +505,9 @@ impl<'a> Walk<'a> {
                 true
             }
             None => {
-                let primes = self.lanes.session.primes(&text_of(spelled), b"\": \"");
-                self.lanes.remember_key(spelled, primes);
+                if !self.lanes.session.primes(&text_of(spelled), b"\": \"") {
+                    self.lanes.remember_plain_key(spelled);
+                }
                 false
             }
         }

@@ -308,9 +308,11 @@ impl JsonFormat {
     }
 
     fn remember_key(&self, lanes: &mut Lanes) {
-        if !self.key.is_empty() && !lanes.key_is_plain(&self.key) {
-            let primes = lanes.session.primes(&text_of(&self.key), b"\": \"");
-            lanes.remember_key(&self.key, primes);
+        if !self.key.is_empty()
+            && !lanes.key_is_plain(&self.key)
+            && !lanes.session.primes(&text_of(&self.key), b"\": \"")
+        {
+            lanes.remember_plain_key(&self.key);
         }
     }
 
