@@ -285,6 +285,20 @@ fn a_release_is_of_a_hold_that_is_in_force() {
     forged.leaves[RELEASED] = Kind::Hold(Hold { released: true, target: [9; 32], who: [0; 32] });
     forged.write().finds(Damage::WordsAltered, Some(SET), 13);
     assert!(forged.verify().findings.iter().any(|finding| finding.entry == Some(RELEASED as u64)));
+    // Twice: a row that names the second release is as good as one that names the first, but the rule is not.
+    let forged = Forged::new();
+    let again = forged.leaves[RELEASED].clone();
+    let forged = forged.also([again]);
+    forged.write().sql(
+        "UPDATE holds SET released = 7;
+         INSERT INTO events(idx, salt, words) SELECT 7, salt, words FROM events WHERE idx = 5",
+    );
+    assert!(forged.verify().findings.iter().any(|finding| finding.entry == Some(7)));
+    // A hold in force, whose row claims something that is no entry.
+    let mut forged = Forged::new();
+    forged.leaves[RELEASED] = gap(1);
+    forged.write().sql("DELETE FROM events WHERE idx = 5; UPDATE holds SET released = NULL").is_intact();
+    forged.sql("UPDATE holds SET released = 'x'").finds(Damage::WordsAltered, Some(SET), 13);
 }
 
 #[test]
