@@ -5,7 +5,7 @@ use std::sync::Arc;
 use crate::emit::{Emitter, Piece};
 use crate::masker::Inner;
 use crate::report::MaskEvent;
-use crate::scan::{Known, Scan, Span, Window};
+use crate::scan::{KNOWN, Known, Scan, Span, Window};
 
 /// What the lanes of one body share.
 #[derive(Debug)]
@@ -134,6 +134,8 @@ pub(crate) struct Lane {
     escapes: Option<Box<Escapes>>,
     /// What was dropped, where someone wants to know.
     drops: Option<Vec<(u64, u64)>>,
+    /// Where the text was last said to end.
+    paused: Option<u64>,
 }
 
 /// How some of the held bytes were spelled in the source.
@@ -165,6 +167,7 @@ impl Lane {
             origin: 0,
             escapes: None,
             drops: None,
+            paused: None,
         }
     }
 
@@ -227,6 +230,39 @@ impl Lane {
         let safe = self.scan.safe(&inner.machines, &session.known, window);
         session.spans = spans;
         self.let_go(session, safe, false, name, out);
+        self.forget(safe, inner.lookbehind);
+    }
+
+    /// The text is said to end here: puts out the rest, and goes on if there is more after all. Where that has
+    /// happened before, it is not believed.
+    pub(crate) fn pause(&mut self, session: &mut Session, name: &dyn Fn() -> String, out: &mut Vec<u8>) {
+        let pushed = self.base + self.text.len() as u64;
+        if self.paused.is_some_and(|at| at < pushed) {
+            return self.advance(session, name, out);
+        }
+        self.paused = Some(pushed);
+        self.let_all_go(session, u64::MAX, name, out);
+    }
+
+    /// Puts out all that is clean, and goes on. So many undecided bytes are not taken for clean.
+    pub(crate) fn let_all_go(
+        &mut self,
+        session: &mut Session,
+        doubtful: u64,
+        name: &dyn Fn() -> String,
+        out: &mut Vec<u8>,
+    ) {
+        let inner = Arc::clone(&session.inner);
+        let mut spans = std::mem::take(&mut session.spans);
+        let window = Window { bytes: &self.text, base: self.base };
+        self.scan.advance(&inner.machines, &session.known, window, &mut spans);
+        let safe = self.scan.safe(&inner.machines, &session.known, window);
+        self.scan.clone().finish(&inner.machines, &session.known, window, &mut spans);
+        if self.scan.pos().saturating_sub(safe) >= doubtful {
+            spans.push(Span { start: safe, end: self.scan.pos(), rule: KNOWN });
+        }
+        session.spans = spans;
+        self.let_go(session, self.scan.pos(), true, name, out);
         self.forget(safe, inner.lookbehind);
     }
 

@@ -190,3 +190,106 @@ fn everything(value: &Value) -> String {
         _ => String::new(),
     }
 }
+
+#[test]
+fn a_text_that_is_said_to_end_goes_on() {
+    type Make = fn(usize, &str) -> Value;
+    let makes: [(&str, Make); 23] = [
+        ("content", |_, p| json!({"choices": [{"index": 0, "delta": {"content": p}, "finish_reason": ""}]})),
+        ("content", |_, p| json!({"choices": [{"index": 0, "delta": {"content": p}, "stop_reason": ""}]})),
+        (
+            "content",
+            |_, p| json!({"choices": [{"index": 0, "delta": {"content": p}, "finish_reason": "stop"}]}),
+        ),
+        ("content", |_, p| json!({"error": {}, "choices": [{"index": 0, "delta": {"content": p}}]})),
+        ("content", |_, p| json!({"error": "", "choices": [{"index": 0, "delta": {"content": p}}]})),
+        ("text", |_, p| json!({"generated_text": "", "token": {"text": p}})),
+        ("content", |_, p| json!({"message": {"content": p}, "done": true})),
+        ("content", |_, p| json!({"content": p, "stop": true})),
+        (
+            "delta",
+            |n, p| json!({"type": "response.output_text.delta", "item_id": n, "output_index": 0, "delta": p}),
+        ),
+        ("delta", |_, p| json!({"type": "response.custom", "delta": p})),
+        ("delta", |_, p| json!({"type": "response.custom.done", "delta": p})),
+        ("text", |_, p| json!({"type": "x.done", "text": p})),
+        ("text", |_, p| json!({"type": "response.x", "text": p})),
+        ("name", |_, p| json!({"choices": [{"delta": {"name": p}}]})),
+        ("status", |_, p| json!({"status": p})),
+        ("details", |_, p| json!({"details": {"note": p}})),
+        ("content", |n, p| match n % 3 {
+            0 => json!({"choices": [{"index": 0, "delta": {"content": p}}]}),
+            1 => json!({"choices": [{"index": 0.0, "delta": {"content": p}}]}),
+            _ => json!({"choices": [{"index": -0.0, "delta": {"content": p}}]}),
+        }),
+        ("content", |n, p| match n % 3 {
+            0 => json!({"choices": [{"index": 0, "delta": {"content": p}}]}),
+            1 => json!({"choices": [{"index": null, "delta": {"content": p}}]}),
+            _ => json!({"choices": [{"delta": {"content": p}}]}),
+        }),
+        ("content", |n, p| match n % 2 {
+            0 => json!({"index": 0, "content": p}),
+            _ => json!({"content": p}),
+        }),
+        ("delta", |n, p| match n % 2 {
+            0 => {
+                json!({"type": "response.output_text.delta", "output_index": 0, "content_index": 0, "delta": p})
+            }
+            _ => json!({"type": "response.output_text.delta", "delta": p}),
+        }),
+        (
+            "token",
+            |_, p| json!({"choices": [{"index": 0, "logprobs": {"content": [{"token": p}]}, "finish_reason": "stop"}]}),
+        ),
+        (
+            "tokens",
+            |_, p| json!({"choices": [{"index": 0, "logprobs": {"tokens": [p]}, "finish_reason": "stop"}]}),
+        ),
+        ("content", |n, p| match n % 2 {
+            0 => json!({"choices": [{"index": 0, "delta": {"content": p}}]}),
+            _ => json!({"choices": [{"index": "0", "delta": {"content": p}}]}),
+        }),
+    ];
+    for (number, (name, make)) in makes.into_iter().enumerate() {
+        for length in [3, 5, 9] {
+            let parts: Vec<Value> =
+                pieces(length).iter().enumerate().map(|(n, piece)| make(n, piece)).collect();
+            let out = mask(BodyKind::Events, &events(&parts));
+            assert!(!shows(&streamed(&out, name)), "{number} {name} {length}: {out}");
+            let lines: String = parts.iter().map(|part| format!("{part}\n")).collect();
+            let out = mask(BodyKind::Lines, &lines);
+            let out: String = out.lines().map(|line| format!("data: {line}\n\n")).collect();
+            assert!(!shows(&streamed(&out, name)), "lines {number} {name} {length}: {out}");
+        }
+    }
+    // Other events between the parts.
+    for between in [
+        json!({"error": {"message": "x"}}),
+        json!({"type": "error"}),
+        json!({"done": true}),
+        json!({"type": "response.output_text.done", "output_index": 0, "text": "x."}),
+    ] {
+        let part = |p: &String| {
+            if between["text"].is_null() {
+                json!({"choices": [{"index": 0, "delta": {"content": p}}]})
+            } else {
+                json!({"type": "response.output_text.delta", "output_index": 0, "delta": p})
+            }
+        };
+        let parts: Vec<Value> = pieces(5).iter().flat_map(|p| [part(p), between.clone()]).collect();
+        let out = mask(BodyKind::Events, &events(&parts));
+        assert!(!shows(&(streamed(&out, "content") + &streamed(&out, "delta"))), "{between}: {out}");
+    }
+    // Of two members with one name clients take the last.
+    let parts: String = pieces(5)
+        .iter()
+        .enumerate()
+        .map(|(n, p)| {
+            format!(
+                "data: {{\"choices\":[{{\"index\":{n},\"index\":0,\"delta\":{{\"content\":{p:?}}}}}]}}\n\n"
+            )
+        })
+        .collect();
+    let out = mask(BodyKind::Events, &parts);
+    assert!(!shows(&streamed(&out, "content")), "{out}");
+}

@@ -13,6 +13,10 @@ use crate::lane::Lane;
 /// Where synthesised documents go: the document, and the tag of the one it was made after.
 pub(crate) type Before<'a> = &'a mut dyn FnMut(&[u8], &[u8]);
 
+/// So many texts of a document that should be complete are watched for going on in the next.
+const MOST_WATCHED: usize = 32;
+/// So many undecided bytes of such a text, once it has gone on, are not shown.
+const DOUBTFUL: u64 = 6;
 /// The lane of what is not JSON.
 const RAW: &str = "data";
 
@@ -76,7 +80,7 @@ impl Documents {
         let mark = out.len();
         write(document, &self.edits, &self.fresh, out);
         for ids in &ends {
-            self.end_lanes(lanes, ids, before)?;
+            self.end_lanes(lanes, ids, false, before)?;
         }
         let written = out.get(mark..).unwrap_or_default();
         for at in 0..lanes.len() {
@@ -122,11 +126,18 @@ impl Documents {
     /// The end of all texts: what is still held is put out in documents made up for it.
     pub(crate) fn finish(&mut self, lanes: &mut Lanes, before: Before<'_>) -> Result<(), FormatError> {
         self.number += 1;
-        self.end_lanes(lanes, &[], before)
+        self.end_lanes(lanes, &[], true, before)
     }
 
-    /// Ends the lanes that belong to all of `ids` and were not in the current document.
-    fn end_lanes(&mut self, lanes: &mut Lanes, ids: &[u64], before: Before<'_>) -> Result<(), FormatError> {
+    /// Ends the lanes that belong to all of `ids` and were not in the current document. Unless it is the last that
+    /// is heard of them, they may go on.
+    fn end_lanes(
+        &mut self,
+        lanes: &mut Lanes,
+        ids: &[u64],
+        last: bool,
+        before: Before<'_>,
+    ) -> Result<(), FormatError> {
         for at in 0..lanes.len() {
             let Some((entry, _)) = lanes.entry(at) else { break };
             let concerned = ids.iter().all(|id| entry.ids.contains(id));
@@ -135,10 +146,19 @@ impl Documents {
             }
             let (key, template) = (entry.key, entry.template.take());
             let mut rest = Vec::new();
-            if entry.tokens.is_some() {
-                tokens::end(lanes, at);
-            } else {
-                lanes.finish(at, &mut rest);
+            match (entry.tokens.is_some(), last) {
+                (true, true) => tokens::end(lanes, at),
+                (false, true) => lanes.finish(at, &mut rest),
+                (_, false) => pause(lanes, at, &mut rest),
+            }
+            if lanes.entry(at).is_some_and(|(entry, _)| !last && entry.tokens.is_none() && entry.is_holding())
+            {
+                if let Some((entry, _)) = lanes.entry(at) {
+                    entry.template = template.clone();
+                }
+                if rest.is_empty() {
+                    continue;
+                }
             }
             match template {
                 Some((document, tag)) => {
@@ -157,6 +177,16 @@ impl Documents {
             }
         }
         Ok(())
+    }
+}
+
+/// A text is said to end.
+fn pause(lanes: &mut Lanes, at: usize, out: &mut Vec<u8>) {
+    if let Some((entry, session)) = lanes.entry(at) {
+        if entry.tokens.is_none() {
+            entry.decoder.finish(&mut entry.lane);
+        }
+        entry.lane.pause(session, &|| entry.name.clone(), out);
     }
 }
 
@@ -268,22 +298,26 @@ impl<'a> Walk<'a> {
     }
 
     fn root(&mut self) -> Result<(), FormatError> {
-        let kind = match self.member(0, b"type").filter(|token| token.kind == Kind::String) {
+        let mut kind = match self.member(0, b"type").filter(|token| token.kind == Kind::String) {
             Some(token) => {
                 self.event = self.text(token);
                 shape::kind_of(self.event)
             }
             None => EventKind::Delta,
         };
+        let says =
+            |walk: &Self, key: &[u8]| walk.member(0, key).is_some_and(|token| walk.says_something(token));
         let is_true =
             |walk: &Self, key: &[u8]| walk.member(0, key).is_some_and(|token| walk.text(token) == b"true");
-        let is_string =
-            |walk: &Self, key: &[u8]| walk.member(0, key).is_some_and(|token| token.kind == Kind::String);
         let ends = kind == EventKind::End
             || is_true(self, b"done")
             || is_true(self, b"stop")
-            || is_string(self, b"generated_text")
-            || self.member(0, b"error").is_some_and(|token| token.kind != Kind::Scalar);
+            || says(self, b"generated_text")
+            || says(self, b"error");
+        // Whatever an event is called: a part of a text goes on.
+        if self.event.starts_with(b"response.") && says(self, b"delta") {
+            kind = EventKind::Delta;
+        }
         let (event, _) = shape::alias(self.event, b"");
         let path = self.lanes.mix(self.lanes.seed(), event);
         let at = At {
@@ -308,6 +342,18 @@ impl<'a> Walk<'a> {
 
     fn text(&self, token: Token) -> &'a [u8] {
         self.document.get(token.start as usize..token.end as usize).unwrap_or_default()
+    }
+
+    /// Whether a value is a text or a container that is not empty.
+    fn says_something(&self, token: Token) -> bool {
+        match token.kind {
+            Kind::String => token.end > token.start,
+            Kind::Object | Kind::Array => {
+                let inside = self.document.get(token.start as usize + 1..token.end as usize - 1);
+                inside.is_some_and(|inside| !inside.trim_ascii().is_empty())
+            }
+            Kind::Key | Kind::Scalar => false,
+        }
     }
 
     /// The value of a member of the object at `at`.
@@ -335,14 +381,32 @@ impl<'a> Walk<'a> {
     /// The ids of an object that is a member, or an element of a member, called `key`.
     fn push_ids(&self, at: usize, key: &[u8], ids: &mut Vec<u64>) {
         for (name, value) in self.members(at) {
-            if shape::is_index(name)
+            if !shape::is_index(name) {
+                continue;
+            }
+            // Of members with one name the last counts.
+            let last = self.members(at).filter(|(other, _)| *other == name).last();
+            if last.is_some_and(|(_, last)| last == value)
                 && let Some(token) =
-                    self.token(value).filter(|token| matches!(token.kind, Kind::Scalar | Kind::String))
+                    self.token(value).filter(|t| matches!(t.kind, Kind::Scalar | Kind::String))
             {
-                let id = self.lanes.mix(self.lanes.mix(self.lanes.mix(1, key), name), self.text(token));
-                ids.push(id);
+                let text = text_of(self.text(token));
+                let number = std::str::from_utf8(&text).ok().and_then(|text| text.trim().parse::<f64>().ok());
+                ids.push(match number {
+                    Some(number) => self.place(key, name, number),
+                    None if *text == *b"null" => self.place(key, name, 0.0),
+                    None => self.lanes.mix(self.lanes.mix(self.lanes.mix(3, key), name), &text) & !1,
+                });
             }
         }
+    }
+
+    /// The id of a place in a list; however its number is spelled. That of the first is odd, and makes no
+    /// difference to a lane: it may as well be left out.
+    fn place(&self, key: &[u8], name: &[u8], number: f64) -> u64 {
+        let id = self.lanes.mix(self.lanes.mix(1, key), name);
+        let id = self.lanes.mix(id, &(number + 0.0).to_bits().to_be_bytes());
+        if number == 0.0 { id | 1 } else { id & !1 }
     }
 
     fn value(&mut self, index: usize, at: At<'a>) -> Result<(), FormatError> {
@@ -361,7 +425,7 @@ impl<'a> Walk<'a> {
         self.push_ids(index, at.key, &mut ids);
         self.ids = ids;
         let reason = self.member(index, b"finish_reason").or_else(|| self.member(index, b"stop_reason"));
-        if reason.is_some_and(|token| token.kind == Kind::String) {
+        if reason.is_some_and(|token| token.kind == Kind::String && self.says_something(token)) {
             at.ends = true;
             if !at.whole {
                 self.ends.push(self.ids.clone());
@@ -404,16 +468,13 @@ impl<'a> Walk<'a> {
         let mut number = 0;
         while next < token.next as usize {
             let Some(element) = self.token(next) else { break };
-            let counted = self.member(next, b"index").is_some_and(|token| token.kind == Kind::Scalar);
             let mark = self.ids.len();
-            let mut inside = at;
-            if !counted {
-                inside.path = self.lanes.mix(at.path, &u64::to_be_bytes(number as u64));
-                let id = self.lanes.mix(self.lanes.mix(2, at.key), &u64::to_be_bytes(number as u64));
-                self.ids.push(id);
+            if self.member(next, b"index").is_none() {
+                let place = f64::from(u32::try_from(number).unwrap_or(u32::MAX));
+                self.ids.push(self.place(at.key, b"index", place));
             }
             self.names.push(Name::Index(number));
-            self.value(next, inside)?;
+            self.value(next, at)?;
             self.names.pop();
             self.ids.truncate(mark);
             number += 1;
@@ -424,8 +485,7 @@ impl<'a> Walk<'a> {
 
     fn string(&mut self, token: Token, at: At<'a>) -> Result<(), FormatError> {
         if at.whole {
-            self.whole(token, at.key);
-            return Ok(());
+            return self.whole(token, at);
         }
         let key = self.lane_key(at);
         let place = match self.mode {
@@ -441,8 +501,10 @@ impl<'a> Walk<'a> {
         entry.touched = self.number;
         entry.decoder.push(inside, &mut entry.lane);
         entry.decoder.end_of_string(&mut entry.lane);
-        if at.ends {
+        if self.all_end {
             self.lanes.finish(place, self.fresh);
+        } else if at.ends {
+            pause(self.lanes, place, self.fresh);
         } else {
             entry.lane.advance(session, &|| entry.name.clone(), self.fresh);
         }
@@ -456,7 +518,8 @@ impl<'a> Walk<'a> {
     }
 
     fn lane_key(&self, at: At<'_>) -> u64 {
-        self.ids.iter().fold(at.path, |key, id| self.lanes.mix(key, &id.to_be_bytes()))
+        let told = self.ids.iter().filter(|id| **id & 1 == 0);
+        told.fold(at.path, |key, id| self.lanes.mix(key, &id.to_be_bytes()))
     }
 
     fn open(&mut self, key: u64, member: &[u8]) -> Result<usize, FormatError> {
@@ -474,19 +537,44 @@ impl<'a> Walk<'a> {
     }
 
     /// Masks a text that is complete in itself.
-    fn whole(&mut self, token: Token, key: &'a [u8]) {
+    fn whole(&mut self, token: Token, at: At<'a>) -> Result<(), FormatError> {
         let inside = self.text(token);
-        if inside.len() < self.lanes.session.shortest() || matches!(self.mode, Mode::Refill { .. }) {
-            return;
+        if inside.is_empty() || matches!(self.mode, Mode::Refill { .. }) || self.is_remembered(at.key, inside)
+        {
+            return Ok(());
         }
-        if self.is_remembered(key, inside) {
-            return;
-        }
+        let is_short = inside.len() < self.lanes.session.shortest();
         let names = &self.names;
-        match mask_string(self.lanes, inside, key, &|| spell(names)) {
+        let masked = match is_short {
+            true => None,
+            false => mask_string(self.lanes, inside, at.key, &|| spell(names)),
+        };
+        let masked = match masked {
+            None if !self.all_end && self.wholes <= MOST_WATCHED && shape::may_go_on(at.key) => {
+                self.behind_the_last(inside, at)?
+            }
+            masked => masked,
+        };
+        match masked {
             Some(masked) => self.replace(token.start, token.end, &masked),
-            None => self.remember(key, inside),
+            None => self.remember(at.key, inside),
         }
+        Ok(())
+    }
+
+    /// Masks a text that should be complete in itself as if it went on from the one at the same place before.
+    fn behind_the_last(&mut self, inside: &[u8], at: At<'a>) -> Result<Option<Vec<u8>>, FormatError> {
+        let key = self.lanes.mix(self.lane_key(at), b"whole");
+        let place = self.open(key, at.key)?;
+        let masks = self.lanes.session.masks();
+        let Some((entry, session)) = self.lanes.entry(place) else { return Ok(None) };
+        let mut out = Vec::new();
+        let goes_on = entry.lane.pushed() > 0;
+        entry.decoder.push(inside, &mut entry.lane);
+        entry.decoder.finish(&mut entry.lane);
+        let doubtful = if goes_on { DOUBTFUL } else { u64::MAX };
+        entry.lane.let_all_go(session, doubtful, &|| entry.name.clone(), &mut out);
+        Ok((session.masks() != masks).then_some(out))
     }
 
     /// Masks the name of a member. Says whether there was something to mask.

@@ -30,6 +30,11 @@ pub(crate) fn is_structural(key: &[u8]) -> bool {
     )
 }
 
+/// Structural members that are spelled by a model, or hold what people read: they may go on after all.
+pub(crate) fn may_go_on(key: &[u8]) -> bool {
+    !is_structural(key) || matches!(key, b"name" | b"status" | b"event")
+}
+
 /// Members below which every text is a whole.
 pub(crate) fn is_whole(key: &[u8]) -> bool {
     matches!(key, b"error" | b"usage" | b"timings" | b"generation_settings" | b"metadata" | b"details")
@@ -42,10 +47,7 @@ pub(crate) fn is_nested(key: &[u8]) -> bool {
 
 /// Members that tell apart texts with the same path.
 pub(crate) fn is_index(key: &[u8]) -> bool {
-    matches!(
-        key,
-        b"index" | b"output_index" | b"content_index" | b"summary_index" | b"choice_index" | b"item_id"
-    )
+    matches!(key, b"index" | b"output_index" | b"content_index" | b"summary_index" | b"choice_index")
 }
 
 /// Members that hold log-probabilities, or other lists of tokens.
@@ -94,10 +96,7 @@ pub(crate) fn kind_of(event: &[u8]) -> EventKind {
         b"content_block_stop" | b"message_delta" | b"message_stop" | b"error" => EventKind::End,
         b"message_start" | b"ping" => EventKind::Whole,
         _ if event.ends_with(b".delta") => EventKind::Delta,
-        _ if event.starts_with(b"response.")
-            || event.ends_with(b".done")
-            || event.ends_with(b".completed") =>
-        {
+        _ if event.starts_with(b"response.") => {
             let ends = [&b".done"[..], b".completed", b".failed", b".incomplete", b".cancelled"];
             if ends.iter().any(|end| event.ends_with(end)) { EventKind::End } else { EventKind::Whole }
         }

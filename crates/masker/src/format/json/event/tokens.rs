@@ -105,15 +105,17 @@ impl<'a> Walk<'a> {
         if let Some((entry, session)) = self.lanes.entry(place) {
             entry.touched = self.number;
             let mut unread = Vec::new();
-            if at.ends {
+            if self.all_end {
                 entry.lane.finish(session, &|| entry.name.clone(), &mut unread);
+            } else if at.ends {
+                entry.lane.pause(session, &|| entry.name.clone(), &mut unread);
             } else {
                 entry.lane.advance(session, &|| entry.name.clone(), &mut unread);
             }
         }
         let mut list = Vec::new();
         let (given, changed) = self.give_out(place, &mut list);
-        if at.ends {
+        if self.all_end {
             self.renew(place);
         }
         if carried || changed || given != taken {
@@ -293,8 +295,10 @@ impl<'a> Walk<'a> {
         let Some((entry, session)) = self.lanes.entry(place) else { return Ok(true) };
         entry.touched = self.number;
         let mut unread = Vec::new();
-        if at.ends {
+        if self.all_end {
             entry.lane.finish(session, &|| entry.name.clone(), &mut unread);
+        } else if at.ends {
+            entry.lane.pause(session, &|| entry.name.clone(), &mut unread);
         } else {
             entry.lane.advance(session, &|| entry.name.clone(), &mut unread);
         }
@@ -306,7 +310,7 @@ impl<'a> Walk<'a> {
                 *odd || *end > decided || drops.iter().any(|(from, to)| from < end && to > start)
             })
             .collect();
-        if at.ends {
+        if self.all_end {
             self.renew(place);
         }
         let top = find(self, b"top_logprobs");
