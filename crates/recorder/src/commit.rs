@@ -1,6 +1,6 @@
-//! The one thread that writes entries. All that waits goes into one transaction and one sync.
+//! The one thread that writes entries. All that waits goes into one transaction and one sync; what cannot be
+//! written is refused or, where it follows from something acknowledged, kept until it can.
 
-use std::collections::{HashMap, HashSet};
 use std::sync::atomic::Ordering;
 use std::sync::{Arc, mpsc};
 use std::time::{Duration, Instant};
@@ -8,18 +8,17 @@ use std::time::{Duration, Instant};
 use gatewayd_core::{Claim, Timestamp};
 use tokio::sync::oneshot;
 
-use crate::codec::{Digest, Text};
+use crate::codec::Text;
 use crate::error::Error;
 use crate::facts::{Facts, Salt};
 use crate::keys::WRAPPED;
 use crate::leaf::{self, Bodies, Gap, GapReason, Kind, Leaf};
-use crate::note::LogKey;
 use crate::publish::Publisher;
 use crate::reserve::Reserve;
+use crate::sequence::Sequencer;
 use crate::session::{End, Session};
 use crate::shared::Shared;
 use crate::store::Store;
-use crate::tree::{FullTile, Tree, leaf_hash};
 
 /// At most this many entries go into one transaction.
 const BATCH: usize = 4096;
@@ -107,16 +106,12 @@ pub(crate) struct EventEntry {
     pub(crate) ack: Ack,
 }
 
-type Written = Result<u64, CommitError>;
+pub(crate) type Written = Result<u64, CommitError>;
 
 /// The committer's state.
 pub(crate) struct Committer {
     shared: Arc<Shared>,
-    store: Store,
-    tree: Tree,
-    /// Numbers of the sessions that have an intent and no outcome.
-    open: HashMap<[u8; 16], u64>,
-    root: Digest,
+    sequencer: Box<dyn Sequencer>,
     publisher: Publisher,
     reserve: Reserve,
     /// Closing entries that could not be written yet.
@@ -128,25 +123,12 @@ pub(crate) struct Committer {
 impl Committer {
     pub(crate) fn new(
         shared: Arc<Shared>,
-        store: Store,
-        tree: Tree,
-        root: Digest,
-        key: LogKey,
+        sequencer: Box<dyn Sequencer>,
+        mut publisher: Publisher,
         reserve: Reserve,
     ) -> Self {
-        let mut publisher = Publisher::new(Arc::clone(&shared), key);
-        publisher.publish(&store, &tree);
-        Self {
-            shared,
-            store,
-            tree,
-            open: HashMap::new(),
-            root,
-            publisher,
-            reserve,
-            owed: Vec::new(),
-            lost: 0,
-        }
+        publisher.publish(&*sequencer);
+        Self { shared, sequencer, publisher, reserve, owed: Vec::new(), lost: 0 }
     }
 
     /// Works until told to stop.
@@ -159,7 +141,7 @@ impl Committer {
             let patience = if self.shared.writing.is_failing() {
                 RETRY
             } else {
-                self.publisher.patience(self.tree.size())
+                self.publisher.patience(self.sequencer.tree().size())
             };
             match entries.recv_timeout(patience) {
                 Ok(entry) => batch.push(entry),
@@ -176,7 +158,7 @@ impl Committer {
             if stop.is_some() {
                 return self.stop();
             }
-            self.publisher.publish_if_due(&self.store, &self.tree);
+            self.publisher.publish_if_due(&*self.sequencer);
         }
     }
 
@@ -196,7 +178,7 @@ impl Committer {
                 let counters = &self.shared.counters;
                 counters.commit_micros.fetch_add(micros, Ordering::Relaxed);
                 counters.batches.fetch_add(1, Ordering::Relaxed);
-                counters.entries.store(self.tree.size(), Ordering::Relaxed);
+                counters.entries.store(self.sequencer.tree().size(), Ordering::Relaxed);
             }
             Err(error) => {
                 let why = error.to_string();
@@ -207,134 +189,11 @@ impl Committer {
         }
     }
 
-    /// One transaction. On an error nothing of it counts, in memory or on disk.
+    /// All of it, or nothing. What is signed already goes with it.
     fn transact(&mut self, batch: &mut [Entry]) -> Result<Vec<Written>, Error> {
-        let mut next = Next::after(&self.tree);
-        self.store.begin()?;
-        let mut written = Vec::with_capacity(batch.len());
-        for entry in batch {
-            written.push(self.apply(entry, &mut next)?);
-        }
-        for tile in &next.tiles {
-            self.store.insert_tile(tile)?;
-        }
-        self.publisher.store_pending(&self.store)?;
-        self.store.commit()?;
+        let written = self.sequencer.sequence(batch, self.publisher.pending())?;
         self.publisher.stored();
-        self.tree = next.tree;
-        self.open.extend(next.opened);
-        for id in next.closed {
-            self.open.remove(&id);
-        }
         Ok(written)
-    }
-
-    fn apply(&mut self, entry: &mut Entry, next: &mut Next) -> Result<Written, Error> {
-        match entry {
-            Entry::Intent(intent) => return self.apply_intent(intent, next),
-            Entry::Subject { subject, wrapped } => {
-                self.store.insert_subject_key(subject, &self.root, wrapped.as_slice())?;
-            }
-            Entry::Key { id, key } => {
-                // Without an intent, the key comes with the closing entry.
-                if let Some(number) = self.number(id, next) {
-                    self.store.insert_session_key(number, &key.subject, &key.wrapped)?;
-                }
-            }
-            Entry::Close(close) => return self.apply_close(close, next).map(Ok),
-            Entry::Event(event) => {
-                let index = next.append(&self.store, &event.leaf)?;
-                self.store.insert_event(
-                    index,
-                    event.request.as_ref(),
-                    &event.salt,
-                    event.who.as_deref(),
-                    &event.words,
-                )?;
-                return Ok(Ok(index));
-            }
-            Entry::Segment { number, closed, bytes } => {
-                self.store.insert_segment(*number, *closed, *bytes)?;
-            }
-            Entry::Task { task, ack } => return self.apply_task(task, ack, next),
-            Entry::Barrier(_) | Entry::Stop => {}
-        }
-        Ok(Ok(next.tree.size()))
-    }
-
-    fn apply_intent(&mut self, intent: &IntentEntry, next: &mut Next) -> Result<Written, Error> {
-        let number = next.tree.size();
-        for (made, claim) in intent.claims.iter().enumerate() {
-            if !self.store.claim(claim.kind, &claim.id, number, &intent.id)? {
-                // Those it made before this one are given back: the request does not pass.
-                for claim in intent.claims.iter().take(made) {
-                    self.store.unclaim(claim.kind, &claim.id, number)?;
-                }
-                return Ok(Err(CommitError::Claimed { kind: claim.kind, id: Arc::clone(&claim.id) }));
-            }
-        }
-        let index = next.append(&self.store, &intent.leaf)?;
-        self.store.insert_session(index, &intent.id, &intent.facts, None)?;
-        next.opened.insert(intent.id, index);
-        Ok(Ok(index))
-    }
-
-    fn apply_close(&mut self, close: &Close, next: &mut Next) -> Result<u64, Error> {
-        let id = *close.session.trail.id().as_bytes();
-        let bodies = close.bodies.clone();
-        let (number, index) = match self.number(&id, next) {
-            Some(number) => {
-                let (leaf, masks) = close.session.outcome(number, close.end, bodies);
-                let index = next.append(&self.store, &leaf.encode())?;
-                self.store.close_session(number, index, masks.as_deref())?;
-                next.closed.insert(id);
-                (number, index)
-            }
-            None => {
-                let (leaf, facts) = close.session.refusal(close.end, bodies);
-                let index = next.append(&self.store, &leaf.encode())?;
-                self.store.insert_session(index, &id, &facts, Some(index))?;
-                (index, index)
-            }
-        };
-        if let Some(key) = &close.key {
-            self.store.insert_session_key(number, &key.subject, &key.wrapped)?;
-        }
-        Ok(index)
-    }
-
-    /// Runs a task so that its failure is its own.
-    fn apply_task(
-        &mut self,
-        task: &mut Option<Task>,
-        ack: &mut Option<mpsc::SyncSender<Result<u64, Error>>>,
-        next: &mut Next,
-    ) -> Result<Written, Error> {
-        let Some(task) = task.take() else { return Ok(Ok(next.tree.size())) };
-        self.store.conn().execute_batch("SAVEPOINT task")?;
-        match task(&mut self.store, next.tree.size()) {
-            Ok(leaves) => {
-                self.store.conn().execute_batch("RELEASE task")?;
-                for leaf in leaves {
-                    next.append(&self.store, &leaf.encode())?;
-                }
-                Ok(Ok(next.tree.size()))
-            }
-            Err(error) => {
-                self.store.conn().execute_batch("ROLLBACK TO task; RELEASE task")?;
-                self.store.forget_labels();
-                if let Some(ack) = ack.take() {
-                    // Whoever asked may be gone.
-                    let _asker = ack.send(Err(error));
-                }
-                Ok(Ok(next.tree.size()))
-            }
-        }
-    }
-
-    fn number(&self, id: &[u8; 16], next: &Next) -> Option<u64> {
-        let number = next.opened.get(id).or_else(|| self.open.get(id)).copied();
-        number.filter(|_| !next.closed.contains(id))
     }
 
     /// Refuses what may be refused, and keeps what must be written.
@@ -354,14 +213,7 @@ impl Committer {
         if is_full(error) {
             self.reserve.release();
         }
-        self.store.rollback();
-        let reload = |committer: &mut Self| -> Result<(), Error> {
-            committer.store.reopen()?;
-            committer.tree = committer.store.tree()?;
-            committer.open = committer.store.open_sessions()?.into_iter().map(|(n, id)| (id, n)).collect();
-            Ok(())
-        };
-        if let Err(error) = reload(self) {
+        if let Err(error) = self.sequencer.reload() {
             tracing::error!(%error, "the evidence database could not be opened again");
         }
     }
@@ -372,7 +224,7 @@ impl Committer {
         // A sync may fail although the entries arrived: what is closed by now is not closed again.
         owed.retain(|entry| match entry {
             Entry::Close(close) => {
-                !self.store.is_closed(close.session.trail.id().as_bytes()).unwrap_or(false)
+                !self.sequencer.is_closed(close.session.trail.id().as_bytes()).unwrap_or(false)
             }
             _ => true,
         });
@@ -421,34 +273,13 @@ impl Committer {
         }
         let time = self.shared.now();
         let task: Task = Box::new(move |_, _| Ok(vec![Leaf { time, kind: Kind::Stop }]));
-        if !self.shared.writing.is_failing() && self.open.is_empty() {
+        if !self.shared.writing.is_failing() && !self.sequencer.has_open() {
             self.write(&mut vec![Entry::Task { task: Some(task), ack: None }]);
         }
-        self.publisher.publish(&self.store, &self.tree);
-        if let Err(error) = self.store.fold_log() {
+        self.publisher.publish(&*self.sequencer);
+        if let Err(error) = self.sequencer.settle() {
             tracing::warn!(%error, "the write-ahead log could not be folded into the database; it stays valid");
         }
-    }
-}
-
-/// What a transaction would change in memory.
-struct Next {
-    tree: Tree,
-    tiles: Vec<FullTile>,
-    opened: HashMap<[u8; 16], u64>,
-    closed: HashSet<[u8; 16]>,
-}
-
-impl Next {
-    fn after(tree: &Tree) -> Self {
-        Self { tree: tree.clone(), tiles: Vec::new(), opened: HashMap::new(), closed: HashSet::new() }
-    }
-
-    fn append(&mut self, store: &Store, leaf: &[u8]) -> Result<u64, Error> {
-        let index = self.tree.size();
-        store.insert_leaf(index, leaf)?;
-        self.tree.push(leaf_hash(leaf), &mut self.tiles);
-        Ok(index)
     }
 }
 

@@ -90,7 +90,10 @@
 //! # Inside
 //!
 //! `session` is a request in flight; `capture` its bytes. `seal` (with `track` and `segment`) writes bodies,
-//! `commit` (with `store`, `tree`, `publish`) writes entries; nothing else writes. `leaf`, `facts`, `codec` and
+//! `commit` (with `tree`, `publish`) writes entries; nothing else writes. Three narrow traits stand where another
+//! back end than this machine's disk would go: `Sequencer` gives entries their place and makes them durable (here
+//! SQLite, in `store`), `BlobStore` keeps segments (here files), `CheckpointLock` is the right to publish
+//! checkpoints (here a locked directory). Reading, recovery and erasure still speak SQL to `store`. `leaf`, `facts`, `codec` and
 //! `note` are the format.
 #![forbid(unsafe_code)]
 
@@ -111,6 +114,7 @@ mod intent;
 mod keys;
 mod layer;
 mod leaf;
+mod lock;
 mod note;
 mod proof;
 mod prove;
@@ -124,6 +128,7 @@ mod retention;
 mod rotate;
 mod seal;
 mod segment;
+mod sequence;
 mod session;
 mod shared;
 mod store;

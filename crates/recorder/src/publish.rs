@@ -1,14 +1,14 @@
 //! Signs checkpoints, keeps them, and shows them to the world.
 
-use std::fs;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use crate::error::Error;
+use gatewayd_core::Timestamp;
+
+use crate::lock::CheckpointLock;
 use crate::note::LogKey;
+use crate::sequence::{Sequencer, SignedHead};
 use crate::shared::Shared;
-use crate::store::Store;
-use crate::tree::Tree;
 
 /// Name of the file that holds the newest checkpoint.
 pub(crate) const CHECKPOINT: &str = "checkpoint";
@@ -17,15 +17,22 @@ pub(crate) const CHECKPOINT: &str = "checkpoint";
 pub(crate) struct Publisher {
     shared: Arc<Shared>,
     key: LogKey,
+    lock: Arc<dyn CheckpointLock>,
     size: u64,
     last: Instant,
     /// A checkpoint that is not in the database yet: it goes with the next transaction.
-    pending: Option<(u64, String)>,
+    pending: Option<Pending>,
+}
+
+struct Pending {
+    size: u64,
+    time: Timestamp,
+    note: String,
 }
 
 impl Publisher {
-    pub(crate) fn new(shared: Arc<Shared>, key: LogKey) -> Self {
-        Self { shared, key, size: 0, last: Instant::now(), pending: None }
+    pub(crate) fn new(shared: Arc<Shared>, key: LogKey, lock: Arc<dyn CheckpointLock>) -> Self {
+        Self { shared, key, lock, size: 0, last: Instant::now(), pending: None }
     }
 
     /// How long the committer may sleep.
@@ -42,48 +49,38 @@ impl Publisher {
         }
     }
 
-    pub(crate) fn publish_if_due(&mut self, store: &Store, tree: &Tree) {
-        if self.last.elapsed() >= self.interval(tree.size()) {
-            self.publish(store, tree);
+    pub(crate) fn publish_if_due(&mut self, sequencer: &dyn Sequencer) {
+        if self.last.elapsed() >= self.interval(sequencer.tree().size()) {
+            self.publish(sequencer);
         }
     }
 
-    /// Signs the head of the tree, which is durable, and writes it beside the database.
-    pub(crate) fn publish(&mut self, store: &Store, tree: &Tree) {
+    /// Signs the head of the tree, which is durable, and shows it.
+    pub(crate) fn publish(&mut self, sequencer: &dyn Sequencer) {
+        let tree = sequencer.tree();
         let idle = tree.size() == self.size;
         let note = self.key.sign(tree.size(), tree.root());
-        if idle && self.pending.is_some() {
+        if idle && let Some(alone) = self.pending() {
             // Nothing will carry it into the database, so it goes alone.
-            if let Some((size, note)) = &self.pending
-                && let Err(error) = store.insert_checkpoint(*size, self.shared.now(), note)
-            {
+            if let Err(error) = sequencer.keep(alone) {
                 tracing::warn!(%error, "a checkpoint could not be kept in the database; it is in the file");
             }
             self.pending = None;
         } else if !idle {
-            self.pending = Some((tree.size(), note.clone()));
+            self.pending = Some(Pending { size: tree.size(), time: self.shared.now(), note: note.clone() });
         }
         self.size = tree.size();
         self.last = Instant::now();
-        if let Err(error) = self.write_file(&note) {
+        if let Err(error) = self.lock.advance(&note) {
             tracing::warn!(%error, "the checkpoint file could not be written");
         }
         self.shared.set_checkpoint(&note);
     }
 
-    fn write_file(&self, note: &str) -> Result<(), Error> {
-        let path = self.shared.config.dir.join(CHECKPOINT);
-        let fresh = path.with_extension("new");
-        fs::write(&fresh, note).map_err(Error::file("write", &fresh))?;
-        fs::rename(&fresh, &path).map_err(Error::file("replace", &path))
-    }
-
-    /// Puts the waiting checkpoint into the running transaction.
-    pub(crate) fn store_pending(&self, store: &Store) -> Result<(), Error> {
-        match &self.pending {
-            Some((size, note)) => store.insert_checkpoint(*size, self.shared.now(), note),
-            None => Ok(()),
-        }
+    /// The checkpoint that goes with the next transaction.
+    pub(crate) fn pending(&self) -> Option<SignedHead<'_>> {
+        let Pending { size, time, note } = self.pending.as_ref()?;
+        Some(SignedHead { size: *size, time: *time, note })
     }
 
     /// The transaction is durable.

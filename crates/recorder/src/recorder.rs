@@ -1,6 +1,6 @@
 //! The handle.
 
-use std::fs::{self, File, TryLockError};
+use std::fs;
 use std::path::Path;
 use std::sync::atomic::Ordering;
 use std::sync::{Arc, Mutex, PoisonError, mpsc};
@@ -20,12 +20,14 @@ use crate::facts::{self, Who, Words};
 use crate::hashes::StoredHashes;
 use crate::keys::{RootKey, sync_dir};
 use crate::leaf::{self, Gap, GapReason, Key, KeyRole, Kind, Leaf, Start};
+use crate::lock::DirectoryLock;
 use crate::note::{Checkpoint, LogKey, PublicKey};
 use crate::proof;
-use crate::publish::CHECKPOINT;
+use crate::publish::{CHECKPOINT, Publisher};
 use crate::reserve::Reserve;
 use crate::retention::{self, Target};
 use crate::seal::{Job, Sealer};
+use crate::sequence::LocalSequencer;
 use crate::shared::{Fallen, Health, Shared};
 use crate::store::{self, Store};
 use crate::tiles::TilePath;
@@ -44,8 +46,8 @@ struct Handle {
     key: PublicKey,
     reader: Mutex<Connection>,
     threads: Mutex<Vec<JoinHandle<()>>>,
-    // Held as long as the handle lives.
-    _lock: File,
+    // Held as long as the handle lives, even if the committer is gone.
+    _lock: Arc<DirectoryLock>,
 }
 
 /// Counts for metrics.
@@ -86,7 +88,7 @@ impl Recorder {
         let segments = Segments::below(&config.dir);
         make_dir(&config.dir)?;
         segments.make_dir()?;
-        let lock = lock(&config.dir)?;
+        let lock = Arc::new(DirectoryLock::take(&config.dir)?);
         let mut store = Store::open(&config.dir, config.durability)?;
         let key = log_key(&config, &store)?;
         let public = key.public().clone();
@@ -106,7 +108,9 @@ impl Recorder {
         let shared = Arc::new(Shared::new(config, clock, to_committer, to_sealer, first.as_str().into()));
         shared.counters.entries.store(tree.size(), Ordering::Relaxed);
         let sealer = Sealer::new(Arc::clone(&shared), segments, last_segment, store::open_read(&dir)?, root)?;
-        let committer = Committer::new(Arc::clone(&shared), store, tree, sealer.root_name(), key, reserve);
+        let publisher = Publisher::new(Arc::clone(&shared), key, lock.clone());
+        let sequencer = Box::new(LocalSequencer::new(store, tree, sealer.root_name()));
+        let committer = Committer::new(Arc::clone(&shared), sequencer, publisher, reserve);
         let threads = vec![
             spawn("recorder-commit", &shared, |shared| &shared.writing, move || committer.run(&entries))?,
             spawn("recorder-seal", &shared, |shared| &shared.sealing, move || sealer.run(&jobs))?,
@@ -331,21 +335,6 @@ fn spawn(
 fn make_dir(dir: &Path) -> Result<(), Error> {
     use std::os::unix::fs::DirBuilderExt as _;
     fs::DirBuilder::new().recursive(true).mode(0o700).create(dir).map_err(Error::file("make", dir))
-}
-
-pub(crate) fn lock(dir: &Path) -> Result<File, Error> {
-    let path = dir.join("lock");
-    let file = fs::OpenOptions::new()
-        .write(true)
-        .create(true)
-        .truncate(false)
-        .open(&path)
-        .map_err(Error::file("open the lock", &path))?;
-    match file.try_lock() {
-        Ok(()) => Ok(file),
-        Err(TryLockError::WouldBlock) => Err(Error::InUse(dir.to_owned())),
-        Err(TryLockError::Error(error)) => Err(Error::file("lock", &path)(error)),
-    }
 }
 
 /// The key of this log, which stays the same from its first entry on.

@@ -11,7 +11,7 @@ use crate::config::Config;
 use crate::error::Error;
 use crate::keys::{RootKey, subject_purpose, sync_dir};
 use crate::leaf::{Key, KeyRole, Kind, Leaf};
-use crate::recorder::lock;
+use crate::lock::DirectoryLock;
 use crate::store::Store;
 use crate::tree::leaf_hash;
 
@@ -34,7 +34,7 @@ fn next_path(root: &Path) -> PathBuf {
 /// # Errors
 /// If the directory is in use, or a key does not open; then nothing is changed.
 pub fn rotate_root(config: &Config, now: Timestamp) -> Result<u64, Error> {
-    let _lock = lock(&config.dir)?;
+    let _lock = DirectoryLock::take(&config.dir)?;
     let path = root_path(config);
     let old = load_current(config, &Store::open(&config.dir, config.durability)?)?;
     let new = RootKey::load_or_make(&next_path(&path))?;
