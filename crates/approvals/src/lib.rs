@@ -101,8 +101,10 @@
 //!   `X-Correlation-ID`, `traceparent`, `tracestate`, `baggage`, `B3`, `X-B3-*`, `Sentry-Trace`, `X-Datadog-*`,
 //!   `X-Amzn-Trace-ID`, `X-Cloud-Trace-Context`, and `X-Approval-Reason`.
 //!
-//! People are shown the others, masked; a request with more than 64 of them is refused. Only the boundary of a `multipart/form-data` body does
-//! not count, since clients draw a new one each time: such a body is named by its pieces.
+//! People are shown the others, masked; a request with more than 64 of them is refused.
+//!
+//! Of a `multipart/form-data` body only the boundary does not count, since clients draw a new one each time: such a
+//! body is named by its pieces.
 //!
 //! # A last look
 //!
