@@ -11,6 +11,7 @@ pub mod commands;
 pub mod config;
 mod masking;
 mod metrics;
+mod second_look;
 mod serve;
 mod stack;
 mod telemetry;

@@ -1,5 +1,8 @@
 //! The way of a request, from the outside in. This is the one place where the order of the controls stands.
 
+use std::sync::Arc;
+
+use arc_swap::ArcSwap;
 use gatewayd_approvals::ApprovalsLayer;
 use gatewayd_authn::AuthnLayer;
 use gatewayd_credentials::CredentialsLayer;
@@ -7,26 +10,32 @@ use gatewayd_dialects::DialectsLayer;
 use gatewayd_policy::PolicyLayer;
 use gatewayd_proxy::{Proxy, Upstreams};
 use gatewayd_recorder::{IntentLayer, RecordLayer};
+use http::Extensions;
 use tokio_util::sync::CancellationToken;
 use tower::ServiceBuilder;
 use tower::util::BoxCloneSyncService;
 
 use crate::masking;
 use crate::metrics::MetricsLayer;
+use crate::second_look;
 use crate::serve::controls::Controls;
 use crate::serve::drain::DrainLayer;
 use crate::serve::head_limit::HeadLimitLayer;
 use crate::serve::lasting::Lasting;
 use crate::serve::worker::Stack;
 
-/// Assembles the stack for one worker, around its own upstream connections.
+/// Assembles the stack for one worker, around its own upstream connections. `in_force` are the controls that a
+/// request which waited is judged by again.
 pub(crate) fn assemble(
     controls: &Controls,
+    in_force: &Arc<ArcSwap<Controls>>,
     lasting: &Lasting,
     upstreams: Upstreams,
     cut: CancellationToken,
 ) -> Stack {
     let recorder = &lasting.recorder;
+    let (in_force, clock) = (Arc::clone(in_force), Arc::clone(&lasting.clock));
+    let second_look = move |extensions: &Extensions| second_look::look(&in_force, &clock, extensions);
     let service = ServiceBuilder::new()
         // Opens the trail. Whatever happens from here on, refusals included, is evidence; and as the outermost
         // layer it records what the caller saw.
@@ -43,8 +52,9 @@ pub(crate) fn assemble(
         .layer(DialectsLayer::new(controls.dialects.clone()))
         // May they?
         .layer(PolicyLayer::new(controls.config.policy.clone()))
-        // Must people agree? Holds the request, bound to exactly these bytes.
-        .layer(ApprovalsLayer::new(lasting.approvals.clone()))
+        // Must people agree? Holds the request, bound to exactly these bytes; looks at caller and policy once more
+        // before it goes on.
+        .layer(ApprovalsLayer::new(lasting.approvals.clone()).recheck(second_look))
         // What may come back. Inside everything that shows or keeps an answer, outside everything that could leak into one.
         .layer(masking::layer(controls.config.masker.clone(), lasting.metrics.clone()))
         // With whose secret. As far in as can be: no layer but the proxy sees it.

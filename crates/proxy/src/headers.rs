@@ -110,6 +110,16 @@ pub(crate) fn clean_request(headers: &mut HeaderMap) {
     remove_if(headers, |name| name.as_str().contains('_') || is_vouching(name.as_str()));
 }
 
+/// Whether a header of this name is sent to upstreams. One that only a proxy could vouch for, or that frames the
+/// message, is not, whoever put it there; so a credential cannot be sent in it.
+#[must_use]
+pub fn is_sent(name: &HeaderName) -> bool {
+    !HOP_BY_HOP.contains(name)
+        && !NOT_FROM_CALLERS.contains(name)
+        && !name.as_str().contains('_')
+        && !is_vouching(name.as_str())
+}
+
 fn is_vouching(name: &str) -> bool {
     // Keys of an upstream behind Cloudflare Access, which the gateway may have injected.
     if matches!(name, "cf-access-client-id" | "cf-access-client-secret") {

@@ -76,6 +76,7 @@ pub use agent::{Agent, AgentConfig, Answer};
 pub use config::{ClientCertificate, Config, UpstreamConfig};
 pub use error::{AgentError, ConfigError};
 pub use fetch::{FetchConfig, HttpFetch};
+pub use headers::is_sent;
 pub use proxy::Proxy;
 pub use upstreams::Upstreams;
 

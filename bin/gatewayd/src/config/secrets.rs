@@ -91,13 +91,12 @@ fn build_one(
             "write it like \"authorization\" or \"x-api-key\"",
         )
     })?;
-    if header.as_str().contains('_') {
-        // Servers read `x_key` and `x-key` as one; the proxy therefore sends no name with an underscore.
+    if !gatewayd_proxy::is_sent(&header) {
         return Err(source.error(
             written.header.span(),
             "credential.header",
-            "a header name with an underscore is not sent, since many servers mistake it for another",
-            "write it with hyphens",
+            "a header of this name is not sent: it frames the message, speaks for a proxy, or has an underscore",
+            "use `authorization`, `x-api-key` or a name of the upstream's own, with hyphens",
         ));
     }
     // What stands in `Authorization` is a scheme and a value (RFC 9110); elsewhere the value stands alone.

@@ -28,7 +28,7 @@ pub(crate) struct Gateway(Arc<Inner>);
 struct Inner {
     file: PathBuf,
     lasting: Lasting,
-    controls: ArcSwap<Controls>,
+    controls: Arc<ArcSwap<Controls>>,
     stacks: Vec<CurrentStack>,
     cut: CancellationToken,
     stopping: CancellationToken,
@@ -46,11 +46,12 @@ impl Gateway {
         let cut = CancellationToken::new();
         let cores = std::thread::available_parallelism().map_or(1, std::num::NonZero::get);
         let workers = controls.config.listen.workers.unwrap_or(cores);
-        let stacks = assemble(&controls, &lasting, workers, &cut)?;
+        let controls = Arc::new(ArcSwap::from_pointee(controls));
+        let stacks = assemble(&controls.load(), &controls, &lasting, workers, &cut)?;
         Ok(Self(Arc::new(Inner {
             file: file.to_owned(),
             lasting,
-            controls: ArcSwap::from_pointee(controls),
+            controls,
             stacks: stacks.into_iter().map(|stack| Arc::new(ArcSwap::from_pointee(stack))).collect(),
             cut,
             stopping: CancellationToken::new(),
@@ -156,12 +157,13 @@ impl Gateway {
         let before = self.controls();
         let lasting = self.lasting().clone();
         let (workers, cut) = (self.0.stacks.len(), self.cut());
+        let in_force = Arc::clone(&self.0.controls);
         // Compiling policies and rules takes milliseconds: not on a thread that serves.
         let built = tokio::task::spawn_blocking(move || -> anyhow::Result<_> {
             let config = Config::load_with(&file, &lasting.known_secrets)?;
             warn_of_restart(&before.config, &config);
             let controls = Controls::build(config, &lasting, Some(&before))?;
-            let stacks = assemble(&controls, &lasting, workers, &cut)?;
+            let stacks = assemble(&controls, &in_force, &lasting, workers, &cut)?;
             Ok((controls, stacks))
         });
         let (controls, stacks) = built.await.context("the reload was given up")??;
@@ -223,11 +225,13 @@ impl Gateway {
 
 fn assemble(
     controls: &Controls,
+    in_force: &Arc<ArcSwap<Controls>>,
     lasting: &Lasting,
     workers: usize,
     cut: &CancellationToken,
 ) -> anyhow::Result<Vec<Stack>> {
-    let one = |_| Ok(stack::assemble(controls, lasting, controls.config.upstreams.fresh()?, cut.clone()));
+    let one =
+        |_| Ok(stack::assemble(controls, in_force, lasting, controls.config.upstreams.fresh()?, cut.clone()));
     (0..workers).map(one).collect()
 }
 
