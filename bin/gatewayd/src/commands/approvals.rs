@@ -123,6 +123,9 @@ fn show(approval: &Value) {
             print::cell(vote, "/comment"),
         ));
     }
+    for header in approval["headers"].as_array().into_iter().flatten() {
+        print::line(&format!("  header {}: {}", print::cell(header, "/0"), print::cell(header, "/1")));
+    }
     let preview = print::cell(approval, "/body/preview/text");
     if !preview.is_empty() {
         print::line("\nThe request, masked:");
