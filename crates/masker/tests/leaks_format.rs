@@ -11,13 +11,19 @@ use std::sync::LazyLock;
 
 use gatewayd_masker::Masker;
 use gatewayd_masker::format::{BodyKind, FormatError};
+use gatewayd_masker::rule::parse;
 use serde_json::{Value, json};
 
 const KEY: &str = "AKIAZQ3DRSTUVWXY2345";
 
 fn masker() -> Masker {
-    static MASKER: LazyLock<Masker> =
-        LazyLock::new(|| Masker::builder().known_secret("hunter2-hunter2-x").build().unwrap());
+    static MASKER: LazyLock<Masker> = LazyLock::new(|| {
+        let rules = parse(
+            "[[rule]]\nid = \"aws-access-key-id\"\nfamily = \"aws\"\ndescription = \"A key.\"\nanchors = [\"AKIA\"]\n\
+             pattern = \"AKIA[A-Z2-7]{16}\"\nleft = \"word\"\nright = \"word\"",
+        );
+        Masker::builder().rules(rules.unwrap()).known_secret("hunter2-hunter2-x").build().unwrap()
+    });
     MASKER.clone()
 }
 
@@ -292,4 +298,65 @@ fn a_text_that_is_said_to_end_goes_on() {
         .collect();
     let out = mask(BodyKind::Events, &parts);
     assert!(!shows(&streamed(&out, "content")), "{out}");
+}
+
+#[test]
+fn what_clients_accept_is_read() {
+    let deep = |depth: usize| format!("{}1{}", "[".repeat(depth), "]".repeat(depth));
+    let digits = "1".repeat(3000);
+    let chunk =
+        |extra: &str, p: &str| format!("{{{extra}\"choices\":[{{\"delta\":{{\"content\":{p:?}}}}}]}}");
+    let extras = [
+        "\"x\":NaN,".to_owned(),
+        "\"x\":-Infinity,".to_owned(),
+        format!("\"x\":{},", deep(130)),
+        format!("\"x\":{},", deep(250)),
+        format!("\"x\":{},", deep(3000)),
+        format!("\"x\":0.{digits},"),
+        "/* x */".to_owned(),
+        "x:1,".to_owned(),
+    ];
+    for extra in &extras {
+        for length in [3, 5] {
+            let body: String =
+                pieces(length).iter().map(|p| format!("data: {}\n\n", chunk(extra, p))).collect();
+            let out = mask(BodyKind::Events, &body);
+            let text: String =
+                out.split("\"content\":\"").skip(1).map(|rest| rest.split('"').next().unwrap()).collect();
+            assert_eq!(text, "the key is [REDACTED:aws-access-key-id], keep it.", "{}: {out}", &extra[..6]);
+        }
+    }
+    let parts: Vec<String> = pieces(5).iter().map(|p| chunk("", p)).collect();
+    let content = |out: &str| -> String {
+        out.split("\"content\":\"").skip(1).map(|rest| rest.split('"').next().unwrap()).collect()
+    };
+    for (kind, body) in [
+        (BodyKind::Events, parts.iter().map(|part| format!("data: {part}\n")).collect::<String>() + "\n"),
+        (BodyKind::Events, format!("data: {}\n\n", parts.concat())),
+        (BodyKind::Events, format!("data: [{}]\n\n", parts.join(","))),
+        (BodyKind::Lines, parts.concat()),
+        (BodyKind::Lines, parts.iter().map(|part| format!("[{part}]\n")).collect()),
+        (BodyKind::Lines, parts.iter().map(|part| format!("\u{1e}{part}\n")).collect()),
+        (BodyKind::Json, parts.iter().map(|part| format!("\u{1e}{part}\n")).collect()),
+        (BodyKind::Json, format!("{{}}{}", parts.concat())),
+        (BodyKind::Json, parts.iter().map(|part| format!("[{part}]\n")).collect()),
+    ] {
+        let out = mask(kind, &body);
+        assert_eq!(
+            content(&out),
+            "the key is [REDACTED:aws-access-key-id], keep it.",
+            "{kind:?} {body}: {out}"
+        );
+    }
+    // Numbers and names outside of the grammar do not end the reading of a document.
+    let escaped: String = KEY.chars().map(|c| format!("\\u{:04x}", c as u32)).collect();
+    for extra in ["NaN", "-Infinity", &digits, &deep(500)] {
+        let out = mask(BodyKind::Json, &format!("{{\"x\":{extra},\"t\":\"{escaped}\"}}"));
+        assert!(out.ends_with("\"t\":\"[REDACTED:aws-access-key-id]\"}"), "{out}");
+    }
+    // Deeper than can be followed: refused.
+    assert!(go(BodyKind::Json, &[deep(600).as_bytes()]).is_err());
+    // The numbers of tokens in what is no JSON.
+    let out = mask(BodyKind::Lines, "{x:1,\"content\":\"Hi.\",\"tokens\":[107,8422]}\n");
+    assert!(!out.contains("8422"), "{out}");
 }

@@ -4,6 +4,7 @@ mod tokens;
 
 pub(crate) use self::tokens::TokenQueue;
 use super::escape::{Decoder, text_of};
+use super::loose;
 use super::shape::{self, EventKind};
 use super::tape::{self, Kind, Token};
 use crate::format::lanes::Entry;
@@ -62,13 +63,13 @@ impl Documents {
     ) -> Result<(), FormatError> {
         lanes.refresh();
         self.number += 1;
-        if tape::read(document, &mut self.tape).is_none() {
+        let Some(mut is_strict) = loose::read(document, &mut self.tape) else {
             return lanes.text(RAW, document, out);
-        }
+        };
         let plain = plain_names(document, &self.tape);
         let document = plain.as_deref().unwrap_or(document);
         if plain.is_some() {
-            tape::read(document, &mut self.tape);
+            is_strict = loose::read(document, &mut self.tape) == Some(true);
         }
         if self.memo_generation != lanes.session.generation() {
             self.memo_generation = lanes.session.generation();
@@ -79,6 +80,10 @@ impl Documents {
         let ends = std::mem::take(&mut walk.ends);
         let mark = out.len();
         write(document, &self.edits, &self.fresh, out);
+        if !is_strict && let Some(masked) = lanes.whole(RAW, out.get(mark..).unwrap_or_default()) {
+            out.truncate(mark);
+            out.extend_from_slice(&masked);
+        }
         for ids in &ends {
             self.end_lanes(lanes, ids, false, before)?;
         }
@@ -163,7 +168,7 @@ impl Documents {
             match template {
                 Some((document, tag)) => {
                     let mut other = Self { number: self.number, ..Self::default() };
-                    if tape::read(&document, &mut other.tape).is_some() {
+                    if loose::read(&document, &mut other.tape).is_some() {
                         let mut walk =
                             Walk::new(&mut other, lanes, &document, Mode::Refill { key, rest: &rest });
                         walk.root()?;
@@ -263,6 +268,8 @@ struct Walk<'a> {
     all_end: bool,
     /// The document is a list of tokens without a text.
     keeps_ids: bool,
+    /// The rest of a lane has found its place.
+    refilled: bool,
     names: Vec<Name<'a>>,
     wholes: usize,
 }
@@ -292,6 +299,7 @@ impl<'a> Walk<'a> {
             ends: Vec::new(),
             all_end: false,
             keeps_ids: false,
+            refilled: false,
             names: Vec::new(),
             wholes: 0,
         }
@@ -469,7 +477,8 @@ impl<'a> Walk<'a> {
         while next < token.next as usize {
             let Some(element) = self.token(next) else { break };
             let mark = self.ids.len();
-            if self.member(next, b"index").is_none() {
+            // Documents in a list at the root follow each other as they would without it.
+            if index > 0 && self.member(next, b"index").is_none() {
                 let place = f64::from(u32::try_from(number).unwrap_or(u32::MAX));
                 self.ids.push(self.place(at.key, b"index", place));
             }
@@ -491,7 +500,9 @@ impl<'a> Walk<'a> {
         let place = match self.mode {
             Mode::Live => self.open(key, at.key)?,
             Mode::Refill { key: target, rest } => {
-                self.replace(token.start, token.end, if key == target { rest } else { b"" });
+                let is_place = key == target && !self.refilled;
+                self.refilled |= is_place;
+                self.replace(token.start, token.end, if is_place { rest } else { b"" });
                 return Ok(());
             }
         };

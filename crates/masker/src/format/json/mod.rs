@@ -2,6 +2,7 @@
 
 mod escape;
 pub(crate) mod event;
+mod loose;
 mod shape;
 mod stream;
 mod tape;

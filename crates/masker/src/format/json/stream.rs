@@ -8,8 +8,10 @@ use crate::lane::Lane;
 
 /// Deeper documents are refused.
 const DEEPEST: usize = 512;
-/// The longest number or literal that is waited for.
+/// The longest literal that is waited for.
 const LONGEST_SCALAR: usize = 64;
+/// The longest number; a body with a longer one is refused.
+const LONGEST_NUMBER: usize = 1 << 13;
 /// The longest name of a member that is kept as context for its value.
 const LONGEST_KEY: usize = 256;
 
@@ -87,6 +89,8 @@ enum Open {
 }
 
 const BOM: &[u8] = b"\xEF\xBB\xBF";
+/// What stands before each document of a sequence.
+const RECORD: u8 = 0x1E;
 /// How many of the last bytes are remembered, as context for what turns out to be no JSON.
 const RECENT: usize = 192;
 /// The lane of what turned out to be no JSON.
@@ -155,7 +159,16 @@ impl JsonFormat {
         for (index, byte) in bytes.iter().copied().enumerate() {
             if self.is_in_scalar(byte) {
                 self.scalar.push(byte);
-                if self.scalar.len() > LONGEST_SCALAR {
+                if self.scalar.len() > LONGEST_NUMBER {
+                    return Err(FormatError::TooLong);
+                }
+                let is_digit = |byte: &u8| matches!(byte, b'0'..=b'9' | b'.' | b'e' | b'E' | b'+' | b'-');
+                let is_number = match self.scalar.len() {
+                    ..=LONGEST_SCALAR => true,
+                    length if length == LONGEST_SCALAR + 1 => self.scalar.iter().all(is_digit),
+                    _ => is_digit(&byte),
+                };
+                if !is_number {
                     self.state = State::Broken;
                     return Ok(index + 1);
                 }
@@ -196,7 +209,7 @@ impl JsonFormat {
 
     fn is_in_scalar(&self, byte: u8) -> bool {
         matches!(self.state, State::Value | State::FirstElement)
-            && matches!(byte, b'0'..=b'9' | b'-' | b'+' | b'.' | b'a'..=b'z' | b'E')
+            && matches!(byte, b'0'..=b'9' | b'-' | b'+' | b'.' | b'a'..=b'z' | b'E' | b'I' | b'N')
     }
 
     /// Takes one byte of structure. Says whether it may stand here.
@@ -224,7 +237,8 @@ impl JsonFormat {
                 Some(Open::Array) => Value,
                 None => return Ok(false),
             },
-            (After, b'{') if self.open.is_empty() => State::Lines,
+            (After, b'{' | b'[' | RECORD) if self.open.is_empty() => State::Lines,
+            (Value, RECORD) if self.open.is_empty() => State::Lines,
             _ => return Ok(false),
         };
         if self.open.len() > DEEPEST { Err(FormatError::TooDeep) } else { Ok(true) }

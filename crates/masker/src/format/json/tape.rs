@@ -21,8 +21,8 @@ pub(crate) enum Kind {
     Scalar,
 }
 
-/// Deeper documents are refused.
-const DEEPEST: usize = 128;
+/// Deeper documents are no documents.
+const DEEPEST: usize = 256;
 
 /// Cuts a document into tokens. `None` where it is not JSON.
 pub(crate) fn read(document: &[u8], tape: &mut Vec<Token>) -> Option<()> {
@@ -124,7 +124,8 @@ impl Reader<'_> {
 
     fn scalar(&mut self) -> Option<()> {
         let start = self.at;
-        while matches!(self.peek(), Some(b'0'..=b'9' | b'-' | b'+' | b'.' | b'a'..=b'z' | b'E')) {
+        while matches!(self.peek(), Some(b'0'..=b'9' | b'-' | b'+' | b'.' | b'a'..=b'z' | b'E' | b'I' | b'N'))
+        {
             self.at += 1;
         }
         let text = self.document.get(start..self.at)?;
@@ -142,10 +143,10 @@ impl Reader<'_> {
     }
 }
 
-/// A literal, or a number of ordinary length.
+/// A literal, also of those that only some clients know, or a number.
 pub(crate) fn is_scalar(text: &[u8]) -> bool {
     match text {
-        b"true" | b"false" | b"null" => true,
+        b"true" | b"false" | b"null" | b"NaN" | b"Infinity" | b"-Infinity" => true,
         [b'-' | b'0'..=b'9', rest @ ..] => {
             rest.iter().all(|byte| matches!(byte, b'0'..=b'9' | b'.' | b'e' | b'E' | b'+' | b'-'))
         }
