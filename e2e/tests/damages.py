@@ -256,7 +256,7 @@ def a_value_of_another_type(copy: Copy, rng):
     copy.query(f"UPDATE {table} SET {column} = {other}{one}")
 
 
-@damage(2)
+@damage(10)
 def a_table_less(copy: Copy, rng):
     tables = ("leaves", "tiles", "checkpoints", "sessions", "labels", "claims", "events", "holds")
     copy.query(f"DROP TABLE {rng.choice(tables)}")

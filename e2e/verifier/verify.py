@@ -25,6 +25,7 @@ LOG, PIN, RULE, WORDS, BODY = 10, 11, 12, 13, 14
 INTENT, OUTCOME, REFUSAL, EVENT, GAP, INTERRUPTION, ERASURE, HOLD, KEY, START, STOP = range(1, 12)
 ENDS = (OUTCOME, INTERRUPTION)
 NOBODY = bytes(32)
+TABLES = {"leaves", "tiles", "checkpoints", "labels", "sessions", "claims", "events", "holds"}
 
 
 class Malformed(Exception):
@@ -269,6 +270,10 @@ class Verifier:
         try:
             if (form := self.db.execute("PRAGMA user_version").fetchone()[0]) != 1:
                 raise Malformed(f"the evidence has format {form}, which I do not know")
+            there = {name for (name,) in self.db.execute("SELECT name FROM sqlite_master WHERE type = 'table'")}
+            if missing := TABLES - there:
+                self.damage(LOG, None, f"the database lacks {sorted(missing)}")
+                return
             if (found := self.db.execute("PRAGMA integrity_check(1)").fetchone()[0]) != "ok":
                 self.damage(LOG, None, f"the database is broken: {found}")
             self.read_entries()
