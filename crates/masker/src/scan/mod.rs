@@ -24,6 +24,8 @@ pub(crate) const KNOWN: u16 = u16::MAX;
 
 /// How many candidates may be alive at once; beyond it everything up to the next blank is masked.
 const MOST_LIVE: usize = 16;
+/// How many that are swallowed up to an end marker stay alive then.
+const MOST_ENDLESS: usize = 4;
 /// How many of them may be contexts: they hold nothing back, and ordinary text has more of them.
 const MOST_CONTEXTS: usize = 64;
 
@@ -444,9 +446,14 @@ impl Scan {
         let traced = self.traces.iter().map(|trace| (trace.start, KNOWN));
         let (start, rule) = first.chain(traced).min().unwrap_or((self.pos, 0));
         self.traces.clear();
-        self.live.retain(|candidate| candidate.phase == Phase::Context);
+        // What goes on to an end marker goes on: it may reach far beyond the next blank.
+        let mut until = 0;
+        self.live.retain(|candidate| {
+            until += usize::from(candidate.phase == Phase::Until);
+            candidate.phase == Phase::Context || (candidate.phase == Phase::Until && until <= MOST_ENDLESS)
+        });
         if self.live.len() > MOST_CONTEXTS {
-            self.live.clear();
+            self.live.retain(|candidate| candidate.phase == Phase::Until);
         }
         self.live.push(Candidate::blackout(rule, start, self.pos));
     }
