@@ -110,3 +110,99 @@ fn an_escape_spelled_before_a_key_is_no_part_of_its_word() {
         assert_eq!(masked(&masker, &text), text, "a word goes on");
     }
 }
+
+/// A key file of lines of some length, with something before and behind each.
+fn pem(length: usize, lines: usize, before: &str, behind: &str) -> String {
+    let body = random(BASE64, length * lines);
+    let mut text = format!("{before}-----BEGIN RSA PRIVATE KEY-----{behind}\n");
+    for (number, line) in body.as_bytes().chunks(length).enumerate() {
+        let before = before.replace("N", &(number + 2).to_string());
+        text.push_str(&format!("{before}{}{behind}\n", show(line)));
+    }
+    text + before + "-----END RSA PRIVATE KEY-----"
+}
+
+#[test]
+fn a_key_file_is_masked_whatever_stands_beside_its_lines() {
+    let masker = masker();
+    for (before, behind) in [
+        ("", ""),
+        ("> ", ""),
+        ("# ", ""),
+        ("// ", ""),
+        (" * ", ""),
+        ("- ", ""),
+        ("N: ", ""),
+        ("  N | ", ""),
+        ("", "<br>"),
+        ("", "<br/>"),
+        ("\"", "\\n\" +"),
+        ("&gt; ", ""),
+        ("| ", " |"),
+    ] {
+        for (length, lines) in [(64, 20), (20, 40), (12, 40), (6, 100)] {
+            let text = pem(length, lines, before, behind);
+            let out = masked(&masker, &format!("here\n{text}\nand this is what follows it"));
+            let expected = format!("here\n{before}[REDACTED:private-key]\nand this is what follows it");
+            assert_eq!(out, expected, "{before:?} {behind:?} {length}");
+        }
+    }
+}
+
+#[test]
+fn no_length_is_too_much_for_a_key_file() {
+    let masker = masker();
+    let text = pem(64, 2000, "", "");
+    assert_eq!(show(&masker.mask(text.as_bytes())), "[REDACTED:private-key]");
+}
+
+#[test]
+fn no_length_is_too_much_for_a_token() {
+    let masker = masker();
+    for (payload, signature) in [(40_000, 86), (30, 200_000), (200_000, 200_000), (16_300, 86)] {
+        let token = format!("eyJhbGciOiJIUzI1NiJ9.{}.{}", random(BASE62, payload), random(BASE62, signature));
+        assert_eq!(masked(&masker, &format!("a {token} b")), "a [REDACTED:jwt] b");
+    }
+    // `{ "alg": ...` and a header with line breaks.
+    for header in
+        ["eyAiYWxnIjogIkhTMjU2IiB9", "ewogICJhbGciOiAiSFMyNTYiCn0", "ew0KICAiYWxnIjogIkhTMjU2Ig0KfQ"]
+    {
+        let token = format!("{header}.{}.{}", random(BASE62, 60), random(BASE62, 43));
+        assert_eq!(masked(&masker, &format!("a {token} b")), "a [REDACTED:jwt] b", "{header}");
+    }
+}
+
+#[test]
+fn a_password_in_the_url_of_a_database_is_masked_whatever_it_holds() {
+    let masker = masker();
+    let long = random(BASE62, 300);
+    for (url, rest) in
+        [("postgres://app:", "@db/x"), ("mongodb+srv://u:", "@h"), ("postgres:\\/\\/u:", "@db\\/x")]
+    {
+        for password in [
+            "pa/ss1Kq",
+            "pa#ss1Kq",
+            "pa?ss1Kq",
+            "pa'ss1Kq",
+            "pa\"ss1Kq",
+            "pa\\ss1Kq",
+            "pa<ss1Kq",
+            "pa ss1Kq",
+            "pa@ss1Kq",
+            "7q#x",
+            &long,
+        ] {
+            let out = masked(&masker, &format!("at {url}{password}{rest} end"));
+            let masks = ["[REDACTED:url-password]", "[REDACTED:dsn-password]"];
+            assert!(masks.iter().any(|mask| out == format!("at {url}{mask}{rest} end")), "{password}: {out}");
+        }
+    }
+    let user = "u".repeat(200);
+    assert_eq!(
+        masked(&masker, &format!("https://{user}:hunter22x@h/")),
+        format!("https://{user}:[REDACTED:url-password]@h/")
+    );
+    for clean in ["redis://localhost:6379/0, or me@example.com", "http://localhost:8080/@vite/client"] {
+        assert_eq!(masked(&masker, clean), clean);
+    }
+}

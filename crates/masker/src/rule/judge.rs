@@ -65,10 +65,10 @@ impl Judge {
         true
     }
 
-    /// Whether a beginning of a match is to be masked, where there is no more of it.
+    /// Whether a beginning of a match is to be masked, where there is no more of it. Words are not.
     pub(crate) fn masks_beginning(&self, value: &[u8]) -> bool {
         let good = |validator: &Validator| validator.check_beginning(value) != Verdict::Refuted;
-        !self.allows(value) && self.validators.iter().all(good)
+        !self.allows(value) && !super::code::name(value) && self.validators.iter().all(good)
     }
 
     fn allows(&self, value: &[u8]) -> bool {

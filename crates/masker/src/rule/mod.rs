@@ -65,7 +65,7 @@ pub struct Rule {
     /// Where a committed match ends.
     #[serde(default)]
     pub until: Option<String>,
-    /// The most bytes a committed match swallows.
+    /// The most bytes a committed match swallows; without a bound where it says nothing.
     #[serde(default)]
     pub cap: Option<usize>,
     /// What the byte before the match (before the context, where there is one) must be.

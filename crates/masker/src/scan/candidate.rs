@@ -6,7 +6,7 @@ use super::machine::{Machine, Step};
 use super::{Span, Window};
 
 /// How far a context reaches from its anchor.
-const CONTEXT_CAP: u64 = 96;
+const CONTEXT_CAP: u64 = 320;
 /// A blackout ends at a blank or quote, or after so many bytes.
 const BLACKOUT: u64 = 4096;
 
@@ -118,7 +118,7 @@ impl Candidate {
                 return false;
             }
         }
-        at < self.start + machine.max || self.too_long(machine, at)
+        at < self.start + machine.max || self.too_long(machine, text, at)
     }
 
     /// The commit point was passed before the byte at `at`.
@@ -134,10 +134,10 @@ impl Candidate {
         self.swallow(machine, byte, at, spans)
     }
 
-    /// The match is longer than the rule allows: what has matched is masked as far as it goes, what has not is
-    /// given up.
-    fn too_long(&mut self, machine: &Machine, at: u64) -> bool {
-        if self.mark > 0 {
+    /// The match is longer than the rule allows: what has matched, or tells enough, is masked as far as it goes; what
+    /// has not is given up.
+    fn too_long(&mut self, machine: &Machine, text: Window<'_>, at: u64) -> bool {
+        if self.mark > 0 || self.tells(machine, text, at) {
             self.phase = Phase::Tail;
             self.commit = None;
             self.mark = at + machine.cap;
@@ -177,15 +177,16 @@ impl Candidate {
         }
     }
 
-    /// The text ends inside of a match: reports what there is of it, if that tells enough and nothing speaks against
-    /// it.
+    /// The text ends inside of a match: reports what there is of it, if that tells enough.
     pub(crate) fn cut_off(&self, machine: &Machine, text: Window<'_>, end: u64, spans: &mut Vec<Span>) {
-        if self.mark == 0
-            && end - self.start >= machine.telling
-            && machine.judge.masks_beginning(text.get(self.start, end))
-        {
+        if self.mark == 0 && self.tells(machine, text, end) {
             spans.push(Span { start: self.start, end, rule: self.rule });
         }
+    }
+
+    /// Whether what there is of a match is long enough to be masked by itself, and nothing speaks against it.
+    fn tells(&self, machine: &Machine, text: Window<'_>, end: u64) -> bool {
+        end - self.start >= machine.telling && machine.judge.masks_beginning(text.get(self.start, end))
     }
 
     /// Takes over another candidate that can only go the same way from here.

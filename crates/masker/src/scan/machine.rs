@@ -12,8 +12,10 @@ use crate::rule::{Boundary, Judge, Rule, RuleError};
 
 /// The most memory one automaton may take.
 const DFA_LIMIT: usize = 8 << 20;
-/// The most bytes a committed match swallows where the rule does not say.
-const DEFAULT_CAP: u64 = 64 << 10;
+/// The longest undecided match of a rule that does not say.
+const DEFAULT_MAX: u64 = 64 << 10;
+/// The most bytes a match that is certain swallows where the rule does not say: as far as it goes.
+const DEFAULT_CAP: u64 = u64::MAX >> 1;
 
 /// A rule, ready to run.
 #[derive(Debug)]
@@ -238,7 +240,7 @@ impl Machine {
         if rule.until.is_some() && rule.commit.is_none() {
             return Err(bad("until", "only a rule with a `commit` point can have it".into()));
         }
-        let longest = rule.max.or(ends.max).map_or(DEFAULT_CAP, |max| (max + after) as u64);
+        let longest = rule.max.or(ends.max).map_or(DEFAULT_MAX, |max| (max + after) as u64);
         let compile = |field: &'static str, pattern: &str, anchored: bool| {
             Dfa::new(pattern, rule.ignore_case, anchored).map_err(|problem| bad(field, problem))
         };
