@@ -160,7 +160,8 @@ fn every_list_of_tokens_is_one_text() {
     ] {
         for kind in [BodyKind::Json, BodyKind::Events] {
             let text = body.to_string();
-            let out = mask(kind, &if kind == BodyKind::Json { text } else { events(&[body.clone()]) });
+            let out =
+                mask(kind, &if kind == BodyKind::Json { text } else { events(std::slice::from_ref(&body)) });
             let value: Value = match kind {
                 BodyKind::Json => serde_json::from_str(&out).unwrap_or_else(|error| panic!("{error}: {out}")),
                 _ => documents(&out).into(),
@@ -359,4 +360,75 @@ fn what_clients_accept_is_read() {
     // The numbers of tokens in what is no JSON.
     let out = mask(BodyKind::Lines, "{x:1,\"content\":\"Hi.\",\"tokens\":[107,8422]}\n");
     assert!(!out.contains("8422"), "{out}");
+}
+
+#[test]
+fn a_body_is_what_it_is_and_not_what_it_is_called() {
+    let types = [
+        "application/octet-stream",
+        "text/plain",
+        "application/json",
+        "*/*",
+        "json",
+        "text/x-event-stream",
+        "application/x-ldjson",
+        "multipart/mixed; boundary=x",
+        "application/x-ndjson",
+        "TEXT/EVENT-STREAM",
+        "",
+        "application/grpc",
+        "image/png",
+    ];
+    let chunks: Vec<String> =
+        pieces(5).iter().map(|p| json!({"choices": [{"delta": {"content": p}}]}).to_string()).collect();
+    let stream: String = chunks.iter().map(|chunk| format!("data: {chunk}\n\n")).collect();
+    let lines: String =
+        "{\"n\":1}\n".to_owned() + &chunks.iter().map(|chunk| format!("{chunk}\n")).collect::<String>();
+    let escaped: String = format!("x {KEY}").chars().map(|c| format!("\\u{:04x}", c as u32)).collect();
+    let escaped = format!("{{\"content\":\"{escaped}\"}}");
+    let content = |out: &str| -> String {
+        out.split("\"content\":\"").skip(1).map(|rest| rest.split('"').next().unwrap()).collect()
+    };
+    for name in types {
+        let kind = BodyKind::of(Some(name));
+        for body in [
+            stream.clone(),
+            format!("\n\n{stream}"),
+            format!("foo: 1\n{stream}"),
+            format!("data\n\n{stream}"),
+            format!("\u{feff}{stream}"),
+            format!("data: {{}}\n\n{stream}"),
+            lines.clone(),
+            format!("\n{lines}"),
+            escaped.clone(),
+            format!("{}{escaped}", " ".repeat(20)),
+        ] {
+            let Ok(out) = go(kind, &[body.as_bytes()]) else {
+                assert_eq!(kind, BodyKind::Binary, "{name}");
+                continue;
+            };
+            let bytes = go(kind, &body.as_bytes().chunks(1).collect::<Vec<_>>()).unwrap();
+            let out = String::from_utf8(out).unwrap();
+            assert_eq!(out.as_bytes(), bytes, "{name}");
+            let masked = content(&out);
+            assert!(masked.contains("[REDACTED:aws-access-key-id]"), "{name}: {body} -> {out}");
+        }
+    }
+    for first in ["{}\n", "[]\n", "{\"a\":1}\n\n"] {
+        let out = mask(BodyKind::Events, &format!("{first}{stream}"));
+        assert!(content(&out).contains("[REDACTED:aws-access-key-id]"), "{out}");
+    }
+    assert!(mask(BodyKind::Events, &escaped).contains("[REDACTED:aws-access-key-id]"));
+    // What is called binary and is keeps its length.
+    let png = format!("\u{7f}PNG\r\n\u{1a}\n {KEY} ");
+    assert_eq!(mask(BodyKind::of(Some("image/png")), &png).len(), png.len());
+    assert_eq!(mask(BodyKind::of(Some("application/octet-stream")), &png).len(), png.len());
+    // Wide letters are refused.
+    let wide: Vec<u8> = format!("key {KEY}").encode_utf16().flat_map(u16::to_le_bytes).collect();
+    let marked = [&b"\xff\xfe"[..], &wide].concat();
+    for kind in ["text/plain; charset=utf-16", "application/json", "", "text/plain", "text/event-stream"] {
+        for body in [&wide, &marked] {
+            assert_eq!(go(BodyKind::of(Some(kind)), &[body]), Err(FormatError::Encoding), "{kind}");
+        }
+    }
 }

@@ -14,7 +14,7 @@
 mod support;
 
 use gatewayd_masker::Masker;
-use gatewayd_masker::format::BodyKind;
+use gatewayd_masker::format::{BodyKind, FormatError};
 use proptest::prelude::*;
 use serde_json::{Map, Value, json};
 
@@ -199,14 +199,16 @@ proptest! {
                     let mut body = masker.body(kind);
                     let mut out = Vec::new();
                     for piece in pieces {
-                        out.extend(body.push(piece).unwrap());
+                        out.extend(body.push(piece)?);
                     }
-                    out.extend(body.finish().unwrap());
-                    out
+                    out.extend(body.finish()?);
+                    Ok::<_, FormatError>(out)
                 };
                 let whole = go(&[&text]);
                 prop_assert_eq!(&go(&support::cut(&text, &cuts)), &whole, "{:?}", kind);
                 prop_assert_eq!(&go(&text.chunks(1).collect::<Vec<_>>()), &whole, "{:?}", kind);
+                // What is refused shows nothing more.
+                let Ok(whole) = whole else { continue };
                 for secret in ["aabaab", "abcabcabc"] {
                     prop_assert!(!whole.windows(secret.len()).any(|w| w == secret.as_bytes()), "{:?} shows {}", kind, secret);
                 }

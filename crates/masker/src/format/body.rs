@@ -10,6 +10,8 @@ use crate::report::MaskEvent;
 const BOM: &[u8] = b"\xEF\xBB\xBF";
 /// How many bytes of a body are looked at to see what it is.
 const SNIFFED: usize = 64;
+/// How many to see whether it is text at all.
+const LOOKED_AT: usize = 16;
 
 /// What a body is, as far as masking is concerned.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -27,6 +29,8 @@ pub enum BodyKind {
     Binary,
     /// Not said: the first bytes decide.
     Unknown,
+    /// Text in an encoding that is not read. It is refused.
+    Foreign,
 }
 
 impl BodyKind {
@@ -41,9 +45,19 @@ impl BodyKind {
     /// ```
     #[must_use]
     pub fn of(content_type: Option<&str>) -> Self {
-        let essence = content_type.unwrap_or_default().split(';').next().unwrap_or_default().trim();
-        let essence = essence.to_ascii_lowercase();
-        match essence.as_str() {
+        let said = content_type.unwrap_or_default().to_ascii_lowercase();
+        if ["utf-16", "utf16", "utf-32", "utf32", "utf-7", "ucs-2", "ucs-4", "ucs2", "ucs4"].iter().any(
+            |name| said.contains(&format!("charset={name}")) || said.contains(&format!("charset=\"{name}")),
+        ) {
+            return Self::Foreign;
+        }
+        let essence = said.split(';').next().unwrap_or_default().trim();
+        match essence.split_once('/') {
+            Some(("image", kind)) if kind != "svg+xml" => return Self::Binary,
+            Some(("audio" | "video" | "font", _)) => return Self::Binary,
+            _ => {}
+        }
+        match essence {
             "" => Self::Unknown,
             "text/event-stream" => Self::Events,
             "application/x-ndjson"
@@ -66,6 +80,8 @@ impl BodyKind {
             | "application/x-sh"
             | "application/x-pem-file"
             | "application/sql" => Self::Text,
+            "application/pdf" | "application/zip" | "application/gzip" | "application/wasm" => Self::Binary,
+            other if other.starts_with("application/grpc") || other.ends_with("protobuf") => Self::Binary,
             other if other.ends_with("+json") => Self::Json,
             other
                 if other.starts_with("text/")
@@ -74,38 +90,100 @@ impl BodyKind {
             {
                 Self::Text
             }
-            _ => Self::Binary,
+            // Whatever that is: what it begins with decides.
+            _ => Self::Unknown,
         }
     }
 
-    /// The kind that the first bytes of a body stand for, whatever was said of it; `None` if more are needed.
+    /// The kind that the first bytes of a body stand for, whatever was said of it; `None` if more are needed and
+    /// not `all` is there.
     ///
     /// A body is read by clients as what it is, not as what it is said to be: events are masked as events.
-    fn sniff(self, bytes: &[u8]) -> Option<Self> {
-        if self == Self::Binary {
-            return Some(self);
-        }
+    fn sniff(self, bytes: &[u8], all: bool) -> Result<Option<Self>, FormatError> {
         // What is looked at must not depend on how much there is.
         let seen = bytes.get(..SNIFFED).unwrap_or(bytes);
-        let bytes = seen.strip_prefix(BOM).unwrap_or(seen);
-        let first = bytes.trim_ascii_start().first();
-        if matches!(first, Some(b'{' | b'[')) {
-            return Some(if matches!(self, Self::Unknown | Self::Events) { Self::Json } else { self });
+        let all = all || seen.len() == SNIFFED;
+        if self == Self::Foreign || (seen.len() >= 4 && self != Self::Binary && is_wide(seen)) {
+            return Err(FormatError::Encoding);
         }
-        let fields: [&[u8]; 5] = [b"data:", b"event:", b"id:", b"retry:", b":"];
-        if fields.iter().any(|field| bytes.starts_with(field)) {
-            return Some(Self::Events);
+        if !all && (seen.len() < 4 || (self == Self::Unknown && seen.len() < LOOKED_AT)) {
+            return Ok(None);
         }
-        let undecided = seen.len() < SNIFFED
-            && (first.is_none()
-                || BOM.starts_with(seen)
-                || fields.iter().any(|field| field.starts_with(bytes)));
-        match self {
-            _ if undecided => None,
+        let text = seen.strip_prefix(BOM).unwrap_or(seen);
+        let is_json = matches!(text.trim_ascii_start().first(), Some(b'{' | b'[' | 0x1E));
+        let events = Events::of(text);
+        if self == Self::Binary {
+            if !all {
+                return Ok(None);
+            }
+            let is_text = (is_json || events == Events::Certain) && !has_controls(seen);
+            return if is_text { Err(FormatError::Encoding) } else { Ok(Some(self)) };
+        }
+        Ok(match self {
+            Self::Events => Some(Self::Events),
+            Self::Lines if is_json => Some(Self::Lines),
+            _ if is_json => Some(Self::Json),
+            _ if events == Events::Certain => Some(Self::Events),
+            _ if !all && (events == Events::Possible || text.trim_ascii().is_empty()) => None,
+            Self::Unknown if has_controls(seen.get(..LOOKED_AT).unwrap_or(seen)) => Some(Self::Binary),
             Self::Unknown => Some(Self::Text),
             said => Some(said),
-        }
+        })
     }
+}
+
+/// Whether a text looks like a stream of events.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Events {
+    Certain,
+    Possible,
+    No,
+}
+
+impl Events {
+    fn of(text: &[u8]) -> Self {
+        let fields: [&[u8]; 5] = [b"data:", b"event:", b"id:", b"retry:", b":"];
+        let mut lines = text.split(|byte| matches!(byte, b'\n' | b'\r')).peekable();
+        let mut others = 0;
+        while let Some(line) = lines.next() {
+            let is_last = lines.peek().is_none();
+            if line == b"data" && !is_last {
+                return Self::Certain;
+            }
+            if fields.iter().any(|field| line.starts_with(field)) {
+                let value = line.strip_prefix(b"data:").unwrap_or_default().trim_ascii_start();
+                // Behind lines of another kind, only what nothing else would look like.
+                if others == 0 || matches!(value.first(), Some(b'{' | b'[')) {
+                    return Self::Certain;
+                }
+            } else if !line.is_empty() {
+                let name = line.split(|byte| *byte == b':').next().unwrap_or_default();
+                let is_name = |byte: &u8| byte.is_ascii_alphanumeric() || matches!(byte, b'_' | b'-' | b'.');
+                if !name.iter().all(is_name) {
+                    return Self::No;
+                }
+                others += 1;
+            }
+        }
+        Self::Possible
+    }
+}
+
+/// Whether text takes more than a byte for each letter.
+fn is_wide(bytes: &[u8]) -> bool {
+    let wide = |low: usize, high: usize| {
+        [low, low + 2].iter().all(|at| bytes.get(*at).is_some_and(u8::is_ascii_graphic))
+            && [high, high + 2].iter().all(|at| bytes.get(*at) == Some(&0))
+    };
+    let marks: [&[u8]; 3] = [b"\xFF\xFE", b"\xFE\xFF", b"\0\0\xFE\xFF"];
+    let first = bytes.first().is_some_and(u8::is_ascii_graphic);
+    let four = first && bytes.get(1..4) == Some(b"\0\0\0");
+    marks.iter().any(|mark| bytes.starts_with(mark)) || wide(0, 1) || wide(1, 0) || four
+}
+
+/// Whether there are bytes that text does not have.
+fn has_controls(bytes: &[u8]) -> bool {
+    bytes.iter().any(|byte| matches!(byte, 0..=8 | 0x0E..=0x1A | 0x1C | 0x1D | 0x1F | 0x7F))
 }
 
 /// One body, masked as it arrives.
@@ -170,7 +248,9 @@ fn format_of(kind: BodyKind) -> Box<dyn Format> {
         BodyKind::Json => Box::new(JsonFormat::default()),
         BodyKind::Events => Box::new(SseFormat::default()),
         BodyKind::Lines => Box::new(NdjsonFormat::default()),
-        BodyKind::Text | BodyKind::Binary | BodyKind::Unknown => Box::new(TextFormat::default()),
+        BodyKind::Text | BodyKind::Binary | BodyKind::Unknown | BodyKind::Foreign => {
+            Box::new(TextFormat::default())
+        }
     }
 }
 
@@ -197,7 +277,7 @@ impl BodyStream {
         self.lanes.refresh();
         let result = match &mut self.format {
             Some(format) => format.push(&mut self.lanes, bytes, out),
-            None => self.sniff(bytes, out),
+            None => self.sniff(bytes, false, out),
         };
         self.ended = result.is_err();
         result
@@ -213,9 +293,10 @@ impl BodyStream {
         }
         self.lanes.refresh();
         let mut out = Vec::new();
-        let first = std::mem::take(&mut self.first);
+        if self.format.is_none() {
+            self.sniff(b"", true, &mut out)?;
+        }
         let format = self.format.get_or_insert_with(|| format_of(self.kind));
-        format.push(&mut self.lanes, &first, &mut out)?;
         format.finish(&mut self.lanes, &mut out)?;
         Ok(out)
     }
@@ -237,9 +318,12 @@ impl BodyStream {
         &self.masker
     }
 
-    fn sniff(&mut self, bytes: &[u8], out: &mut Vec<u8>) -> Result<(), FormatError> {
+    fn sniff(&mut self, bytes: &[u8], all: bool, out: &mut Vec<u8>) -> Result<(), FormatError> {
         self.first.extend_from_slice(bytes);
-        let Some(kind) = self.kind.sniff(&self.first) else { return Ok(()) };
+        let Some(kind) = self.kind.sniff(&self.first, all)? else { return Ok(()) };
+        if kind == BodyKind::Binary && self.kind != kind {
+            self.lanes = Lanes::new(Session::keeping_length(Arc::clone(&self.masker.inner)));
+        }
         self.kind = kind;
         let first = std::mem::take(&mut self.first);
         let format = self.format.insert(format_of(kind));

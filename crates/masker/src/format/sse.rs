@@ -159,8 +159,9 @@ impl SseFormat {
             &lines,
             document.filter(|document| *document != written).map(|_| &*written),
             lanes,
+            &mut self.documents,
             out,
-        );
+        )?;
         self.event = event;
         self.event.clear();
         self.lines = lines;
@@ -176,7 +177,14 @@ fn tag_of<'a>(event: &'a [u8], lines: &[Line]) -> &'a [u8] {
 }
 
 /// Writes the lines of an event; with other data, if there is some.
-fn write_lines(event: &[u8], lines: &[Line], fresh: Option<&[u8]>, lanes: &mut Lanes, out: &mut Vec<u8>) {
+fn write_lines(
+    event: &[u8],
+    lines: &[Line],
+    fresh: Option<&[u8]>,
+    lanes: &mut Lanes,
+    documents: &mut Documents,
+    out: &mut Vec<u8>,
+) -> Result<(), FormatError> {
     let mut fresh = fresh;
     let has_fresh = fresh.is_some();
     let mut at = 0;
@@ -198,7 +206,7 @@ fn write_lines(event: &[u8], lines: &[Line], fresh: Option<&[u8]>, lanes: &mut L
                     out.extend_from_slice(if ending.is_empty() { b"" } else { ending });
                 }
             }
-            None => match lanes.whole("event", text) {
+            None => match documents.line(lanes, text)? {
                 Some(masked) => {
                     out.extend_from_slice(&masked);
                     out.extend_from_slice(ending);
@@ -207,6 +215,7 @@ fn write_lines(event: &[u8], lines: &[Line], fresh: Option<&[u8]>, lanes: &mut L
             },
         }
     }
+    Ok(())
 }
 
 fn write_event(document: &[u8], tag: &[u8], out: &mut Vec<u8>) {

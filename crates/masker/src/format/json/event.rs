@@ -128,6 +128,29 @@ impl Documents {
         Ok(true)
     }
 
+    /// Masks a line outside of any document, which may be one or a part of one. `None` where it is clean.
+    pub(crate) fn line(&mut self, lanes: &mut Lanes, line: &[u8]) -> Result<Option<Vec<u8>>, FormatError> {
+        let is_text = memchr::memchr2(b'"', b'[', line).is_none();
+        // The middle of a document looks like one behind its beginning.
+        let added = usize::from(!matches!(line.trim_ascii_start().first(), Some(b'{' | b'[')));
+        let wrapped = [b"{".get(..added).unwrap_or_default(), line].concat();
+        if is_text || loose::read(&wrapped, &mut self.tape).is_none() {
+            return Ok(lanes.whole("event", line));
+        }
+        self.number += 1;
+        self.memo.clear();
+        let mut walk = Walk::new(self, lanes, &wrapped, Mode::Live);
+        walk.all_whole = true;
+        walk.root()?;
+        let mut out = Vec::new();
+        write(&wrapped, &self.edits, &self.fresh, &mut out);
+        out.drain(..added);
+        if let Some(masked) = lanes.whole("event", &out) {
+            out = masked;
+        }
+        Ok((out != line).then_some(out))
+    }
+
     /// The end of all texts: what is still held is put out in documents made up for it.
     pub(crate) fn finish(&mut self, lanes: &mut Lanes, before: Before<'_>) -> Result<(), FormatError> {
         self.number += 1;
@@ -266,6 +289,8 @@ struct Walk<'a> {
     /// Sets of ids whose lanes end with this document.
     ends: Vec<Vec<u64>>,
     all_end: bool,
+    /// No text is held back for the next document.
+    all_whole: bool,
     /// The document is a list of tokens without a text.
     keeps_ids: bool,
     /// The rest of a lane has found its place.
@@ -298,6 +323,7 @@ impl<'a> Walk<'a> {
             ids: Vec::new(),
             ends: Vec::new(),
             all_end: false,
+            all_whole: false,
             keeps_ids: false,
             refilled: false,
             names: Vec::new(),
@@ -331,7 +357,7 @@ impl<'a> Walk<'a> {
         let at = At {
             path,
             key: b"",
-            whole: kind != EventKind::Delta,
+            whole: kind != EventKind::Delta || self.all_whole,
             ends: ends || self.all_end,
             logprobs: false,
         };
