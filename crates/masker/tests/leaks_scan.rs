@@ -206,3 +206,35 @@ fn a_password_in_the_url_of_a_database_is_masked_whatever_it_holds() {
         assert_eq!(masked(&masker, clean), clean);
     }
 }
+
+#[test]
+fn a_known_secret_is_found_in_the_spellings_of_other_tools() {
+    let secret = "gwk Zq3vT8nLw5Xc/1";
+    let masker = Masker::builder().rules([]).known_secret(secret).build().unwrap();
+    let each = |write: fn(u8) -> String| secret.bytes().map(write).collect::<String>();
+    let between =
+        |write: fn(u8) -> String, sign: &str| secret.bytes().map(write).collect::<Vec<_>>().join(sign);
+    for spelled in [
+        each(|b| format!("&#X{b:X};")),
+        each(|b| format!("&#{b:04};")),
+        each(|b| format!("&#x{b:04x};")),
+        each(|b| format!("&#x{b:04X};")),
+        each(|b| format!("\\{b:03o}")),
+        each(|b| format!("\\u{{{b:x}}}")),
+        between(|b| format!("{b:02x}"), ":"),
+        between(|b| format!("{b:02X}"), ":"),
+        between(|b| format!("{b:02x}"), " "),
+        between(|b| format!("{b:02X}"), " "),
+    ] {
+        assert_eq!(masked(&masker, &format!("<{spelled}>")), "<[REDACTED:known-secret]>", "{spelled}");
+    }
+}
+
+#[test]
+fn a_key_behind_an_equals_sign_that_is_spelled_as_an_escape_is_masked() {
+    let text = format!("AccountName\\u003da;AccountKey\\u003d{}\\u003d\\u003d;x", random(BASE62, 86));
+    assert_eq!(
+        masked(&masker(), &text),
+        "AccountName\\u003da;AccountKey\\u003d[REDACTED:azure-connection-key];x"
+    );
+}

@@ -53,8 +53,8 @@ fn digit(byte: u8) -> Option<u8> {
     }
 }
 
-/// All spellings of a value, each once: raw, base64 and base64url at the three offsets, hex, percent-encoded,
-/// JSON and C escapes, HTML entities, UTF-16.
+/// All spellings of a value, each once: raw, base64 and base64url at the three offsets, hex (also with colons or blanks
+/// between), percent-encoded, JSON, C and octal escapes, HTML entities (also padded to four digits), UTF-16.
 pub(crate) fn of(value: &[u8]) -> Vec<Spelling> {
     let mut all: Vec<Spelling> = Vec::with_capacity(24);
     let mut add_with = |bytes: Vec<u8>, tail: Tail| {
@@ -80,11 +80,23 @@ pub(crate) fn of(value: &[u8]) -> Vec<Spelling> {
             out.extend(b"\\x");
             hex(out, byte, digits);
         }));
+        for between in [b':', b' '] {
+            let mut spelled = each(value, |byte, out| {
+                hex(out, byte, digits);
+                out.push(between);
+            });
+            spelled.pop();
+            add(spelled);
+        }
     }
     add(each(
         value,
         |byte, out| if byte == b' ' { out.push(b'+') } else { percent(out, byte, UPPER, false) },
     ));
+    add(each(value, |byte, out| {
+        out.push(b'\\');
+        out.extend([byte >> 6, byte >> 3 & 7, byte & 7].map(|digit| b'0' + digit));
+    }));
     add(each(value, json));
     add(each(value, |byte, out| if byte == b'/' { out.extend(b"\\/") } else { json(byte, out) }));
     add(each(value, |byte, out| html(byte, out, b"&#39;")));
@@ -117,9 +129,17 @@ fn of_text(text: &str, add: &mut impl FnMut(Vec<u8>)) {
             out
         }));
     }
-    add(text.chars().flat_map(|c| format!("&#{};", u32::from(c)).into_bytes()).collect());
-    add(text.chars().flat_map(|c| format!("&#x{:x};", u32::from(c)).into_bytes()).collect());
-    add(text.chars().flat_map(|c| format!("&#x{:X};", u32::from(c)).into_bytes()).collect());
+    let mut by_number = |write: fn(u32) -> String| {
+        add(text.chars().flat_map(|c| write(u32::from(c)).into_bytes()).collect());
+    };
+    by_number(|c| format!("&#{c};"));
+    by_number(|c| format!("&#{c:04};"));
+    by_number(|c| format!("&#x{c:x};"));
+    by_number(|c| format!("&#x{c:X};"));
+    by_number(|c| format!("&#X{c:X};"));
+    by_number(|c| format!("&#x{c:04x};"));
+    by_number(|c| format!("&#x{c:04X};"));
+    by_number(|c| format!("\\u{{{c:x}}}"));
     add(units.iter().flat_map(|unit| unit.to_le_bytes()).collect());
     add(units.iter().flat_map(|unit| unit.to_be_bytes()).collect());
 }
