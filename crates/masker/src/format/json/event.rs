@@ -414,24 +414,26 @@ impl<'a> Walk<'a> {
 
     /// The ids of an object that is a member, or an element of a member, called `key`.
     fn push_ids(&self, at: usize, key: &[u8], ids: &mut Vec<u64>) {
+        // Of members with one name the last counts.
+        let mut places = [None; shape::INDEXES.len()];
         for (name, value) in self.members(at) {
-            if !shape::is_index(name) {
+            let known = shape::INDEXES.iter().position(|index| *index == name);
+            if let Some(place) = known.and_then(|known| places.get_mut(known)) {
+                *place = Some(value);
+            }
+        }
+        for (name, value) in shape::INDEXES.iter().zip(places) {
+            let Some(token) = value.and_then(|value| self.token(value)) else { continue };
+            if !matches!(token.kind, Kind::Scalar | Kind::String) {
                 continue;
             }
-            // Of members with one name the last counts.
-            let last = self.members(at).filter(|(other, _)| *other == name).last();
-            if last.is_some_and(|(_, last)| last == value)
-                && let Some(token) =
-                    self.token(value).filter(|t| matches!(t.kind, Kind::Scalar | Kind::String))
-            {
-                let text = text_of(self.text(token));
-                let number = std::str::from_utf8(&text).ok().and_then(|text| text.trim().parse::<f64>().ok());
-                ids.push(match number {
-                    Some(number) => self.place(key, name, number),
-                    None if *text == *b"null" => self.place(key, name, 0.0),
-                    None => self.lanes.mix(self.lanes.mix(self.lanes.mix(3, key), name), &text) & !1,
-                });
-            }
+            let text = text_of(self.text(token));
+            let number = std::str::from_utf8(&text).ok().and_then(|text| text.trim().parse::<f64>().ok());
+            ids.push(match number {
+                Some(number) => self.place(key, name, number),
+                None if *text == *b"null" => self.place(key, name, 0.0),
+                None => self.lanes.mix(self.lanes.mix(self.lanes.mix(3, key), name), &text) & !1,
+            });
         }
     }
 

@@ -46,9 +46,8 @@ pub(crate) fn is_nested(key: &[u8]) -> bool {
 }
 
 /// Members that tell apart texts with the same path.
-pub(crate) fn is_index(key: &[u8]) -> bool {
-    matches!(key, b"index" | b"output_index" | b"content_index" | b"summary_index" | b"choice_index")
-}
+pub(crate) const INDEXES: [&[u8]; 5] =
+    [b"index", b"output_index", b"content_index", b"summary_index", b"choice_index"];
 
 /// Members that hold log-probabilities, or other lists of tokens.
 pub(crate) fn is_logprobs(key: &[u8]) -> bool {
