@@ -52,7 +52,9 @@ pub enum FormatError {
     #[error("the body interleaves more than {0} texts; none of them can be let go")]
     TooManyLanes(usize),
     /// The text is in an encoding that is not read, or the body is not what it is said to be.
-    #[error("the body is no UTF-8 text, or text that is called an image or the like; send UTF-8 and the right type")]
+    #[error(
+        "the body is no UTF-8 text, or text that is called an image or the like; send UTF-8 and the right type"
+    )]
     Encoding,
     /// The body failed before, and nothing of it may follow.
     #[error("the body could not be masked and was ended")]

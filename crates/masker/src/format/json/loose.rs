@@ -12,7 +12,9 @@ pub(crate) fn read(document: &[u8], tape: &mut Vec<Token>) -> Option<bool> {
         return Some(true);
     }
     tape.clear();
-    let first = document.iter().find(|byte| !matches!(byte, b' ' | b'\t' | b'\r' | b'\n' | 0x1E | 0xEF | 0xBB | 0xBF));
+    let first = document
+        .iter()
+        .find(|byte| !matches!(byte, b' ' | b'\t' | b'\r' | b'\n' | 0x1E | 0xEF | 0xBB | 0xBF));
     if !matches!(first, Some(b'{' | b'[')) || u32::try_from(document.len()).is_err() {
         return None;
     }
