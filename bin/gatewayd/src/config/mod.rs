@@ -13,6 +13,9 @@ mod secrets;
 mod servers;
 
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use aws_lc_rs::digest;
 
 use gatewayd_masker::KnownSecrets;
 
@@ -43,6 +46,20 @@ impl Config {
     pub fn load_with(file: &Path, known: &KnownSecrets) -> Result<Self, ConfigError> {
         let text = read(file)?;
         Self::parse(file, &text, known)
+    }
+
+    /// Names the content of the configuration's files: SHA-256, lower-case hex, the first 16 characters. A file
+    /// that is gone by now counts as empty.
+    #[must_use]
+    pub fn digest(&self) -> Arc<str> {
+        let mut context = digest::Context::new(&digest::SHA256);
+        for file in &self.files {
+            let content = std::fs::read(file).unwrap_or_default();
+            // With its length before it, so that no text can move from one file to the next unnoticed.
+            context.update(&(content.len() as u64).to_be_bytes());
+            context.update(&content);
+        }
+        hex::encode(context.finish()).chars().take(16).collect::<String>().into()
     }
 
     /// As [`load`](Self::load), from a text that was read already.

@@ -184,18 +184,17 @@ impl Gateway {
         Ok(())
     }
 
-    /// Puts into the evidence which policy is in force from now on.
+    /// Puts into the evidence which configuration and which policy are in force from now on.
     async fn note_configuration(&self, by: Option<Identity>) {
         let controls = self.controls();
-        let event = Event {
-            kind: EventKind::PolicyChanged,
-            actor: by,
-            object: Arc::clone(controls.config.policy.load().version()),
-            outcome: "in-force".into(),
-            request: None,
-        };
-        if let Err(error) = self.lasting().recorder.record(event).await {
-            tracing::error!(%error, "the change of configuration is not in the evidence");
+        let policy = Arc::clone(controls.config.policy.load().version());
+        let in_force =
+            [(EventKind::ConfigurationChanged, controls.config.digest()), (EventKind::PolicyChanged, policy)];
+        for (kind, object) in in_force {
+            let event = Event { kind, actor: by.clone(), object, outcome: "in-force".into(), request: None };
+            if let Err(error) = self.lasting().recorder.record(event).await {
+                tracing::error!(%error, "the change of configuration is not in the evidence");
+            }
         }
     }
 
