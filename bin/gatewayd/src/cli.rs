@@ -48,6 +48,9 @@ pub enum Command {
     #[command(subcommand)]
     Token(TokenCommand),
     /// Mask secrets in a text: a filter from standard input to standard output.
+    ///
+    /// What is certain leaves at once, also from a stream that goes on. A summary goes to standard error. Exit status: 0 where
+    /// nothing was found, 1 where something was masked, 2 where it did not work.
     Mask(MaskArgs),
     /// See, test and explain masking rules.
     #[command(subcommand)]

@@ -1,7 +1,7 @@
 //! `gatewayd mask`: a filter. What is masked leaves at once; a summary goes to standard error.
 
 use std::collections::BTreeMap;
-use std::io::{Read as _, Write as _};
+use std::io::{ErrorKind, IsTerminal as _, Read as _, Write as _};
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::sync::Arc;
@@ -23,8 +23,14 @@ pub(crate) fn run(args: &MaskArgs) -> anyhow::Result<ExitCode> {
     let mut output = std::io::stdout().lock();
     let mut found: BTreeMap<Arc<str>, u64> = BTreeMap::new();
     let mut piece = vec![0; 64 * 1024];
+    if input.is_terminal() {
+        print::note("reading from the keyboard; end with Ctrl-D");
+    }
     loop {
-        let read = input.read(&mut piece).context("standard input cannot be read")?;
+        let read = match input.read(&mut piece) {
+            Err(error) if error.kind() == ErrorKind::Interrupted => continue,
+            read => read.context("standard input cannot be read")?,
+        };
         let masked = match piece.get(..read) {
             Some(bytes) if read > 0 => body.push(bytes)?,
             _ => body.finish()?,
@@ -32,8 +38,12 @@ pub(crate) fn run(args: &MaskArgs) -> anyhow::Result<ExitCode> {
         for event in body.take_events() {
             *found.entry(event.rule).or_default() += 1;
         }
-        if output.write_all(&masked).and_then(|()| output.flush()).is_err() || read == 0 {
-            break;
+        match output.write_all(&masked).and_then(|()| output.flush()) {
+            Ok(()) if read > 0 => {}
+            Ok(()) => break,
+            // Whoever reads has seen enough, as `head` does; everything else means that output is missing.
+            Err(error) if error.kind() == ErrorKind::BrokenPipe => break,
+            Err(error) => return Err(error).context("standard output cannot be written"),
         }
     }
     let total: u64 = found.values().sum();
