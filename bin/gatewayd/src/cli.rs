@@ -248,12 +248,21 @@ pub enum SessionsCommand {
         /// The session's id.
         id: String,
     },
-    /// Make a session's words and bodies unreadable for good. The log says so, and still verifies.
-    Erase(ReasonedArgs),
-    /// Forbid that a session is erased or dropped, until the hold is released.
-    Hold(ReasonedArgs),
-    /// Release a hold, by its number.
-    Release(ReasonedArgs),
+    /// Make words and bodies unreadable for good. The log says so, and still verifies.
+    Erase(KeepingArgs),
+    /// Forbid that something is erased or dropped, until the hold is released.
+    Hold(KeepingArgs),
+    /// Release a hold.
+    Release {
+        #[command(flatten)]
+        #[allow(missing_docs)]
+        access: AdminAccess,
+        /// The hold's number.
+        hold: i64,
+        /// Why; it goes into the log.
+        #[arg(long, short = 'm')]
+        reason: String,
+    },
     /// Check a data directory's evidence: signatures, tree, bodies, rules. Needs no running gateway.
     ///
     /// Ends with 0 if it is intact, 2 if it cannot be read, and for damage with the lowest that applies: 10 the log
@@ -275,12 +284,19 @@ pub enum SessionsCommand {
 
 /// A change of what is kept, and why.
 #[derive(Debug, Args)]
-pub struct ReasonedArgs {
+pub struct KeepingArgs {
     #[command(flatten)]
     #[allow(missing_docs)]
     pub access: AdminAccess,
-    /// The session's id, or the hold's number.
-    pub id: String,
+    /// One session, by its id.
+    #[arg(required_unless_present = "subject", conflicts_with = "subject")]
+    pub id: Option<String>,
+    /// Everything that this caller did.
+    #[arg(long, requires = "issuer")]
+    pub subject: Option<String>,
+    /// Who issued the caller's identity, as `sessions show` says it.
+    #[arg(long, requires = "subject")]
+    pub issuer: Option<String>,
     /// Why; it goes into the log.
     #[arg(long, short = 'm')]
     pub reason: String,
@@ -326,9 +342,12 @@ pub struct SessionsListArgs {
     /// Only those in whose answer this masking rule struck.
     #[arg(long)]
     pub masked: Option<String>,
-    /// Not older than this: a length of time such as 1h.
+    /// From then on: how long ago (`90m`), a day in UTC (`2026-03-01`), or a time of RFC 3339.
     #[arg(long)]
     pub since: Option<String>,
+    /// Before then; written like `--since`.
+    #[arg(long)]
+    pub until: Option<String>,
     /// How many at the most.
     #[arg(long, default_value_t = 50)]
     pub limit: usize,

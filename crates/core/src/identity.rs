@@ -45,7 +45,13 @@ impl Identity {
     /// `issuer` and `subject` as one string that no other pair yields.
     #[must_use]
     pub fn key(&self) -> String {
-        format!("{}:{}|{}", self.issuer.len(), self.issuer, self.subject)
+        Self::key_of(&self.issuer, &self.subject)
+    }
+
+    /// The [`key`](Self::key) of whoever has this issuer and this subject.
+    #[must_use]
+    pub fn key_of(issuer: &str, subject: &str) -> String {
+        format!("{}:{issuer}|{subject}", issuer.len())
     }
 
     /// The same person, whatever way they signed in this time.

@@ -6,7 +6,9 @@
 mod approvals;
 mod auth;
 mod health;
+mod keeping;
 mod log;
+mod moment;
 mod recheck;
 mod sessions;
 mod tokens;
@@ -83,9 +85,9 @@ fn router(state: AdminState) -> Router {
         .route("/api/v1/sessions/{id}/export", get(sessions::export))
         .route("/api/v1/sessions/{id}/proof", get(sessions::proof))
         .route("/api/v1/sessions/{id}/recheck", post(recheck::recheck))
-        .route("/api/v1/sessions/{id}/erasure", post(sessions::erase))
-        .route("/api/v1/sessions/{id}/holds", post(sessions::hold))
-        .route("/api/v1/holds/{hold}/release", post(sessions::release))
+        .route("/api/v1/erasures", post(keeping::erase))
+        .route("/api/v1/holds", post(keeping::hold))
+        .route("/api/v1/holds/{hold}/release", post(keeping::release))
         .route("/api/v1/tokens", get(tokens::list).post(tokens::create))
         .route("/api/v1/tokens/{id}", delete(tokens::revoke))
         .route("/api/v1/reload", post(reload))

@@ -1,14 +1,12 @@
 //! `/api/v1/sessions`: what was recorded. Reading is recorded too, before anything is shown.
 
-use std::time::Duration;
-
 use axum::Json;
 use axum::extract::{Path, Query, State};
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
-use gatewayd_core::{Action, Event, EventKind, Identity, Journal as _, RefusalCode, RequestId, Timestamp};
+use gatewayd_core::{Action, Event, EventKind, Identity, Journal as _, RefusalCode, RequestId};
 use gatewayd_recorder::export::{self, Format};
-use gatewayd_recorder::{Bundle, Error, Filter, Frame, Reader, Recorder, Summary, Target};
+use gatewayd_recorder::{Bundle, Error, Filter, Frame, Reader, Recorder, Summary};
 use http::HeaderName;
 use http::header::CONTENT_TYPE;
 use serde::{Deserialize, Serialize};
@@ -16,6 +14,7 @@ use tokio::task::JoinError;
 
 use super::AdminState;
 use super::auth::{Administrator, Problem};
+use super::moment;
 
 /// Which sessions to list.
 #[derive(Debug, Default, Deserialize)]
@@ -28,8 +27,10 @@ pub(crate) struct Listing {
     rule: Option<String>,
     status: Option<u16>,
     masked: Option<String>,
-    /// Not older than so many seconds.
-    since_seconds: Option<u64>,
+    /// From when on, as [`moment`] reads it.
+    since: Option<String>,
+    /// Before when.
+    until: Option<String>,
     limit: Option<usize>,
 }
 
@@ -49,7 +50,7 @@ pub(crate) async fn list(
         None => None,
     };
     let now = state.gateway().lasting().clock.now();
-    let back = |seconds| Timestamp(now.0.saturating_sub(micros(Duration::from_secs(seconds))));
+    let moment = |text: Option<String>| text.map(|text| moment::read(&text, now)).transpose();
     let filter = Filter {
         subject: listing.subject,
         group: listing.group,
@@ -57,8 +58,8 @@ pub(crate) async fn list(
         action,
         rule: listing.rule,
         status: listing.status,
-        since: listing.since_seconds.map(back),
-        until: None,
+        since: moment(listing.since)?,
+        until: moment(listing.until)?,
         masked_rule: listing.masked,
         limit: listing.limit.unwrap_or(50).clamp(1, MOST),
     };
@@ -157,60 +158,6 @@ pub(crate) async fn proof(
     .await
 }
 
-/// Why something is erased or held.
-#[derive(Debug, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub(crate) struct Reason {
-    reason: String,
-}
-
-/// How many sessions a change concerns.
-#[derive(Serialize)]
-pub(crate) struct Erased {
-    sessions: u64,
-}
-
-pub(crate) async fn erase(
-    State(state): State<AdminState>,
-    Administrator(who): Administrator,
-    Path(id): Path<String>,
-    Json(why): Json<Reason>,
-) -> Result<Json<Erased>, Problem> {
-    let target = Target::Session(parse(&id)?);
-    write(&state, move |recorder| recorder.erase(&target, Some(&who), &why.reason))
-        .await
-        .map(|sessions| Json(Erased { sessions }))
-}
-
-/// A legal hold.
-#[derive(Serialize)]
-pub(crate) struct Held {
-    hold: i64,
-}
-
-pub(crate) async fn hold(
-    State(state): State<AdminState>,
-    Administrator(who): Administrator,
-    Path(id): Path<String>,
-    Json(why): Json<Reason>,
-) -> Result<Json<Held>, Problem> {
-    let target = Target::Session(parse(&id)?);
-    write(&state, move |recorder| recorder.hold(&target, Some(&who), &why.reason))
-        .await
-        .map(|hold| Json(Held { hold }))
-}
-
-pub(crate) async fn release(
-    State(state): State<AdminState>,
-    Administrator(who): Administrator,
-    Path(hold): Path<i64>,
-    Json(why): Json<Reason>,
-) -> Result<Json<Held>, Problem> {
-    write(&state, move |recorder| recorder.release(hold, Some(&who), &why.reason))
-        .await
-        .map(|()| Json(Held { hold }))
-}
-
 pub(super) fn parse(id: &str) -> Result<RequestId, Problem> {
     id.parse().map_err(|_| {
         Problem::new(
@@ -218,10 +165,6 @@ pub(super) fn parse(id: &str) -> Result<RequestId, Problem> {
             "this is no session id; it looks like the x-request-id of an answer",
         )
     })
-}
-
-fn micros(time: Duration) -> i64 {
-    i64::try_from(time.as_micros()).unwrap_or(i64::MAX)
 }
 
 /// Who looks at what goes into the evidence first; without that, nothing is shown.
@@ -258,7 +201,7 @@ pub(super) async fn read<T: Send + 'static>(
     settle(done.await)
 }
 
-async fn write<T: Send + 'static>(
+pub(super) async fn write<T: Send + 'static>(
     state: &AdminState,
     work: impl FnOnce(&Recorder) -> Result<T, Error> + Send + 'static,
 ) -> Result<T, Problem> {

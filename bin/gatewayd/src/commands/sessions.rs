@@ -11,7 +11,7 @@ use serde_json::{Value, json};
 
 use super::access::{Admin, segment};
 use super::{print, replay};
-use crate::cli::{AdminAccess, ExportFormat, Output, ReasonedArgs, SessionsCommand, SessionsListArgs};
+use crate::cli::{AdminAccess, ExportFormat, KeepingArgs, Output, SessionsCommand, SessionsListArgs};
 
 pub(crate) fn run(command: SessionsCommand) -> anyhow::Result<ExitCode> {
     match command {
@@ -44,16 +44,17 @@ pub(crate) fn run(command: SessionsCommand) -> anyhow::Result<ExitCode> {
         }
         SessionsCommand::Recheck { access, id } => return recheck(&access, &id),
         SessionsCommand::Erase(args) => {
-            let done = args.send(&format!("{}/erasure", path(&args.id)))?;
-            args.report(&done, &format!("erased {}", args.id));
+            let done = args.send("/api/v1/erasures")?;
+            report(&args.access, &done, &format!("erased {} sessions", print::cell(&done, "/sessions")));
         }
         SessionsCommand::Hold(args) => {
-            let done = args.send(&format!("{}/holds", path(&args.id)))?;
-            args.report(&done, &format!("hold {}", print::cell(&done, "/hold")));
+            let done = args.send("/api/v1/holds")?;
+            report(&args.access, &done, &format!("hold {}", print::cell(&done, "/hold")));
         }
-        SessionsCommand::Release(args) => {
-            let done = args.send(&format!("/api/v1/holds/{}/release", segment(&args.id)))?;
-            args.report(&done, &format!("released hold {}", args.id));
+        SessionsCommand::Release { access, hold, reason } => {
+            let path = format!("/api/v1/holds/{hold}/release");
+            let done = Admin::connect(&access)?.post(&path, &json!({ "reason": reason }))?;
+            report(&access, &done, &format!("released hold {hold}"));
         }
         SessionsCommand::Verify { directory, key, pinned, output } => {
             return check(&directory, key.as_deref(), pinned.as_deref(), output);
@@ -62,16 +63,24 @@ pub(crate) fn run(command: SessionsCommand) -> anyhow::Result<ExitCode> {
     Ok(ExitCode::SUCCESS)
 }
 
-impl ReasonedArgs {
+impl KeepingArgs {
     fn send(&self, path: &str) -> anyhow::Result<Value> {
-        Admin::connect(&self.access)?.post(path, &json!({ "reason": self.reason }))
-    }
-
-    fn report(&self, done: &Value, words: &str) {
-        match self.access.output {
-            Output::Json => print::json(done),
-            Output::Table => print::line(words),
+        let mut wanted = serde_json::Map::new();
+        let named = [("session", &self.id), ("subject", &self.subject), ("issuer", &self.issuer)];
+        for (name, value) in named {
+            if let Some(value) = value {
+                wanted.insert(name.into(), value.as_str().into());
+            }
         }
+        wanted.insert("reason".into(), self.reason.as_str().into());
+        Admin::connect(&self.access)?.post(path, &Value::Object(wanted))
+    }
+}
+
+fn report(access: &AdminAccess, done: &Value, words: &str) {
+    match access.output {
+        Output::Json => print::json(done),
+        Output::Table => print::line(words),
     }
 }
 
@@ -88,6 +97,8 @@ fn list(args: &SessionsListArgs) -> anyhow::Result<()> {
         ("action", &args.action),
         ("rule", &args.rule),
         ("masked", &args.masked),
+        ("since", &args.since),
+        ("until", &args.until),
     ];
     for (name, value) in texts {
         if let Some(value) = value {
@@ -96,12 +107,6 @@ fn list(args: &SessionsListArgs) -> anyhow::Result<()> {
     }
     if let Some(status) = args.status {
         query.push_str(&format!("&status={status}"));
-    }
-    if let Some(since) = &args.since {
-        let length: jiff::SignedDuration = since
-            .parse()
-            .with_context(|| format!("--since {since}: write a length of time such as 90m or 24h"))?;
-        query.push_str(&format!("&since_seconds={}", length.as_secs().max(0)));
     }
     let found = Admin::connect(&args.access)?.get(&format!("/api/v1/sessions?{query}"))?;
     match args.access.output {

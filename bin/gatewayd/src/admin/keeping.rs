@@ -1,0 +1,87 @@
+//! `/api/v1/erasures` and `/api/v1/holds`: what is made unreadable, and what must not be.
+
+use axum::Json;
+use axum::extract::{Path, State};
+use gatewayd_core::{Identity, RefusalCode};
+use gatewayd_recorder::Target;
+use serde::{Deserialize, Serialize};
+
+use super::AdminState;
+use super::auth::{Administrator, Problem};
+use super::sessions::{parse, write};
+
+/// What is erased or held, and why: one session, or everything that one caller did.
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct Wanted {
+    reason: String,
+    session: Option<String>,
+    /// Who issued the caller's identity, as `sessions show` says it.
+    issuer: Option<String>,
+    subject: Option<String>,
+}
+
+impl Wanted {
+    fn target(&self) -> Result<Target, Problem> {
+        match (&self.session, &self.issuer, &self.subject) {
+            (Some(id), None, None) => parse(id).map(Target::Session),
+            (None, Some(issuer), Some(subject)) => Ok(Target::Subject(Identity::key_of(issuer, subject))),
+            _ => Err(Problem::new(
+                RefusalCode::InvalidRequest,
+                "say what is meant: either `session`, or `issuer` and `subject` of a caller",
+            )),
+        }
+    }
+}
+
+/// How many sessions a change concerns.
+#[derive(Serialize)]
+pub(crate) struct Erased {
+    sessions: u64,
+}
+
+pub(crate) async fn erase(
+    State(state): State<AdminState>,
+    Administrator(who): Administrator,
+    Json(wanted): Json<Wanted>,
+) -> Result<Json<Erased>, Problem> {
+    let target = wanted.target()?;
+    write(&state, move |recorder| recorder.erase(&target, Some(&who), &wanted.reason))
+        .await
+        .map(|sessions| Json(Erased { sessions }))
+}
+
+/// A legal hold.
+#[derive(Serialize)]
+pub(crate) struct Held {
+    hold: i64,
+}
+
+pub(crate) async fn hold(
+    State(state): State<AdminState>,
+    Administrator(who): Administrator,
+    Json(wanted): Json<Wanted>,
+) -> Result<Json<Held>, Problem> {
+    let target = wanted.target()?;
+    write(&state, move |recorder| recorder.hold(&target, Some(&who), &wanted.reason))
+        .await
+        .map(|hold| Json(Held { hold }))
+}
+
+/// Why a hold is released.
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct Reason {
+    reason: String,
+}
+
+pub(crate) async fn release(
+    State(state): State<AdminState>,
+    Administrator(who): Administrator,
+    Path(hold): Path<i64>,
+    Json(why): Json<Reason>,
+) -> Result<Json<Held>, Problem> {
+    write(&state, move |recorder| recorder.release(hold, Some(&who), &why.reason))
+        .await
+        .map(|()| Json(Held { hold }))
+}
