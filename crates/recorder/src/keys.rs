@@ -156,16 +156,21 @@ fn read_secret(path: &Path) -> Result<Zeroizing<String>, Error> {
     Ok(text)
 }
 
-/// Writes a new file that only its owner can read, and makes sure that it stays.
+/// Writes a new file that only its owner can read, whole or not at all, and makes sure that it stays.
 fn write_secret(path: &Path, text: &str) -> Result<(), Error> {
+    let mut begun = path.as_os_str().to_owned();
+    begun.push(".begun");
+    // What a crash or a full disk left of an earlier attempt never was a key.
+    let _there_is_none = fs::remove_file(&begun);
     let mut file = fs::OpenOptions::new()
         .write(true)
         .create_new(true)
         .mode(0o600)
-        .open(path)
+        .open(&begun)
         .map_err(Error::file("make the key file", path))?;
     file.write_all(text.as_bytes()).map_err(Error::file("write the key file", path))?;
     file.sync_all().map_err(Error::file("write the key file", path))?;
+    fs::rename(&begun, path).map_err(Error::file("make the key file", path))?;
     if let Some(dir) = path.parent() {
         sync_dir(dir)?;
     }
