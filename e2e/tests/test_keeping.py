@@ -95,6 +95,43 @@ def test_a_hold_forbids_erasure_and_the_log_still_verifies(own_gateway, world):
     gateway.cli("sessions", "verify", gateway.data / "evidence")
 
 
+def test_everything_that_a_caller_did_is_held_and_erased(own_gateway, world):
+    gateway = own_gateway()
+    first, second = a_session(gateway, world, "one of alice"), a_session(gateway, world, "two of alice")
+    issuer = gateway.json("sessions", "show", first)["issuer"]
+    other = ask(gateway, world.token("carol"))
+    recorded(gateway, other)
+    alice = ["--issuer", issuer, "--subject", "alice"]
+
+    hold = gateway.json("sessions", "hold", *alice, "-m", "case 8")["hold"]
+    for what in (alice, [second]):
+        assert "hold" in gateway.cli("sessions", "erase", *what, "-m", "asked for", status=2).stderr
+    gateway.cli("sessions", "release", hold, "-m", "case closed")
+    assert gateway.json("sessions", "erase", *alice, "-m", "asked for")["sessions"] == 2
+    for name in (first, second):
+        assert gateway.json("sessions", "show", name)["erased"]
+        assert gateway.cli("sessions", "replay", name, "--speed", "0", status=None).returncode != 0
+    assert gateway.json("sessions", "show", other.headers["x-request-id"])["subject"] == "carol"
+
+    for wrong in ([], ["--subject", "alice"], [first, *alice]):
+        assert gateway.cli("sessions", "erase", *wrong, "-m", "x", status=2).stderr.startswith("error")
+    gateway.stop()
+    gateway.cli("sessions", "verify", gateway.data / "evidence")
+
+
+def test_a_list_begins_and_ends_when_asked(own_gateway, world):
+    gateway = own_gateway()
+    name = a_session(gateway, world)
+
+    def listed(*when) -> list:
+        return [session["id"] for session in gateway.json("sessions", "list", *when)]
+
+    today = time.strftime("%Y-%m-%d", time.gmtime())
+    assert listed() == listed("--since", "1h") == listed("--since", today) == [name]
+    assert listed("--until", "1h") == listed("--until", today) == listed("--since", "2199-01-01T00:00:00Z") == []
+    assert "how long ago" in gateway.cli("sessions", "list", "--since", "yesterday", status=2).stderr
+
+
 def test_only_administrators_read_what_was_recorded(own_gateway, world):
     gateway = own_gateway()
     name = a_session(gateway, world)
