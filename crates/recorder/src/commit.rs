@@ -14,6 +14,7 @@ use crate::facts::{Facts, Salt};
 use crate::keys::WRAPPED;
 use crate::leaf::{self, Bodies, Gap, GapReason, Kind, Leaf};
 use crate::publish::Publisher;
+use crate::queue::{Work, Worker};
 use crate::reserve::Reserve;
 use crate::sequence::Sequencer;
 use crate::session::{End, Session};
@@ -24,6 +25,8 @@ use crate::store::Store;
 const BATCH: usize = 4096;
 /// How long the thread waits before it tries again to write.
 const RETRY: Duration = Duration::from_millis(250);
+/// At most so often a gap is told.
+const GAP_EVERY: Duration = Duration::from_secs(1);
 
 /// Why an entry was not written.
 #[derive(Debug, Clone, thiserror::Error)]
@@ -73,6 +76,16 @@ pub(crate) enum Entry {
     Stop,
 }
 
+impl Work for Entry {
+    fn is_urgent(&self) -> bool {
+        match self {
+            Self::Close(close) => close.ack.is_some(),
+            Self::Subject { .. } | Self::Key { .. } | Self::Segment { .. } => false,
+            Self::Intent(_) | Self::Event(_) | Self::Task { .. } | Self::Barrier(_) | Self::Stop => true,
+        }
+    }
+}
+
 pub(crate) struct IntentEntry {
     pub(crate) id: [u8; 16],
     pub(crate) leaf: Vec<u8>,
@@ -116,8 +129,10 @@ pub(crate) struct Committer {
     reserve: Reserve,
     /// Closing entries that could not be written yet.
     owed: Vec<Entry>,
-    /// Entries that were refused since writing failed, and since when.
-    lost: u64,
+    /// How many missing ones the gap entry that is being written tells of.
+    declaring: u64,
+    /// When a gap was told last.
+    declared: Option<Instant>,
 }
 
 impl Committer {
@@ -128,30 +143,24 @@ impl Committer {
         reserve: Reserve,
     ) -> Self {
         publisher.publish(&*sequencer);
-        Self { shared, sequencer, publisher, reserve, owed: Vec::new(), lost: 0 }
+        Self { shared, sequencer, publisher, reserve, owed: Vec::new(), declaring: 0, declared: None }
     }
 
     /// Works until told to stop.
-    pub(crate) fn run(mut self, entries: &mpsc::Receiver<Entry>) {
+    pub(crate) fn run(mut self, mut entries: Worker<Entry>) {
         let mut batch = Vec::with_capacity(BATCH);
         loop {
             if !self.owed.is_empty() || self.shared.writing.is_failing() {
-                self.try_again();
+                self.try_again(false);
             }
-            let patience = if self.shared.writing.is_failing() {
-                RETRY
-            } else {
-                self.publisher.patience(self.sequencer.tree().size())
-            };
-            match entries.recv_timeout(patience) {
-                Ok(entry) => batch.push(entry),
-                Err(mpsc::RecvTimeoutError::Timeout) => {}
-                Err(mpsc::RecvTimeoutError::Disconnected) => return,
-            }
-            batch.extend(entries.try_iter().take(BATCH - batch.len()));
+            entries.wait(self.patience());
+            batch.extend(std::iter::from_fn(|| entries.next()).take(BATCH));
             self.shared.queued.fetch_sub(batch.len(), Ordering::Relaxed);
             let stop = batch.iter().position(|entry| matches!(entry, Entry::Stop));
             batch.truncate(stop.unwrap_or(batch.len()));
+            if self.until_gap().is_zero() && !self.shared.writing.is_failing() {
+                batch.extend(self.gap());
+            }
             if !batch.is_empty() {
                 self.write(&mut batch);
             }
@@ -160,6 +169,22 @@ impl Committer {
             }
             self.publisher.publish_if_due(&*self.sequencer);
         }
+    }
+
+    /// How long there is nothing to do if nothing comes.
+    fn patience(&self) -> Duration {
+        if self.shared.writing.is_failing() {
+            return RETRY;
+        }
+        self.publisher.patience(self.sequencer.tree().size()).min(self.until_gap())
+    }
+
+    /// How long until what is missing is told: at once, but not with each batch while the queue is full.
+    fn until_gap(&self) -> Duration {
+        if self.shared.missing.count() == 0 {
+            return Duration::MAX;
+        }
+        self.declared.map_or(Duration::ZERO, |told| GAP_EVERY.saturating_sub(told.elapsed()))
     }
 
     /// Writes the batch and answers everyone who waits for it.
@@ -191,8 +216,13 @@ impl Committer {
 
     /// All of it, or nothing. What is signed already goes with it.
     fn transact(&mut self, batch: &mut [Entry]) -> Result<Vec<Written>, Error> {
+        let declaring = std::mem::take(&mut self.declaring);
         let written = self.sequencer.sequence(batch, self.publisher.pending())?;
         self.publisher.stored();
+        if declaring > 0 {
+            self.shared.missing.told(declaring);
+            self.declared = Some(Instant::now());
+        }
         Ok(written)
     }
 
@@ -202,7 +232,9 @@ impl Committer {
             if entry.must_be_written() {
                 self.owed.push(entry);
             } else {
-                self.lost += 1;
+                if entry.is_missed() {
+                    self.shared.missing.add(why);
+                }
                 entry.answer(Err(CommitError::Unavailable(why.to_owned())));
             }
         }
@@ -218,8 +250,12 @@ impl Committer {
         }
     }
 
-    /// Writes what is owed; if that works and there is room again, new entries are accepted.
-    fn try_again(&mut self) {
+    /// Writes what is owed; if that works and there is room again, new entries are accepted. The last time, the
+    /// reserve is spent.
+    fn try_again(&mut self, last: bool) {
+        if last {
+            self.reserve.release();
+        }
         let mut owed = std::mem::take(&mut self.owed);
         // A sync may fail although the entries arrived: what is closed by now is not closed again.
         owed.retain(|entry| match entry {
@@ -228,48 +264,47 @@ impl Committer {
             }
             _ => true,
         });
-        if self.lost > 0 && self.reserve.restore().is_ok() {
-            owed.push(self.gap());
+        let room = |reserve: &Reserve| last || reserve.restore().is_ok();
+        if room(&self.reserve) {
+            owed.extend(self.gap());
         }
-        if owed.is_empty() {
-            if self.reserve.restore().is_ok() {
-                self.shared.writing.recovered();
-            }
-            return;
-        }
-        match self.transact(&mut owed) {
-            Ok(written) => {
-                for (entry, written) in owed.drain(..).zip(written) {
-                    if matches!(entry, Entry::Task { .. }) {
-                        self.lost = 0;
+        if !owed.is_empty() {
+            match self.transact(&mut owed) {
+                Ok(written) => {
+                    for (entry, written) in owed.drain(..).zip(written) {
+                        entry.answer(written);
                     }
-                    entry.answer(written);
                 }
-                if self.reserve.restore().is_ok() {
-                    self.shared.writing.recovered();
+                Err(error) => {
+                    self.shared.writing.fail(&error.to_string());
+                    self.recover(&error);
+                    owed.retain(Entry::must_be_written);
+                    self.owed = owed;
+                    return;
                 }
             }
-            Err(error) => {
-                self.shared.writing.fail(&error.to_string());
-                self.recover(&error);
-                owed.retain(Entry::must_be_written);
-                self.owed = owed;
-            }
+        }
+        if room(&self.reserve) {
+            self.shared.writing.recovered();
         }
     }
 
-    /// The entry that says that others are missing.
-    fn gap(&self) -> Entry {
-        let (time, count) = (self.shared.now(), self.lost);
-        let note = Text::new(self.shared.writing.failure().as_deref(), leaf::WORD);
+    /// The entry that says that others are missing, if some are.
+    fn gap(&mut self) -> Option<Entry> {
+        let (time, count) = (self.shared.now(), self.shared.missing.count());
+        if count == 0 {
+            return None;
+        }
+        self.declaring = count;
+        let note = Text::new(Some(&self.shared.missing.why()), leaf::WORD);
         let gap = Gap { reason: GapReason::WriteFailed, count, note };
         let task: Task = Box::new(move |_, _| Ok(vec![Leaf { time, kind: Kind::Gap(gap) }]));
-        Entry::Task { task: Some(task), ack: None }
+        Some(Entry::Task { task: Some(task), ack: None })
     }
 
     fn stop(mut self) {
-        if !self.owed.is_empty() || self.shared.writing.is_failing() {
-            self.try_again();
+        if !self.owed.is_empty() || self.shared.writing.is_failing() || self.shared.missing.count() > 0 {
+            self.try_again(true);
         }
         let time = self.shared.now();
         let task: Task = Box::new(move |_, _| Ok(vec![Leaf { time, kind: Kind::Stop }]));
@@ -284,10 +319,16 @@ impl Committer {
 }
 
 impl Entry {
+    /// True for what happened even if no entry says so: a refusal, an event. A request that is turned away before
+    /// its intent still comes to its refusal.
+    pub(crate) fn is_missed(&self) -> bool {
+        matches!(self, Self::Close(_) | Self::Event(_))
+    }
+
     /// True for what follows from something that is already acknowledged.
     fn must_be_written(&self) -> bool {
         match self {
-            Self::Close(close) => close.ack.is_none(),
+            Self::Close(close) => close.session.is_intended(),
             Self::Subject { .. } | Self::Key { .. } | Self::Segment { .. } => true,
             Self::Intent(_) | Self::Event(_) | Self::Task { .. } | Self::Barrier(_) | Self::Stop => false,
         }

@@ -24,6 +24,7 @@ use crate::lock::DirectoryLock;
 use crate::note::{Checkpoint, LogKey, PublicKey};
 use crate::proof;
 use crate::publish::{CHECKPOINT, Publisher};
+use crate::queue::queue;
 use crate::reserve::Reserve;
 use crate::retention::{self, Target};
 use crate::seal::{Job, Sealer};
@@ -102,8 +103,8 @@ impl Recorder {
         let first = key.sign(tree.size(), tree.root());
         sync_dir(&config.dir)?;
 
-        let (to_committer, entries) = mpsc::channel();
-        let (to_sealer, jobs) = mpsc::channel();
+        let (to_committer, entries) = queue();
+        let (to_sealer, jobs) = queue();
         let dir = config.dir.clone();
         let shared = Arc::new(Shared::new(config, clock, to_committer, to_sealer, first.as_str().into()));
         shared.counters.entries.store(tree.size(), Ordering::Relaxed);
@@ -112,8 +113,8 @@ impl Recorder {
         let sequencer = Box::new(LocalSequencer::new(store, tree, sealer.root_name()));
         let committer = Committer::new(Arc::clone(&shared), sequencer, publisher, reserve);
         let threads = vec![
-            spawn("recorder-commit", &shared, |shared| &shared.writing, move || committer.run(&entries))?,
-            spawn("recorder-seal", &shared, |shared| &shared.sealing, move || sealer.run(&jobs))?,
+            spawn("recorder-commit", &shared, |shared| &shared.writing, move || committer.run(entries))?,
+            spawn("recorder-seal", &shared, |shared| &shared.sealing, move || sealer.run(jobs))?,
         ];
         let reader = Mutex::new(store::open_read(&dir)?);
         Ok(Self(Arc::new(Handle { shared, key: public, reader, threads: Mutex::new(threads), _lock: lock })))
@@ -360,8 +361,11 @@ fn log_key(config: &Config, store: &Store) -> Result<LogKey, Error> {
         let why = format!("it is the key of {:?}, not of {origin:?}", key.public().name());
         return Err(Error::BadKey { path, why });
     }
-    let public_path = config.dir.join("log.pub");
-    fs::write(&public_path, format!("{public}\n")).map_err(Error::file("write", &public_path))?;
+    let (public_path, public) = (config.dir.join("log.pub"), format!("{public}\n"));
+    // Not written again where it stands: a verifier may be reading it.
+    if fs::read_to_string(&public_path).ok().as_ref() != Some(&public) {
+        fs::write(&public_path, public).map_err(Error::file("write", &public_path))?;
+    }
     Ok(key)
 }
 

@@ -15,6 +15,7 @@ use crate::config::Durability;
 use crate::error::Error;
 use crate::keys::{RootKey, SealKey, session_purpose, subject_purpose};
 use crate::leaf::Bodies;
+use crate::queue::{Work, Worker};
 use crate::retention;
 use crate::segment::{SegmentWriter, Way};
 use crate::session::{End, Session};
@@ -51,6 +52,16 @@ pub(crate) enum Job {
     Sweep(mpsc::SyncSender<Result<u64, Error>>),
     /// Ends all that is open and the thread.
     Stop,
+}
+
+impl Work for Job {
+    fn is_urgent(&self) -> bool {
+        match self {
+            Self::Pieces { .. } => false,
+            Self::Finish { ack, .. } => ack.is_some(),
+            Self::Forget { .. } | Self::Sweep(_) | Self::Stop => true,
+        }
+    }
 }
 
 /// What is sealed of one session so far.
@@ -117,16 +128,12 @@ impl Sealer {
     }
 
     /// Works until told to stop.
-    pub(crate) fn run(mut self, jobs: &mpsc::Receiver<Job>) {
+    pub(crate) fn run(mut self, mut jobs: Worker<Job>) {
         loop {
-            let mut next = match jobs.recv_timeout(TICK.saturating_sub(self.ticked.elapsed())) {
-                Ok(job) => Some(job),
-                Err(mpsc::RecvTimeoutError::Timeout) => None,
-                Err(mpsc::RecvTimeoutError::Disconnected) => return,
-            };
+            jobs.wait(TICK.saturating_sub(self.ticked.elapsed()));
             let mut freed = 0;
             for _ in 0..ROUND {
-                match next.take() {
+                match jobs.next() {
                     Some(Job::Stop) => {
                         self.flush(freed);
                         return self.stop(jobs);
@@ -134,15 +141,6 @@ impl Sealer {
                     Some(job) => freed += self.work(job),
                     None => break,
                 }
-                next = jobs.try_recv().ok();
-            }
-            if let Some(job) = next {
-                // The round is full; the last one taken still belongs to it.
-                if matches!(job, Job::Stop) {
-                    self.flush(freed);
-                    return self.stop(jobs);
-                }
-                freed += self.work(job);
             }
             self.flush(freed);
             if self.ticked.elapsed() >= TICK {
@@ -456,12 +454,12 @@ impl Sealer {
         retention::sweep(&self.shared, &self.reader, &self.segments, oldest)
     }
 
-    fn stop(mut self, jobs: &mpsc::Receiver<Job>) {
+    fn stop(mut self, mut jobs: Worker<Job>) {
         for session in self.shared.open_sessions() {
             session.finish(gatewayd_core::Ending::Interrupted);
         }
         let mut freed = 0;
-        while let Ok(job) = jobs.try_recv() {
+        while let Some(job) = jobs.next() {
             freed += self.work(job);
         }
         self.flush(freed);

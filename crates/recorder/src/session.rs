@@ -201,7 +201,8 @@ impl Session {
         let leaf = Leaf { time, kind: Kind::Intent(Box::new(intent)) }.encode();
         let (ack, answer) = oneshot::channel();
         let entry = IntentEntry { id: *self.trail.id().as_bytes(), leaf, facts, claims, ack };
-        self.shared.submit(Entry::Intent(Box::new(entry)))?;
+        self.shared.admit()?;
+        self.shared.must_submit(Entry::Intent(Box::new(entry)))?;
         self.intended.store(true, Ordering::SeqCst);
         // Only now: the key of a registered session may be written, and must come after its intent.
         self.shared.register(self);
@@ -333,14 +334,11 @@ impl Session {
             let response = self.capture(Way::Response).take();
             let cost = waiting.iter().chain(&response).map(Piece::cost).sum();
             self.shared.budget.force(cost);
-            self.shared.seal(Job::Finish {
-                session: Arc::clone(self),
-                end,
-                request: waiting,
-                response,
-                cost,
-                ack,
-            });
+            let finish =
+                Job::Finish { session: Arc::clone(self), end, request: waiting, response, cost, ack };
+            if !self.shared.seal(finish) && !self.is_intended() {
+                self.shared.miss("the sealer is gone");
+            }
         }
     }
 

@@ -2,13 +2,15 @@
 
 use std::collections::HashMap;
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
-use std::sync::{Arc, Mutex, PoisonError, mpsc};
+use std::sync::{Arc, Mutex, PoisonError};
 
 use gatewayd_core::{Clock, RequestId, Timestamp};
 
 use crate::budget::Budget;
 use crate::commit::{CommitError, Entry};
 use crate::config::Config;
+use crate::missing::Missing;
+use crate::queue::Sender;
 use crate::seal::Job;
 use crate::session::Session;
 
@@ -20,8 +22,10 @@ pub(crate) struct Shared {
     pub(crate) budget: Budget,
     /// Entries that wait to be written.
     pub(crate) queued: AtomicUsize,
-    to_committer: mpsc::Sender<Entry>,
-    to_sealer: mpsc::Sender<Job>,
+    to_committer: Sender<Entry>,
+    to_sealer: Sender<Job>,
+    /// What was turned away and no entry tells yet.
+    pub(crate) missing: Missing,
     /// Whether entries can be written.
     pub(crate) writing: Health,
     /// Whether bodies can be written.
@@ -93,8 +97,8 @@ impl Shared {
     pub(crate) fn new(
         config: Config,
         clock: Arc<dyn Clock>,
-        to_committer: mpsc::Sender<Entry>,
-        to_sealer: mpsc::Sender<Job>,
+        to_committer: Sender<Entry>,
+        to_sealer: Sender<Job>,
         checkpoint: Arc<str>,
     ) -> Self {
         Self {
@@ -104,6 +108,7 @@ impl Shared {
             queued: AtomicUsize::new(0),
             to_committer,
             to_sealer,
+            missing: Missing::default(),
             writing: Health::default(),
             sealing: Health::default(),
             closing: AtomicBool::new(false),
@@ -117,18 +122,47 @@ impl Shared {
         self.clock.now()
     }
 
-    /// Puts an entry that may be refused before the committer.
-    pub(crate) fn submit(&self, entry: Entry) -> Result<(), CommitError> {
+    /// Whether a request may be forwarded: both its intent and its bodies must find a place.
+    pub(crate) fn admit(&self) -> Result<(), CommitError> {
         if let Some(why) = self.failure() {
             return Err(self.unavailable(why));
         }
         if self.budget.is_full() {
             return Err(self.unavailable("too many bytes of bodies wait to be written".into()));
         }
-        if self.queued.load(Ordering::Relaxed) >= self.config.max_queue {
-            return Err(self.unavailable("too many entries wait to be written".into()));
+        self.has_room()
+    }
+
+    /// Puts an entry that may be refused before the committer. What is turned away here is counted where the
+    /// log is to tell of it.
+    pub(crate) fn submit(&self, entry: Entry) -> Result<(), CommitError> {
+        let room = match self.closed().or_else(|| self.writing.failure()) {
+            Some(why) => Err(self.unavailable(why)),
+            None => self.has_room(),
+        };
+        match room {
+            Ok(()) => self.must_submit(entry),
+            Err(error) => {
+                if entry.is_missed() {
+                    self.miss(&error.to_string());
+                }
+                Err(error)
+            }
         }
-        self.must_submit(entry)
+    }
+
+    fn has_room(&self) -> Result<(), CommitError> {
+        if self.queued.load(Ordering::Relaxed) < self.config.max_queue {
+            return Ok(());
+        }
+        Err(self.unavailable("too many entries wait to be written".into()))
+    }
+
+    /// Notes that something will have no entry of its own; the committer says so in the log.
+    pub(crate) fn miss(&self, why: &str) {
+        if self.missing.add(why) {
+            self.to_committer.nudge();
+        }
     }
 
     /// Puts an entry before the committer that follows from one that was accepted.
@@ -161,10 +195,11 @@ impl Shared {
 
     /// Why nothing is accepted, if so.
     pub(crate) fn failure(&self) -> Option<String> {
-        if self.closing.load(Ordering::SeqCst) {
-            return Some("the recorder is closed".into());
-        }
-        self.writing.failure().or_else(|| self.sealing.failure())
+        self.closed().or_else(|| self.writing.failure()).or_else(|| self.sealing.failure())
+    }
+
+    fn closed(&self) -> Option<String> {
+        self.closing.load(Ordering::SeqCst).then(|| "the recorder is closed".into())
     }
 
     /// Notes a request that is being forwarded.

@@ -66,7 +66,6 @@ struct Pass<'a> {
     /// Requests that have an intent and no outcome yet.
     open: HashMap<u64, [u8; 16]>,
     gaps: u64,
-    lost: u64,
 }
 
 pub(super) fn check(
@@ -76,8 +75,7 @@ pub(super) fn check(
     report: &mut Report,
 ) -> Result<Log, Error> {
     let heads = heads(conn, key, notes, report)?;
-    let mut pass =
-        Pass { key, log: Log::default(), tree: Tree::default(), open: HashMap::new(), gaps: 0, lost: 0 };
+    let mut pass = Pass { key, log: Log::default(), tree: Tree::default(), open: HashMap::new(), gaps: 0 };
     compare(&heads, &pass.tree, report);
     let mut query = conn.prepare("SELECT idx, data FROM leaves ORDER BY idx")?;
     let mut rows = query.query([])?;
@@ -234,7 +232,7 @@ impl Pass<'_> {
             Kind::Gap(gap) => {
                 self.gaps += 1;
                 // The sum is told, not relied on; nobody can have lost this many.
-                self.lost = self.lost.saturating_add(gap.count);
+                report.missing = report.missing.saturating_add(gap.count);
                 if gap.reason == GapReason::RolledBack {
                     let detail =
                         format!("entry {at} says that {} entries were lost with the power", gap.count);
@@ -370,7 +368,7 @@ impl Pass<'_> {
         if self.gaps > 0 {
             report.unproven(format!(
                 "{} declared gaps: {} things were refused or lost unrecorded",
-                self.gaps, self.lost
+                self.gaps, report.missing
             ));
         }
         Ok(self.log)

@@ -102,6 +102,8 @@ pub struct Report {
     pub bodies: u64,
     /// Bytes of segments that were read.
     pub body_bytes: u64,
+    /// How many things the log itself says are missing from it.
+    pub missing: u64,
     /// Damage, the first one first; at most 20 of a kind are told.
     pub findings: Vec<Finding>,
     /// How many there are in all.
