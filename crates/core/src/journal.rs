@@ -20,6 +20,8 @@ pub enum EventKind {
     PolicyChanged,
     /// A configuration came into force.
     ConfigurationChanged,
+    /// A configuration was to come into force and could not; the one before stays.
+    ConfigurationRefused,
     /// A gateway token was made.
     TokenCreated,
     /// A gateway token was revoked.
@@ -41,6 +43,7 @@ impl EventKind {
             Self::CredentialRotated => "credential-rotated",
             Self::PolicyChanged => "policy-changed",
             Self::ConfigurationChanged => "configuration-changed",
+            Self::ConfigurationRefused => "configuration-refused",
             Self::TokenCreated => "token-created",
             Self::TokenRevoked => "token-revoked",
             Self::AdminRead => "admin-read",

@@ -75,6 +75,7 @@ codes!(event_code, event_of, EventKind, {
     EventKind::TokenRevoked = 8,
     EventKind::AdminRead = 9,
     EventKind::HeadRefused = 10,
+    EventKind::ConfigurationRefused = 11,
 });
 
 codes!(refusal_code, refusal_of, RefusalCode, {

@@ -9,7 +9,6 @@ use bytes::Bytes;
 use gatewayd_core::{Body, BoxError, Dialect, Identity, Operation, Refusal, RefusalCode};
 use http::{Request, Response};
 use http_body::Body as HttpBody;
-use tokio::sync::oneshot;
 use tower_layer::Layer;
 use tower_service::Service;
 
@@ -78,20 +77,21 @@ where
             return Box::pin(std::future::ready(Ok(misconfigured(&request, guess))));
         };
         Box::pin(async move {
-            let durable = match session.intend() {
-                Ok(answer) => wait(Arc::clone(&session), answer),
-                Err(error) => return Ok(refused(&session, &error, guess)),
-            };
-            let trail = &session.trail;
-            let first = trail.operation().is_none_or(|operation| operation.action.has_side_effects())
-                || !trail.claims().is_empty();
-            if first {
-                return match durable.await {
-                    Ok(()) => inner.call(request).await.map(|response| response.map(Body::new)),
-                    Err(error) => Ok(refused(&session, &error, guess)),
-                };
+            if let Err(error) = session.shared.admit() {
+                return Ok(refused(&session, &error, guess));
             }
-            match both(inner.call(request), durable).await {
+            let trail = &session.trail;
+            let waits = trail.operation().is_none_or(|operation| operation.action.has_side_effects())
+                || !trail.claims().is_empty();
+            let answered = if waits {
+                match durable(&session).await {
+                    Ok(()) => Ok(inner.call(request).await),
+                    Err(error) => Err(error),
+                }
+            } else {
+                overlapped(inner.call(request), durable(&session)).await
+            };
+            match answered {
                 Ok(response) => response.map(|response| response.map(Body::new)),
                 Err(error) => Ok(refused(&session, &error, guess)),
             }
@@ -112,11 +112,9 @@ fn establish(request: &Request<Body>) -> Option<Arc<Session>> {
     Some(Arc::clone(session))
 }
 
-/// Waits until the intent is durable, as long as it may take.
-async fn wait(
-    session: Arc<Session>,
-    answer: oneshot::Receiver<Result<u64, CommitError>>,
-) -> Result<(), CommitError> {
+/// Makes the intent and waits until it is durable, as long as it may take.
+async fn durable(session: &Arc<Session>) -> Result<(), CommitError> {
+    let answer = session.intend()?;
     let Ok(answer) = tokio::time::timeout(session.shared.config.commit_timeout, answer).await else {
         // It may still be written, so the session stays as intended and its outcome says how it ended.
         return Err(CommitError::Unavailable("the intent was not written in time".into()));
@@ -131,15 +129,26 @@ async fn wait(
     }
 }
 
-/// Runs the call and the commit together. Ready when both are, or at once when the commit fails: then the
-/// call, and with it the answer, is dropped.
-async fn both<T>(
+/// Begins the call, then makes the intent while the request is on its way. Ready when both are, or at once when
+/// the intent fails: then the call, and with it the answer, is dropped.
+async fn overlapped<T>(
     call: impl Future<Output = T>,
     durable: impl Future<Output = Result<(), CommitError>>,
 ) -> Result<T, CommitError> {
     let (mut call, mut durable) = (pin!(call), pin!(durable));
-    let (mut response, mut is_durable) = (None, false);
+    let (mut begun, mut response, mut is_durable) = (false, None, false);
     std::future::poll_fn(|cx| {
+        if !std::mem::replace(&mut begun, true) {
+            // Waking the committer takes longer than sending the request, and the connection is another task:
+            // it has its turn first.
+            match call.as_mut().poll(cx) {
+                Poll::Ready(answer) => response = Some(answer),
+                Poll::Pending => {
+                    cx.waker().wake_by_ref();
+                    return Poll::Pending;
+                }
+            }
+        }
         if response.is_none()
             && let Poll::Ready(answer) = call.as_mut().poll(cx)
         {

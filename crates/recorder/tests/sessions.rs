@@ -199,14 +199,15 @@ async fn a_refusal_is_recorded_before_it_is_told() {
 async fn side_effects_wait_and_inference_does_not() {
     let dir = tempfile::tempdir().unwrap();
     let recorder = open(dir.path());
-    let seen: Arc<std::sync::Mutex<Vec<(bool, u64)>>> = Arc::default();
+    let seen: Arc<std::sync::Mutex<Vec<(bool, usize)>>> = Arc::default();
     let kept = Arc::clone(&seen);
     let path = dir.path().to_owned();
+    let stats = recorder.clone();
     let stack = stack(&recorder, move |request: Request<Body>| {
         let id = request.extensions().get::<Trail>().unwrap().id();
         // At the moment of forwarding: is the intent in the log?
         let durable = Reader::open(&path).unwrap().show(id).is_ok();
-        kept.lock().unwrap().push((durable, 0));
+        kept.lock().unwrap().push((durable, stats.stats().open));
         echo_len(request)
     });
     for _ in 0..20 {
@@ -216,10 +217,15 @@ async fn side_effects_wait_and_inference_does_not() {
         seen.lock().unwrap().iter().all(|(durable, _)| *durable),
         "forwarded before the intent was durable"
     );
+    seen.lock().unwrap().clear();
     for _ in 0..20 {
         let (id, ..) = send(&stack, request("alice", "x")).await;
         assert!(Reader::open(dir.path()).unwrap().show(id).is_ok(), "answered before the intent was durable");
     }
+    assert!(
+        seen.lock().unwrap().iter().all(|(_, open)| *open == 0),
+        "the recorder was at work before the request was on its way"
+    );
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
