@@ -69,11 +69,36 @@ fn a_text_that_ends_inside_of_a_key_does_not_show_most_of_it() {
         (format!("id AKIA{}", &base32[..15]), "id [REDACTED:aws-access-key-id]"),
         (format!("id AKIA{}", &base32[..12]), "id [REDACTED:aws-access-key-id]"),
         (format!("at ghp_{}", &base62[..35]), "at [REDACTED:github-pat]"),
-        (format!("at ghp_{}", &base62[..12]), "at [REDACTED:github-pat]"),
+        (format!("at ghp_{}", &base62[..27]), "at [REDACTED:github-pat]"),
     ] {
         assert_eq!(masked(&masker, &text), rule, "{text}");
     }
-    for clean in ["AKIA", "eyJhbGciOiJIUzI1NiJ9", "ghp_xxxx", "sk-learn"] {
+}
+
+#[test]
+fn a_text_that_ends_in_what_is_no_key_is_left_alone() {
+    let masker = masker();
+    let hex = "20e9817b9c5ddde1b0cec7622bfc557dbc823791";
+    for clean in [
+        "AKIA",
+        "eyJhbGciOiJIUzI1NiJ9",
+        "ghp_xxxx",
+        "sk-learn",
+        // Samples, and what begins like one.
+        "AKIAIOSFODNN7EXAMPLE",
+        "AKIAIOSFODNN7EXAM",
+        "AKIAIOSFODNN7EXA",
+        "sk-xxxxxxxxxxxxxxxxxxxxxxxxxxxxxx",
+        "ghp_xxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxx",
+        "wandb_api_key = 000000000000000000000000000000000000000",
+        "glpat-aaaabbbbaaaabbbbaaa",
+        // Less than most of a key.
+        &format!("ghp_{}", &random(BASE62, 40)[..26]),
+        &format!("AKIA{}", &random(BASE32, 16)[..11]),
+        // What would make keys of an issuer of it has not come.
+        &format!("token = {hex}"),
+        &format!("api_key={}", &hex[..32]),
+    ] {
         assert_eq!(masked(&masker, clean), clean);
     }
 }

@@ -7,6 +7,9 @@ use sha2::{Digest as _, Sha256};
 use super::validator::{Validator, Verdict};
 use super::{Rule, RuleError};
 
+/// Bits a byte that even digits in any order have, if they are not all the same few.
+const LEAST_ENTROPY: f32 = 2.0;
+
 /// Decides about the text of a finished match: validators and allowlists, made ready to run.
 #[derive(Debug, Default)]
 pub(crate) struct Judge {
@@ -65,10 +68,12 @@ impl Judge {
         true
     }
 
-    /// Whether a beginning of a match is to be masked, where there is no more of it. Words are not.
-    pub(crate) fn masks_beginning(&self, value: &[u8]) -> bool {
-        let good = |validator: &Validator| validator.check_beginning(value) != Verdict::Refuted;
-        !self.allows(value) && !super::code::name(value) && self.validators.iter().all(good)
+    /// Whether a beginning of a match of at least `shortest` bytes is to be masked, where there is no more of it.
+    /// Words are not, nor rows of one character, nor what begins like a sample.
+    pub(crate) fn masks_beginning(&self, value: &[u8], shortest: usize) -> bool {
+        let good = |validator: &Validator| validator.check_beginning(value, shortest) != Verdict::Refuted;
+        let always = [Validator::NotSample, Validator::Entropy(LEAST_ENTROPY)];
+        !self.allows(value) && !super::code::name(value) && self.validators.iter().chain(&always).all(good)
     }
 
     fn allows(&self, value: &[u8]) -> bool {

@@ -26,6 +26,18 @@ pub(super) fn sample(value: &[u8]) -> bool {
     SAMPLES.iter().any(|word| contains_ignoring_case(value, word))
 }
 
+/// Whether the beginning of a value says so already, or breaks off in a word that would.
+pub(super) fn sample_beginning(value: &[u8]) -> bool {
+    let broken_off = |word: &[u8]| {
+        (MOST_OF_A_WORD.max(word.len() / 2)..word.len())
+            .any(|length| ends_ignoring_case(value, word.get(..length).unwrap_or_default()))
+    };
+    sample(value) || SAMPLES.iter().any(|word| broken_off(word))
+}
+
+/// So many letters of a word of samples are seen as it, where the text ends.
+const MOST_OF_A_WORD: usize = 3;
+
 /// Texts that stand where a secret will be put: each so long, or of such signs, that a random value practically
 /// never holds one.
 const STAND_INS: &[&[u8]] = &[
@@ -98,6 +110,11 @@ const SAMPLES: &[&[u8]] = &[
 
 fn starts_ignoring_case(value: &[u8], word: &[u8]) -> bool {
     value.get(..word.len()).is_some_and(|start| start.eq_ignore_ascii_case(word))
+}
+
+fn ends_ignoring_case(value: &[u8], word: &[u8]) -> bool {
+    let from = value.len().checked_sub(word.len());
+    from.and_then(|from| value.get(from..)).is_some_and(|end| end.eq_ignore_ascii_case(word))
 }
 
 pub(super) fn contains_ignoring_case(value: &[u8], word: &[u8]) -> bool {

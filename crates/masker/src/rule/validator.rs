@@ -122,15 +122,29 @@ impl Validator {
 }
 
 impl Validator {
-    /// Looks at the beginning of a value, where there is no more of it: what only a whole value can show is not asked.
-    pub(super) fn check_beginning(self, value: &[u8]) -> Verdict {
+    /// Looks at the beginning of a value of at least `shortest` bytes, where there is no more of it: what only a whole
+    /// value can show is not asked.
+    pub(super) fn check_beginning(self, value: &[u8], shortest: usize) -> Verdict {
         match self {
             Self::GithubCrc32 | Self::NpmCrc32 | Self::GatewaydCrc32 | Self::Base64 => Verdict::Plausible,
             // A header alone is public.
             Self::JwtHeader => plausible(value.contains(&b'.') && shape::jwt_header(value)),
+            // Fewer bytes hold fewer different ones.
+            Self::Entropy(bits) => plausible(shape::entropy(value) >= bits * share(value.len(), shortest)),
+            Self::NotSample => plausible(!stand_in::sample_beginning(value)),
+            Self::NotPlaceholder => {
+                plausible(!stand_in::placeholder(value) && !stand_in::sample_beginning(value))
+            }
             whole => whole.check(value),
         }
     }
+}
+
+/// How much of the entropy that `whole` bytes can have `length` of them can have.
+fn share(length: usize, whole: usize) -> f32 {
+    #[expect(clippy::cast_precision_loss, reason = "values are far shorter than 2^24 bytes")]
+    let bits = |length: usize| (length.max(2) as f32).log2();
+    (bits(length) / bits(whole)).min(1.0)
 }
 
 fn plausible(holds: bool) -> Verdict {
@@ -154,6 +168,18 @@ mod tests {
             let problem = Validator::parse(wrong).expect_err(wrong);
             assert!(problem.contains("entropy") || problem.contains("number"), "{problem}");
         }
+    }
+
+    #[test]
+    fn a_beginning_is_judged_as_what_it_may_become() {
+        let beginning = |check: Validator, value: &str| check.check_beginning(value.as_bytes(), 20);
+        assert_eq!(beginning(Validator::NotSample, "AKIAIOSFODNN7EXA"), Verdict::Refuted);
+        assert_eq!(beginning(Validator::NotPlaceholder, "AKIAIOSFODNN7EXAM"), Verdict::Refuted);
+        assert_eq!(beginning(Validator::NotSample, "AKIAIOSFODNN7Q3RT"), Verdict::Plausible);
+        // Twelve different characters have 3.6 bits each, twenty 4.3.
+        assert_eq!(Validator::Entropy(4.2).check(b"abcdefghijkl"), Verdict::Refuted);
+        assert_eq!(beginning(Validator::Entropy(4.2), "abcdefghijkl"), Verdict::Plausible);
+        assert_eq!(beginning(Validator::Entropy(4.2), "abcabcabcabc"), Verdict::Refuted);
     }
 
     #[test]

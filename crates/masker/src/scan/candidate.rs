@@ -186,7 +186,9 @@ impl Candidate {
 
     /// Whether what there is of a match is long enough to be masked by itself, and nothing speaks against it.
     fn tells(&self, machine: &Machine, text: Window<'_>, end: u64) -> bool {
-        end - self.start >= machine.telling && machine.judge.masks_beginning(text.get(self.start, end))
+        let telling = machine.telling.as_ref();
+        telling.is_some_and(|telling| telling.tells(end - self.start, machine.secret.number(self.state)))
+            && machine.judge.masks_beginning(text.get(self.start, end), machine.shortest)
     }
 
     /// Takes over another candidate that can only go the same way from here.

@@ -5,9 +5,11 @@ use regex_automata::util::primitives::StateID;
 use regex_automata::util::start;
 use regex_automata::util::syntax;
 use regex_automata::{Anchored, MatchKind};
+use regex_syntax::hir::Hir;
 
 use super::anchors::word_may_begin;
 use super::candidate::{Candidate, Phase};
+use super::telling::Telling;
 use crate::rule::{Boundary, Judge, Rule, RuleError};
 
 /// The most memory one automaton may take.
@@ -30,8 +32,8 @@ pub(crate) struct Machine {
     pub(crate) cap: u64,
     /// Length of what stands behind the secret and is not masked.
     pub(crate) after: u64,
-    /// So many bytes of a secret are masked where the text ends inside of it.
-    pub(crate) telling: u64,
+    /// How much of a secret is masked where the text ends inside of it; `None` where only the whole is.
+    pub(crate) telling: Option<Telling>,
     /// The secret begins only where a word does.
     word: bool,
     /// The states a secret starts in, where they do not depend on what stands before it.
@@ -71,7 +73,7 @@ pub(crate) enum Step {
 }
 
 impl Dfa {
-    fn new(pattern: &str, ignore_case: bool, anchored: bool) -> Result<Self, String> {
+    pub(super) fn new(pattern: &str, ignore_case: bool, anchored: bool) -> Result<Self, String> {
         let starts = if anchored { StartKind::Anchored } else { StartKind::Unanchored };
         let config = dense::Config::new()
             .match_kind(MatchKind::All)
@@ -209,6 +211,44 @@ impl Dfa {
         self.dfa.is_match_state(self.dfa.next_eoi_state(state))
     }
 
+    /// The number of a state, from zero on.
+    pub(crate) fn number(&self, state: StateID) -> usize {
+        state.as_usize() >> self.stride2
+    }
+
+    /// By number of a state: how many bytes a match needs at least from there.
+    pub(crate) fn missing(&self) -> Vec<u16> {
+        let mut missing = vec![u16::MAX; self.terminal.len()];
+        let mut before: Vec<Vec<usize>> = vec![Vec::new(); self.terminal.len()];
+        let mut level = Vec::new();
+        for number in 0..self.terminal.len() {
+            let state = StateID::must(number << self.stride2);
+            for class in self.dfa.byte_classes().representatives(0..=255) {
+                let next = class.as_u8().map(|byte| self.dfa.next_state(state, byte));
+                if let Some(list) = next.and_then(|next| before.get_mut(self.number(next))) {
+                    list.push(number);
+                }
+            }
+            if self.matches_at_end(state) {
+                level.push(number);
+            }
+        }
+        for distance in 0.. {
+            let mut next = Vec::new();
+            for number in std::mem::take(&mut level) {
+                if let Some(slot) = missing.get_mut(number).filter(|slot| **slot == u16::MAX) {
+                    *slot = distance;
+                    next.extend_from_slice(before.get(number).map(Vec::as_slice).unwrap_or_default());
+                }
+            }
+            if next.is_empty() {
+                break;
+            }
+            level = next;
+        }
+        missing
+    }
+
     fn memory(&self) -> usize {
         self.dfa.memory_usage() + self.terminal.len() + self.sure.len()
     }
@@ -217,14 +257,15 @@ impl Dfa {
 impl Machine {
     pub(crate) fn new(rule: &Rule, key: Option<&[u8]>) -> Result<Self, RuleError> {
         let bad = |field: &'static str, problem: String| RuleError { rule: rule.id.clone(), field, problem };
-        let ends = Length::of(rule, &rule.pattern).map_err(|problem| bad("pattern", problem))?;
+        let parsed_pattern = parsed(rule, &rule.pattern).map_err(|problem| bad("pattern", problem))?;
+        let ends = Length::of(&parsed_pattern);
         if ends.min == 0 {
             return Err(bad("pattern", "it matches the empty text; let it match at least one byte".into()));
         }
         let after = match &rule.after {
             None => 0,
             Some(after) => {
-                let length = Length::of(rule, after).map_err(|problem| bad("after", problem))?;
+                let length = Length::of(&parsed(rule, after).map_err(|problem| bad("after", problem))?);
                 if length.max != Some(length.min) {
                     return Err(bad("after", "every match must have the same length".into()));
                 }
@@ -251,12 +292,14 @@ impl Machine {
         if let Some(after) = &rule.after {
             pattern.push_str(&format!("(?:{after})"));
         }
+        let secret = compile("pattern", &pattern, true)?;
         let mut machine = Self {
             context: match &rule.context {
                 Some(context) => Some(compile("context", context, true)?),
                 None => None,
             },
-            secret: compile("pattern", &pattern, true)?,
+            telling: Telling::new(rule, &parsed_pattern, &secret),
+            secret,
             commit: match &rule.commit {
                 Some(commit) => Some(compile("commit", commit, true)?),
                 None => None,
@@ -268,7 +311,6 @@ impl Machine {
             max: longest,
             cap: rule.cap.map_or(DEFAULT_CAP, |cap| cap as u64),
             after: after as u64,
-            telling: telling(rule, ends.min),
             word: rule.left == Boundary::Word,
             entry: None,
             first: [u64::MAX; 4],
@@ -337,23 +379,19 @@ impl Machine {
             .into_iter()
             .flatten()
             .map(Dfa::memory)
-            .sum()
+            .sum::<usize>()
+            + self.telling.as_ref().map_or(0, Telling::memory)
     }
 }
 
-/// How long the beginning of a secret must be to be masked where the text ends inside of it: a dozen bytes behind the
-/// anchor, or most of a short one. Where the anchor stands before the secret, what follows may be anything, and three
-/// quarters are wanted. Rules that wait for what stands behind the secret, or for a point of no doubt, take nothing
-/// less.
-fn telling(rule: &Rule, shortest: usize) -> u64 {
-    if rule.after.is_some() || rule.commit.is_some() {
-        return u64::MAX;
-    }
-    if rule.context.is_some() {
-        return (shortest * 3 / 4).max(12) as u64;
-    }
-    let anchor = rule.anchors.iter().map(String::len).max().unwrap_or_default();
-    (anchor + (shortest.saturating_sub(anchor) * 3 / 4).clamp(6, 12)) as u64
+fn parsed(rule: &Rule, pattern: &str) -> Result<Hir, String> {
+    regex_syntax::ParserBuilder::new()
+        .unicode(false)
+        .utf8(false)
+        .case_insensitive(rule.ignore_case)
+        .build()
+        .parse(pattern)
+        .map_err(|error| error.to_string())
 }
 
 /// Shortest and longest match of a pattern.
@@ -363,16 +401,9 @@ struct Length {
 }
 
 impl Length {
-    fn of(rule: &Rule, pattern: &str) -> Result<Self, String> {
-        let hir = regex_syntax::ParserBuilder::new()
-            .unicode(false)
-            .utf8(false)
-            .case_insensitive(rule.ignore_case)
-            .build()
-            .parse(pattern)
-            .map_err(|error| error.to_string())?;
-        let properties = hir.properties();
-        Ok(Self { min: properties.minimum_len().unwrap_or_default(), max: properties.maximum_len() })
+    fn of(pattern: &Hir) -> Self {
+        let properties = pattern.properties();
+        Self { min: properties.minimum_len().unwrap_or_default(), max: properties.maximum_len() }
     }
 }
 

@@ -8,6 +8,7 @@ mod anchors;
 mod candidate;
 mod known;
 mod machine;
+mod telling;
 mod variants;
 
 use aho_corasick::automaton::StateID as AnchorState;
