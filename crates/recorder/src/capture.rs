@@ -46,6 +46,8 @@ pub(crate) struct Capture {
     hash: Option<Context>,
     /// How many pieces were handed over.
     pub(crate) handed: u64,
+    /// The header fields that came before the body, until they are taken to be stored.
+    pub(crate) head: Vec<u8>,
 }
 
 #[derive(Default)]
@@ -68,6 +70,11 @@ impl Pending {
 }
 
 impl Capture {
+    /// A body after these header fields.
+    pub(crate) fn after(head: Vec<u8>) -> Self {
+        Self { head, ..Self::default() }
+    }
+
     /// Keeps a frame seen `now` microseconds after the start, up to `max` bytes in all.
     pub(crate) fn push(&mut self, frame: &Bytes, now: u64, max: u64) {
         self.seen += frame.len() as u64;

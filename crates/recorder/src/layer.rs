@@ -125,7 +125,7 @@ where
 /// Lets the answer to a forwarded request go under observation, any other once it is recorded.
 async fn answer(session: Arc<Session>, mut response: Response<Body>, guess: Dialect) -> Response<Body> {
     let id = session.trail.id();
-    session.set_status(response.status().as_u16());
+    session.answered(response.status().as_u16(), response.headers());
     if session.is_intended() {
         return named(response.map(|body| Recorded::wrap(body, session)), id);
     }
@@ -141,8 +141,8 @@ async fn answer(session: Arc<Session>, mut response: Response<Body>, guess: Dial
             RefusalCode::Misconfigured,
             "this gateway is assembled wrongly: an answer came from outside the recorded path; tell its operator",
         );
-        session.set_status(500);
         let refusal = refusal.on(&session.trail).response(dialect(&session.trail, guess));
+        session.answered(500, refusal.headers());
         return record_refusal(&session, refusal, guess).await;
     };
     *response.body_mut() = Body::full(whole);

@@ -8,12 +8,12 @@ use rusqlite::{Connection, OptionalExtension as _, Row, params_from_iter};
 use crate::blobs::Segments;
 use crate::error::Error;
 use crate::facts::{self, Salt, What, Who, Words};
-use crate::keys::RootKey;
+use crate::keys::{RootKey, SealKey};
 use crate::leaf::{Bodies, Intent, Kind, Leaf, Outcome, Refused, Stored};
 use crate::prove::{self, EntryProof};
 use crate::replay::{self, Replay, Wanted};
 use crate::store::{self, index, row_id};
-use crate::view::{Bundle, EventView, StoredBody, Summary};
+use crate::view::{Bundle, EventView, HoldView, StoredBody, Summary};
 
 /// Which sessions to list, newest first. All that is set must hold.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
@@ -124,7 +124,14 @@ impl Reader {
     pub fn show(&self, id: RequestId) -> Result<Bundle, Error> {
         let session = self.session(id)?;
         let events = self.events(Some(id), 1000)?;
-        session.bundle(events)
+        let mut bundle = session.bundle(events)?;
+        // Without the key above all keys the rest can be shown all the same.
+        if let Ok(Some(key)) = self.key_of(&session)
+            && let Ok([request, response]) = replay::heads(&self.segments, &key, session.wanted())
+        {
+            (bundle.request_headers, bundle.response_headers) = (request, response);
+        }
+        Ok(bundle)
     }
 
     /// What the caller sent, masked, and what the caller saw, with its timing. A session that is still open
@@ -137,26 +144,26 @@ impl Reader {
         if session.erased {
             return Err(Error::Erased(format!("session {id}")));
         }
-        let bodies = session.bodies();
-        let open = session.outcome_at.is_none();
-        let (request, response) = bodies.map_or((None, None), |b| (b.request.as_ref(), b.response.as_ref()));
-        if !open && request.is_none() && response.is_none() {
+        let wanted = session.wanted();
+        if !wanted.open && wanted.request.is_none() && wanted.response.is_none() {
             return Ok(Replay::default());
         }
-        let root = RootKey::load(&self.root)?;
-        let Some(key) = replay::session_key(&self.conn, &root, session.number, &session.id)? else {
+        let Some(key) = self.key_of(&session)? else {
             // An open session may have nothing stored yet.
-            return if open {
-                Ok(Replay { open, ..Replay::default() })
+            return if wanted.open {
+                Ok(Replay { open: true, ..Replay::default() })
             } else {
                 Err(Error::Erased(format!("the key of session {id}")))
             };
         };
-        for stored in [request, response].into_iter().flatten() {
+        for stored in [wanted.request, wanted.response].into_iter().flatten() {
             self.all_there(stored, id)?;
         }
-        let wanted = Wanted { number: session.number, id: &session.id, request, response, open };
         replay::replay(&self.conn, &self.segments, &key, wanted)
+    }
+
+    fn key_of(&self, session: &Session) -> Result<Option<SealKey>, Error> {
+        replay::session_key(&self.conn, &RootKey::load(&self.root)?, session.number, &session.id)
     }
 
     /// Events, newest first: all, or those that belong to one request.
@@ -191,6 +198,36 @@ impl Reader {
             if found.len() >= limit {
                 break;
             }
+        }
+        Ok(found)
+    }
+
+    /// Legal holds, newest first, released ones too.
+    ///
+    /// # Errors
+    /// If the log cannot be read or is damaged.
+    pub fn holds(&self) -> Result<Vec<HoldView>, Error> {
+        let mut query = self.conn.prepare(
+            "SELECT h.idx, h.session, h.subject, h.reason, h.released, e.who, l.data, r.data FROM holds h
+             JOIN events e ON e.idx = h.idx JOIN leaves l ON l.idx = h.idx LEFT JOIN leaves r ON r.idx = h.released
+             ORDER BY h.idx DESC",
+        )?;
+        let mut rows = query.query([])?;
+        let mut found = Vec::new();
+        while let Some(row) = rows.next()? {
+            let who: Option<Vec<u8>> = row.get(5)?;
+            let who = who.map(|who| Who::decode(&who)).transpose().map_err(damaged)?;
+            let released: Option<Vec<u8>> = row.get(7)?;
+            let released = released.map(|leaf| decode(&leaf, row.get(4)?)).transpose()?;
+            found.push(HoldView {
+                number: row.get(0)?,
+                time: decode(&row.get::<_, Vec<u8>>(6)?, row.get(0)?)?.time,
+                session: row.get::<_, Option<[u8; 16]>>(1)?.map(RequestId::from_bytes),
+                subject: row.get(2)?,
+                by: who.and_then(|who| who.subject).unwrap_or_else(|| "gatewayd".into()),
+                reason: row.get(3)?,
+                released: released.map(|leaf| leaf.time),
+            });
         }
         Ok(found)
     }
@@ -344,6 +381,18 @@ impl Session {
         self.outcome().map(|o| &o.bodies).or_else(|| self.refused().map(|r| &r.bodies))
     }
 
+    /// Where its blocks are.
+    fn wanted(&self) -> Wanted<'_> {
+        let bodies = self.bodies();
+        Wanted {
+            number: self.number,
+            id: &self.id,
+            request: bodies.and_then(|b| b.request.as_ref()),
+            response: bodies.and_then(|b| b.response.as_ref()),
+            open: self.outcome_at.is_none(),
+        }
+    }
+
     fn words(&self) -> Result<(Who, What), Error> {
         let who = self.who.as_deref().map(Who::decode).transpose().map_err(damaged)?;
         let what = self.what.as_deref().map(What::decode).transpose().map_err(damaged)?;
@@ -445,6 +494,8 @@ impl Session {
             credential: what.credential,
             credential_version: what.version,
             request_type: what.request_type,
+            request_headers: Vec::new(),
+            response_headers: Vec::new(),
             request_digest: intent.filter(|i| i.request_complete).map(|i| hex::encode(i.request)),
             masks: masks.unwrap_or_default(),
             waited_us: intent.map_or(0, |i| i.waited),

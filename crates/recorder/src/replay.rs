@@ -7,10 +7,11 @@ use zstd::bulk::Decompressor;
 use crate::blobs::BlobStore;
 use crate::codec::{self, Decoder};
 use crate::error::Error;
+use crate::head::{self, HeaderField};
 use crate::keys::{RootKey, SealKey, session_purpose, subject_purpose};
 use crate::leaf::Stored;
 use crate::recovery::first_segment;
-use crate::segment::{Block, Way, next_block};
+use crate::segment::{Block, Way, next_block, next_frame};
 use crate::store::row_id;
 use crate::track::keep_tail;
 
@@ -29,6 +30,10 @@ pub struct Frame {
 /// A recorded request and its answer, as the caller saw them.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct Replay {
+    /// The request's header fields.
+    pub request_head: Vec<HeaderField>,
+    /// The answer's header fields.
+    pub response_head: Vec<HeaderField>,
     /// The request's body, masked. A masked frame may hold bytes that came earlier.
     pub request: Vec<Frame>,
     /// The answer's body.
@@ -70,6 +75,7 @@ struct Opener<'a> {
     tail: Vec<u8>,
     next: u64,
     hash: Context,
+    head: Vec<HeaderField>,
     frames: Vec<Frame>,
 }
 
@@ -77,7 +83,7 @@ impl<'a> Opener<'a> {
     fn new(key: &'a SealKey) -> Result<Self, Error> {
         let decompressor = Decompressor::new().map_err(|e| Error::Unavailable(format!("zstd: {e}")))?;
         let hash = Context::new(&SHA256);
-        Ok(Self { key, decompressor, tail: Vec::new(), next: 0, hash, frames: Vec::new() })
+        Ok(Self { key, decompressor, tail: Vec::new(), next: 0, hash, head: Vec::new(), frames: Vec::new() })
     }
 
     fn open(&mut self, block: &Block<'_>) -> Result<(), Error> {
@@ -95,14 +101,18 @@ impl<'a> Opener<'a> {
         } else {
             text.to_vec()
         };
-        self.split(&text).ok_or_else(damaged)?;
+        self.split(&text, block.head.headed).ok_or_else(damaged)?;
         self.next += 1;
         Ok(())
     }
 
-    /// Cuts a block's text into frames.
-    fn split(&mut self, text: &[u8]) -> Option<()> {
+    /// Cuts a block's text into header fields and frames.
+    fn split(&mut self, text: &[u8], headed: bool) -> Option<()> {
         let mut from = Decoder(text);
+        if headed {
+            let len = usize::try_from(from.varint().ok()?).ok()?;
+            self.head = head::parse(from.take(len).ok()?);
+        }
         let len = usize::try_from(from.varint().ok()?).ok()?;
         let mut table = Decoder(from.take(len).ok()?);
         let data = from.0;
@@ -124,6 +134,29 @@ pub(crate) struct Wanted<'a> {
     pub(crate) request: Option<&'a Stored>,
     pub(crate) response: Option<&'a Stored>,
     pub(crate) open: bool,
+}
+
+/// The header fields of request and answer: what stands in the first block of each.
+pub(crate) fn heads(
+    segments: &dyn BlobStore,
+    key: &SealKey,
+    wanted: Wanted<'_>,
+) -> Result<[Vec<HeaderField>; 2], Error> {
+    let mut heads = [Vec::new(), Vec::new()];
+    let ways = [(Way::Request, wanted.request), (Way::Response, wanted.response)];
+    for ((way, stored), head) in ways.into_iter().zip(&mut heads) {
+        let Some(number) = stored.map(|stored| stored.first_segment) else { continue };
+        let segment = segments.read(number)?;
+        let mut rest = segment.blocks(number).unwrap_or_default();
+        let is_first =
+            |block: &Block<'_>| (block.head.id, block.head.way, block.head.number) == (*wanted.id, way, 0);
+        if let Some(block) = std::iter::from_fn(|| next_frame(&mut rest)).find(is_first) {
+            let mut opener = Opener::new(key)?;
+            opener.open(&block)?;
+            *head = opener.head;
+        }
+    }
+    Ok(heads)
 }
 
 pub(crate) fn replay(
@@ -167,8 +200,8 @@ pub(crate) fn replay(
             return Err(Error::Damaged("the stored body is not the one that the log commits to".into()));
         }
         match way {
-            Way::Request => replay.request = opener.frames,
-            Way::Response => replay.response = opener.frames,
+            Way::Request => (replay.request_head, replay.request) = (opener.head, opener.frames),
+            Way::Response => (replay.response_head, replay.response) = (opener.head, opener.frames),
         }
     }
     Ok(replay)

@@ -202,6 +202,9 @@ impl Sealer {
         self.rotate_if_due()?;
         let Some(sealing) = self.open.get_mut(&session.trail.id()) else { return Ok(()) };
         let id = session.trail.id();
+        if way == Way::Response && sealing.response.is_fresh() {
+            sealing.response.head = session.take_head(way);
+        }
         for piece in pieces {
             match way {
                 Way::Request => {
@@ -243,7 +246,7 @@ impl Sealer {
             sent: false,
             lost: false,
             withheld: false,
-            request: Track::default(),
+            request: Track::begin(session.take_head(Way::Request)),
             response: Track::default(),
         };
         self.open.insert(id, sealing);
@@ -304,6 +307,11 @@ impl Sealer {
         let id = session.trail.id();
         session.set_sealed();
         let mut bodies = session.seen_bodies();
+        if session.is_intended()
+            && let Err(error) = self.ensure(&session)
+        {
+            self.shared.sealing.fail(&error.to_string());
+        }
         let Some(mut sealing) = self.open.remove(&id) else {
             // Nothing was stored. If something should have been, its key could not be made.
             bodies.lost = self.shared.sealing.is_failing() && bodies.request_len + bodies.response_len > 0;
@@ -312,11 +320,15 @@ impl Sealer {
         if !sealing.withheld {
             sealing.withheld = sealing.request.finish_redaction().is_err();
         }
-        let rest =
-            self.packer.pack_rest(&mut sealing.request, Way::Request, id, &sealing.key, &mut self.writer);
-        if let Err(error) = rest {
-            self.shared.sealing.fail(&error.to_string());
-            sealing.lost = true;
+        if let Some(head) = session.take_head(Way::Response).filter(|_| sealing.response.is_fresh()) {
+            // No body came after it.
+            sealing.response.head = Some(head);
+        }
+        for (way, track) in [(Way::Request, &mut sealing.request), (Way::Response, &mut sealing.response)] {
+            if let Err(error) = self.packer.pack_rest(track, way, id, &sealing.key, &mut self.writer) {
+                self.shared.sealing.fail(&error.to_string());
+                sealing.lost = true;
+            }
         }
         bodies.request_withheld = sealing.withheld;
         bodies.lost = sealing.lost;

@@ -31,6 +31,8 @@ pub(crate) struct BlockHead {
     pub(crate) compressed: bool,
     /// The end of the block before is the dictionary.
     pub(crate) chained: bool,
+    /// The text begins with the header fields of the message. Only in its first block.
+    pub(crate) headed: bool,
     pub(crate) id: [u8; 16],
     /// Counts the blocks of this way of this session from 0.
     pub(crate) number: u64,
@@ -41,7 +43,8 @@ impl BlockHead {
     pub(crate) fn encode(&self, sealed: usize) -> Vec<u8> {
         let mut out = Vec::with_capacity(32);
         let way = u8::from(self.way == Way::Response);
-        out.extend_from_slice(&[BLOCK, way | u8::from(self.compressed) << 1 | u8::from(self.chained) << 2]);
+        let flags = u8::from(self.compressed) << 1 | u8::from(self.chained) << 2 | u8::from(self.headed) << 3;
+        out.extend_from_slice(&[BLOCK, way | flags]);
         out.extend_from_slice(&self.id);
         put_varint(&mut out, self.number);
         put_varint(&mut out, sealed as u64);
@@ -93,11 +96,11 @@ pub(crate) fn next_frame<'a>(rest: &mut &'a [u8]) -> Option<Block<'a>> {
     let all = *rest;
     let mut from = Decoder(all);
     let [marker, flags] = from.array().ok()?;
-    if marker != BLOCK || flags & !7 != 0 {
+    if marker != BLOCK || flags & !15 != 0 {
         return None;
     }
     let id = from.array().ok()?;
-    let number = from.varint().ok()?;
+    let number = from.varint().ok().filter(|number| *number == 0 || flags & 8 == 0)?;
     let len = from.varint().ok().filter(|len| *len <= MAX_SEALED)?;
     let aad = all.get(..all.len() - from.0.len())?;
     let crc = u32::from_be_bytes(from.array().ok()?);
@@ -105,7 +108,8 @@ pub(crate) fn next_frame<'a>(rest: &mut &'a [u8]) -> Option<Block<'a>> {
     let bytes = all.get(..all.len() - from.0.len())?;
     *rest = from.0;
     let way = if flags & 1 == 1 { Way::Response } else { Way::Request };
-    let head = BlockHead { way, compressed: flags & 2 != 0, chained: flags & 4 != 0, id, number };
+    let (compressed, chained, headed) = (flags & 2 != 0, flags & 4 != 0, flags & 8 != 0);
+    let head = BlockHead { way, compressed, chained, headed, id, number };
     Some(Block { head, aad, sealed, bytes, crc })
 }
 
@@ -250,7 +254,14 @@ mod tests {
     use proptest::prelude::*;
 
     fn block(number: u64, sealed: &[u8]) -> Vec<u8> {
-        let head = BlockHead { way: Way::Response, compressed: true, chained: false, id: [7; 16], number };
+        let head = BlockHead {
+            way: Way::Response,
+            compressed: true,
+            chained: false,
+            headed: number == 0,
+            id: [7; 16],
+            number,
+        };
         let mut out = Vec::new();
         assemble(&head.encode(sealed.len()), sealed, &mut out);
         out
@@ -280,6 +291,16 @@ mod tests {
             }
             let lost = blocks[read..].iter().enumerate().map(|(n, sealed)| block((read + n) as u64, sealed).len() as u64);
             prop_assert!(lost.take(1).all(|len| ends + len > keep), "a whole block was not read");
+        }
+
+        #[test]
+        fn only_a_first_block_has_a_head(number in 1_u64..1000) {
+            let head = BlockHead {
+                way: Way::Request, compressed: false, chained: false, headed: true, id: [7; 16], number,
+            };
+            let mut out = Vec::new();
+            assemble(&head.encode(4), b"text", &mut out);
+            prop_assert!(next_block(&mut &out[..]).is_none());
         }
 
         #[test]

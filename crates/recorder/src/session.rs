@@ -15,6 +15,7 @@ use crate::capture::{Capture, Piece};
 use crate::codec::Text;
 use crate::commit::{Close, CommitError, Entry, IntentEntry};
 use crate::facts::{self, Facts, Salt, WhatRef, Who, Words};
+use crate::head;
 use crate::leaf::{self, Bodies, Intent, Kind, Leaf, MAX_CLAIMS, Outcome, Refused};
 use crate::seal::Job;
 use crate::segment::Way;
@@ -72,9 +73,9 @@ impl Session {
         trail: Trail,
         shared: Arc<Shared>,
         redact: Arc<dyn Redact>,
-        head: (&Method, &Uri, &HeaderMap),
+        asked: (&Method, &Uri, &HeaderMap),
     ) -> Result<Self, aws_lc_rs::error::Unspecified> {
-        let (method, uri, headers) = head;
+        let (method, uri, headers) = asked;
         Ok(Self {
             trail,
             shared,
@@ -91,7 +92,7 @@ impl Session {
             sealed: AtomicBool::new(false),
             status: AtomicU16::new(0),
             first_byte: AtomicU64::new(0),
-            request: Mutex::default(),
+            request: Mutex::new(Capture::after(head::collect(headers))),
             response: Mutex::default(),
         })
     }
@@ -149,8 +150,16 @@ impl Session {
         self.sealed.store(true, Ordering::SeqCst);
     }
 
-    pub(crate) fn set_status(&self, status: u16) {
+    /// Notes the answer's status and header fields.
+    pub(crate) fn answered(&self, status: u16, headers: &HeaderMap) {
         self.status.store(status, Ordering::Relaxed);
+        self.capture(Way::Response).head = head::collect(headers);
+    }
+
+    /// The header fields of a message as they may be stored, once.
+    pub(crate) fn take_head(&self, way: Way) -> Option<Vec<u8>> {
+        let head = std::mem::take(&mut self.capture(way).head);
+        (!head.is_empty()).then(|| self.masked(&head).into_bytes())
     }
 
     /// Notes that the first byte of the answer's body is there.

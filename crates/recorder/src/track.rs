@@ -14,8 +14,9 @@ use crate::segment::{BlockHead, MAX_PLAIN, SegmentWriter, Way, assemble};
 /// This much of a block's end is the dictionary of the next one.
 pub(crate) const TAIL: usize = 4 * 1024;
 
-/// Shorter texts are not compressed: the frame around them would eat what is gained.
-const WORTH_IT: usize = 128;
+/// Shorter texts are not compressed, unless they go on from others: it takes longer than all else that is done with
+/// them, and gains little.
+const WORTH_IT: usize = 1024;
 
 /// One direction of one session.
 #[derive(Default)]
@@ -28,6 +29,8 @@ pub(crate) struct Track {
     plain: u64,
     tail: Vec<u8>,
     redact: Option<Box<dyn RedactStream>>,
+    /// The header fields, masked, until the first block takes them along.
+    pub(crate) head: Option<Vec<u8>>,
     /// Masked text that waits for its block, with its frames.
     text: Vec<u8>,
     frames: Vec<u8>,
@@ -36,11 +39,21 @@ pub(crate) struct Track {
 }
 
 impl Track {
+    /// A body after these header fields.
+    pub(crate) fn begin(head: Option<Vec<u8>>) -> Self {
+        Self { head, ..Self::default() }
+    }
+
     /// Where the blocks are, if there are any.
     pub(crate) fn stored(self) -> Option<Stored> {
         let ((first_segment, last_segment), hash) = (self.segments?, self.hash?);
         let digest = codec::finish(hash);
         Some(Stored { blocks: self.blocks, first_segment, last_segment, plain: self.plain, digest })
+    }
+
+    /// True while nothing was stored.
+    pub(crate) fn is_fresh(&self) -> bool {
+        self.blocks == 0
     }
 
     pub(crate) fn first_segment(&self) -> Option<u64> {
@@ -119,7 +132,7 @@ impl Packer {
         if track.text.len() < MAX_PLAIN { Ok(()) } else { self.pack_rest(track, way, id, key, writer) }
     }
 
-    /// Seals all masked text that waits.
+    /// Seals all masked text that waits, and header fields that no block took along yet.
     pub(crate) fn pack_rest(
         &mut self,
         track: &mut Track,
@@ -128,7 +141,7 @@ impl Packer {
         key: &SealKey,
         writer: &mut SegmentWriter,
     ) -> Result<(), Error> {
-        if track.text.is_empty() {
+        if track.text.is_empty() && track.head.is_none() {
             return Ok(());
         }
         let piece =
@@ -185,6 +198,11 @@ impl Packer {
         writer: &mut SegmentWriter,
     ) -> Result<(), Error> {
         self.plain.clear();
+        let head = track.head.take();
+        if let Some(head) = &head {
+            put_varint(&mut self.plain, head.len() as u64);
+            self.plain.extend_from_slice(head);
+        }
         put_varint(&mut self.plain, frames.len() as u64);
         self.plain.extend_from_slice(frames);
         self.plain.extend_from_slice(data);
@@ -196,6 +214,7 @@ impl Packer {
             way,
             compressed,
             chained: compressed && chained,
+            headed: head.is_some(),
             id: *id.as_bytes(),
             number: track.blocks,
         };

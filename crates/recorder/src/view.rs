@@ -3,6 +3,8 @@
 use gatewayd_core::{MaskCount, RequestId, Timestamp};
 use serde::Serialize;
 
+use crate::head::HeaderField;
+
 /// A session in a list.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct Summary {
@@ -84,6 +86,10 @@ pub struct Bundle {
     pub credential_version: Option<String>,
     /// `Content-Type` of the request.
     pub request_type: Option<String>,
+    /// Header fields of the request. Empty where they cannot be read: no root key, or erased.
+    pub request_headers: Vec<HeaderField>,
+    /// Header fields of the answer, likewise.
+    pub response_headers: Vec<HeaderField>,
     /// Salted SHA-256 of the request's body as the caller sent it, and whether all of it had been seen.
     pub request_digest: Option<String>,
     /// How often each rule masked something in the answer.
@@ -117,6 +123,25 @@ pub struct StoredBody {
     pub withheld: bool,
     /// Not all of it is stored: it could not be written.
     pub lost: bool,
+}
+
+/// A legal hold.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct HoldView {
+    /// Its number, by which it is released.
+    pub number: i64,
+    /// When it was set.
+    pub time: Timestamp,
+    /// The session it covers, if it covers one.
+    pub session: Option<RequestId>,
+    /// The caller whose sessions it covers, as [`Identity::key`](gatewayd_core::Identity::key), otherwise.
+    pub subject: Option<String>,
+    /// Who set it: subject, or `gatewayd`.
+    pub by: String,
+    /// Why.
+    pub reason: String,
+    /// When it was released, if it was.
+    pub released: Option<Timestamp>,
 }
 
 /// An event in the log.

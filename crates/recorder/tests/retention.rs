@@ -106,7 +106,14 @@ async fn a_hold_blocks_erasure_and_retention() {
     assert_eq!(reader.replay(ids[0]).unwrap().response[0].bytes, b"hello");
     assert!(matches!(reader.replay(ids[1]), Err(Error::Erased(_))));
     assert_eq!(reader.show(ids[1]).unwrap().summary.subject.as_deref(), Some("bob"), "the words stay");
+    let shown = || Reader::open(dir.path()).unwrap().holds().unwrap().remove(0);
+    assert_eq!((shown().number, shown().by.as_str(), shown().reason.as_str()), (hold, "counsel", "case 7"));
+    assert_eq!(
+        (shown().subject, shown().session, shown().released),
+        (Some(identity("alice").key()), None, None)
+    );
     recorder.release(hold, None, "case closed").unwrap();
+    assert!(shown().released.is_some());
     assert!(recorder.release(hold, None, "twice").is_err());
     assert_eq!(recorder.sweep().unwrap(), 1);
     assert!(matches!(reader.replay(ids[0]), Err(Error::Erased(_))));

@@ -334,7 +334,7 @@ async fn what_cannot_be_masked_is_not_stored() {
     until("the outcome", || ending(&reader, id) == "complete").await;
     let bundle = reader.show(id).unwrap();
     assert!(bundle.stored_request.withheld);
-    assert_eq!(bundle.stored_request.blocks, 0);
+    assert_eq!(bundle.stored_request.bytes, 0);
     assert_eq!(reader.replay(id).unwrap().request, []);
 }
 

@@ -182,6 +182,15 @@ fn show(bundle: &Value) {
         fields.add("erased", "its words and bodies were erased");
     }
     fields.print();
+    for (title, headers) in [("request", "request_headers"), ("answer", "response_headers")] {
+        for field in bundle[headers].as_array().into_iter().flatten() {
+            let value = match field["value"].as_str() {
+                Some(_) => print::cell(field, "/value"),
+                None => "(not stored)".to_owned(),
+            };
+            print::line(&format!("  {title} header {}: {value}", print::cell(field, "/name")));
+        }
+    }
     for event in bundle["events"].as_array().into_iter().flatten() {
         print::line(&format!(
             "  {} {} {} by {}: {}",

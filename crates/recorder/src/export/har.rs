@@ -1,11 +1,12 @@
 //! HTTP archive 1.2.
 //!
-//! Headers are not recorded, so the lists of headers are empty and their sizes unknown (-1), as the format
-//! allows.
+//! Values of header fields that may hold a credential are not recorded: there the value is empty, with a comment.
+//! The sizes of heads are unknown (-1), as the format allows.
 
 use serde_json::{Value, json};
 
 use super::{rfc3339, whole};
+use crate::head::{self, HeaderField};
 use crate::replay::Replay;
 use crate::view::Bundle;
 
@@ -13,13 +14,14 @@ pub(super) fn export(bundle: &Bundle, replay: &Replay) -> String {
     let summary = &bundle.summary;
     let millis = |micros: u64| json!(std::time::Duration::from_micros(micros).as_secs_f64() * 1e3);
     let first_byte = bundle.first_byte_us.min(summary.duration_us);
+    let scheme = if bundle.tls { "https" } else { "http" };
+    let host = head::value(&replay.request_head, "host").unwrap_or("unknown.invalid");
     let mut request = json!({
         "method": summary.method,
-        // The host is not recorded; the upstream's name stands for it.
-        "url": format!("http://{}{}", summary.upstream.as_deref().unwrap_or("unknown.invalid"), summary.path),
+        "url": format!("{scheme}://{host}{}", summary.path),
         "httpVersion": "HTTP/1.1",
         "cookies": [],
-        "headers": [],
+        "headers": fields(&replay.request_head),
         "queryString": query(&summary.path),
         "headersSize": -1,
         "bodySize": summary.request_bytes,
@@ -40,8 +42,8 @@ pub(super) fn export(bundle: &Bundle, replay: &Replay) -> String {
             "statusText": "",
             "httpVersion": "HTTP/1.1",
             "cookies": [],
-            "headers": [],
-            "content": content(summary.response_bytes, &whole(&replay.response)),
+            "headers": fields(&replay.response_head),
+            "content": content(summary.response_bytes, replay),
             "redirectURL": "",
             "headersSize": -1,
             "bodySize": summary.response_bytes,
@@ -64,22 +66,25 @@ pub(super) fn export(bundle: &Bundle, replay: &Replay) -> String {
     format!("{log}\n")
 }
 
-fn content(size: u64, body: &[u8]) -> Value {
+fn fields(head: &[HeaderField]) -> Vec<Value> {
+    let field = |field: &HeaderField| match &field.value {
+        Some(value) => json!({ "name": field.name, "value": value }),
+        None => json!({ "name": field.name, "value": "", "comment": "the value is not recorded" }),
+    };
+    head.iter().map(field).collect()
+}
+
+fn content(size: u64, replay: &Replay) -> Value {
     use base64::Engine as _;
-    // The answer's media type is not recorded; what it looks like is good enough for a viewer.
-    match std::str::from_utf8(body) {
-        Ok(text) if text.trim_start().starts_with(['{', '[']) => {
-            json!({ "size": size, "mimeType": "application/json", "text": text })
-        }
-        Ok(text) if ["data:", "event:", "id:", ":"].iter().any(|field| text.starts_with(field)) => {
-            json!({ "size": size, "mimeType": "text/event-stream", "text": text })
-        }
-        Ok(text) => json!({ "size": size, "mimeType": "text/plain", "text": text }),
-        Err(_) => json!({
+    let body = whole(&replay.response);
+    let media_type = head::value(&replay.response_head, "content-type");
+    match String::from_utf8(body) {
+        Ok(text) => json!({ "size": size, "mimeType": media_type.unwrap_or("text/plain"), "text": text }),
+        Err(error) => json!({
             "size": size,
-            "mimeType": "application/octet-stream",
+            "mimeType": media_type.unwrap_or("application/octet-stream"),
             "encoding": "base64",
-            "text": base64::engine::general_purpose::STANDARD.encode(body),
+            "text": base64::engine::general_purpose::STANDARD.encode(error.as_bytes()),
         }),
     }
 }

@@ -178,7 +178,8 @@ fn outcome() -> Outcome {
 }
 
 fn block(number: u64) -> Vec<u8> {
-    let head = BlockHead { way: Way::Response, compressed: false, chained: false, id: ID, number };
+    let head =
+        BlockHead { way: Way::Response, compressed: false, chained: false, headed: false, id: ID, number };
     let mut out = Vec::new();
     assemble(&head.encode(5), b"bytes", &mut out);
     out

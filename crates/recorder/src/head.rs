@@ -1,0 +1,161 @@
+//! The header fields of a message, as far as they are stored: which, and how.
+//!
+//! Every name is stored, so that it can be seen that a field was there; the value only of fields that hold no
+//! credential by their meaning. What is stored is masked like a body, and sealed with it.
+
+use http::HeaderMap;
+use serde::Serialize;
+
+/// A header field of a recorded message.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct HeaderField {
+    /// The name, in lower case.
+    pub name: String,
+    /// The value, masked; `None` where values of this name are not stored.
+    pub value: Option<String>,
+}
+
+/// Fields whose values are stored. Sorted. What a caller, an upstream or a hop between them may use to prove who
+/// it is must never be here, nor what may hold a signed address.
+const TOLD: [&str; 53] = [
+    "accept",
+    "accept-encoding",
+    "accept-language",
+    "age",
+    "allow",
+    "anthropic-beta",
+    "anthropic-version",
+    "cache-control",
+    "connection",
+    "content-disposition",
+    "content-encoding",
+    "content-language",
+    "content-length",
+    "content-range",
+    "content-type",
+    "date",
+    "deprecation",
+    "etag",
+    "expect",
+    "expires",
+    "forwarded",
+    "grpc-encoding",
+    "grpc-message",
+    "grpc-status",
+    "host",
+    "idempotency-key",
+    "if-match",
+    "if-modified-since",
+    "if-none-match",
+    "if-range",
+    "if-unmodified-since",
+    "last-modified",
+    "openai-beta",
+    "openai-model",
+    "openai-organization",
+    "openai-processing-ms",
+    "openai-project",
+    "openai-version",
+    "origin",
+    "range",
+    "retry-after",
+    "server",
+    "server-timing",
+    "te",
+    "traceparent",
+    "trailer",
+    "transfer-encoding",
+    "user-agent",
+    "vary",
+    "via",
+    "www-authenticate",
+    "x-forwarded-for",
+    "x-request-id",
+];
+
+/// No value is stored longer.
+const MAX_VALUE: usize = 256;
+/// Not more text than this is stored of one message.
+const MAX_TEXT: usize = 4096;
+/// Stands where fields did not fit.
+const MORE: &str = "...";
+
+/// The fields as they are stored, not masked yet: a line each, `name: value`, or the name alone.
+pub(crate) fn collect(headers: &HeaderMap) -> Vec<u8> {
+    let mut text = Vec::with_capacity(headers.len() * 32);
+    for (name, value) in headers {
+        let (name, told) = (name.as_str(), TOLD.binary_search(&name.as_str()).is_ok());
+        if text.len() + name.len() + MAX_VALUE + MORE.len() + 4 > MAX_TEXT {
+            text.extend_from_slice(MORE.as_bytes());
+            text.push(b'\n');
+            break;
+        }
+        text.extend_from_slice(name.as_bytes());
+        if told {
+            let value = value.as_bytes();
+            text.extend_from_slice(b": ");
+            text.extend_from_slice(value.get(..MAX_VALUE).unwrap_or(value));
+        }
+        text.push(b'\n');
+    }
+    text
+}
+
+/// Reads the fields again.
+pub(crate) fn parse(text: &[u8]) -> Vec<HeaderField> {
+    let text = String::from_utf8_lossy(text);
+    let field = |line: &str| match line.split_once(": ") {
+        Some((name, value)) => HeaderField { name: name.to_owned(), value: Some(value.to_owned()) },
+        None => HeaderField { name: line.to_owned(), value: None },
+    };
+    text.lines().map(field).collect()
+}
+
+/// The value of a field.
+pub(crate) fn value<'f>(fields: &'f [HeaderField], name: &str) -> Option<&'f str> {
+    fields.iter().find(|field| field.name == name)?.value.as_deref()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use http::HeaderValue;
+
+    #[test]
+    fn the_list_is_sorted_and_names_no_credential() {
+        assert!(TOLD.is_sorted());
+        for name in TOLD {
+            for sign in ["auth", "cookie", "key", "token", "secret", "signature"] {
+                let known = ["idempotency-key", "www-authenticate"].contains(&name);
+                assert!(known || !name.contains(sign), "{name}");
+            }
+        }
+    }
+
+    #[test]
+    fn names_are_kept_and_values_only_of_what_is_no_credential() {
+        let mut headers = HeaderMap::new();
+        headers.insert("content-type", HeaderValue::from_static("application/json"));
+        headers.insert("authorization", HeaderValue::from_static("Bearer abc"));
+        headers.append("x-api-key", HeaderValue::from_static("abc"));
+        headers.append("cookie", HeaderValue::from_static("a=abc"));
+        let text = collect(&headers);
+        assert!(!text.windows(3).any(|w| w == b"abc"));
+        let fields = parse(&text);
+        assert_eq!(value(&fields, "content-type"), Some("application/json"));
+        assert_eq!(fields.iter().filter(|field| field.value.is_none()).count(), 3);
+    }
+
+    #[test]
+    fn however_many_and_long_they_are_the_text_is_bounded() {
+        let mut headers = HeaderMap::new();
+        for _ in 0..100 {
+            headers.append("user-agent", HeaderValue::from_bytes(&[0xE9; 3000]).unwrap());
+        }
+        let text = collect(&headers);
+        assert!(text.len() <= MAX_TEXT);
+        let fields = parse(&text);
+        assert_eq!(fields.last().map(|field| field.name.as_str()), Some(MORE));
+        assert_eq!(parse(b""), []);
+    }
+}
