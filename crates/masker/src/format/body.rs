@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use super::{Format, FormatError, JsonFormat, Lanes, NdjsonFormat, SseFormat, TextFormat};
+use super::{Format, FormatError, JsonFormat, Lanes, NdjsonFormat, SseFormat, TensorFormat, TextFormat};
 use crate::lane::Session;
 use crate::masker::Masker;
 use crate::report::MaskEvent;
@@ -27,6 +27,9 @@ pub enum BodyKind {
     Lines,
     /// Anything whose lengths must not change: masks are as long as what they hide.
     Binary,
+    /// So many bytes of JSON, and behind them bytes whose lengths must not change, as KServe sends tensors
+    /// (`Inference-Header-Content-Length`). Masks are as long as what they hide.
+    Tensors(usize),
     /// Not said: the first bytes decide.
     Unknown,
     /// Text in an encoding that is not read. It is refused.
@@ -103,8 +106,16 @@ impl BodyKind {
         // What is looked at must not depend on how much there is.
         let seen = bytes.get(..SNIFFED).unwrap_or(bytes);
         let all = all || seen.len() == SNIFFED;
-        if self == Self::Foreign || (seen.len() >= 4 && self != Self::Binary && is_wide(seen)) {
+        let is_text = !matches!(self, Self::Binary | Self::Tensors(_));
+        if self == Self::Foreign || (seen.len() >= 4 && is_text && is_wide(seen)) {
             return Err(FormatError::Encoding);
+        }
+        // A client that was not told of it may unpack it all the same.
+        if is_text && self != Self::Unknown && seen.len() >= 4 && is_packed(seen) {
+            return Err(FormatError::Encoding);
+        }
+        if let Self::Tensors(_) = self {
+            return Ok(Some(self));
         }
         if !all && (seen.len() < 4 || (self == Self::Unknown && seen.len() < LOOKED_AT)) {
             return Ok(None);
@@ -181,6 +192,11 @@ fn is_wide(bytes: &[u8]) -> bool {
     marks.iter().any(|mark| bytes.starts_with(mark)) || wide(0, 1) || wide(1, 0) || four
 }
 
+/// Whether bytes are those of gzip or zstd.
+fn is_packed(bytes: &[u8]) -> bool {
+    bytes.starts_with(b"\x1F\x8B\x08") || bytes.starts_with(b"\x28\xB5\x2F\xFD")
+}
+
 /// Whether there are bytes that text does not have.
 fn has_controls(bytes: &[u8]) -> bool {
     bytes.iter().any(|byte| matches!(byte, 0..=8 | 0x0E..=0x1A | 0x1C | 0x1D | 0x1F | 0x7F))
@@ -217,7 +233,7 @@ impl Masker {
     #[must_use]
     pub fn body(&self, kind: BodyKind) -> BodyStream {
         let session = match kind {
-            BodyKind::Binary => Session::keeping_length(Arc::clone(&self.inner)),
+            BodyKind::Binary | BodyKind::Tensors(_) => Session::keeping_length(Arc::clone(&self.inner)),
             _ => Session::new(Arc::clone(&self.inner)),
         };
         BodyStream {
@@ -248,6 +264,7 @@ fn format_of(kind: BodyKind) -> Box<dyn Format> {
         BodyKind::Json => Box::new(JsonFormat::default()),
         BodyKind::Events => Box::new(SseFormat::default()),
         BodyKind::Lines => Box::new(NdjsonFormat::default()),
+        BodyKind::Tensors(head) => Box::new(TensorFormat::new(head)),
         BodyKind::Text | BodyKind::Binary | BodyKind::Unknown | BodyKind::Foreign => {
             Box::new(TextFormat::default())
         }

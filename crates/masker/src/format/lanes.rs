@@ -1,9 +1,10 @@
 //! The lanes of one body.
 
 use std::collections::HashMap;
+use std::sync::Arc;
 
 use super::FormatError;
-use super::json::{Decoder, TokenQueue};
+use super::json::{Decoder, Template, TokenQueue};
 use crate::lane::{Lane, Session};
 use crate::report::MaskEvent;
 
@@ -39,8 +40,8 @@ pub(crate) struct Entry {
     pub(crate) decoder: Decoder,
     /// The last document it appeared in.
     pub(crate) touched: u64,
-    /// That document as it was written, and the tag it came with; kept while the lane holds text back.
-    pub(crate) template: Option<(Vec<u8>, Vec<u8>)>,
+    /// That document as it was written; kept while the lane holds text back.
+    pub(crate) template: Option<Arc<Template>>,
     pub(crate) tokens: Option<TokenQueue>,
 }
 
@@ -72,22 +73,6 @@ impl Lanes {
         Ok(())
     }
 
-    /// As [`text`](Self::text); a lane that is new begins behind bytes that are out.
-    pub(crate) fn text_behind(
-        &mut self,
-        lane: &str,
-        context: &[u8],
-        bytes: &[u8],
-        out: &mut Vec<u8>,
-    ) -> Result<(), FormatError> {
-        let key = self.mix(self.seed, lane.as_bytes());
-        self.open(key, |session| {
-            let behind = Lane::behind(session, &[context]);
-            Entry::new(key, lane.to_owned(), Vec::new(), behind)
-        })?;
-        self.text(lane, bytes, out)
-    }
-
     /// The end of a text: appends the rest to `out`.
     pub fn end(&mut self, lane: &str, out: &mut Vec<u8>) {
         let key = self.mix(self.seed, lane.as_bytes());
@@ -99,6 +84,78 @@ impl Lanes {
     /// Masks a text that is at hand as a whole. `None` where there is nothing to mask.
     pub fn whole(&mut self, lane: &str, text: &[u8]) -> Option<Vec<u8>> {
         self.session.mask(text, b"", &|| lane.to_owned())
+    }
+
+    /// A text begins that a client may read as it is, or as something with escapes like those of JSON. Before it stands
+    /// what is already out.
+    pub(crate) fn begin_loose(&mut self, lane: &str, context: &[u8]) -> Result<(), FormatError> {
+        for (key, decoder) in self.loose_keys(lane) {
+            self.open(key, |session| {
+                let behind = Lane::behind(session, &[context]);
+                Entry { decoder, ..Entry::new(key, lane.to_owned(), Vec::new(), behind) }
+            })?;
+        }
+        Ok(())
+    }
+
+    /// Takes a piece of such a text: masks it as it is, and what is left as what its escapes mean.
+    pub(crate) fn loose_text(
+        &mut self,
+        lane: &str,
+        bytes: &[u8],
+        out: &mut Vec<u8>,
+    ) -> Result<(), FormatError> {
+        let [_, (spelled, _)] = self.loose_keys(lane);
+        let mut masked = Vec::with_capacity(bytes.len());
+        self.text(lane, bytes, &mut masked)?;
+        if let Some(at) = self.place_of(spelled)
+            && let (Some(entry), session) = (self.entries.get_mut(at), &mut self.session)
+        {
+            entry.decoder.push(&masked, &mut entry.lane);
+            entry.lane.advance(session, &|| entry.name.clone(), out);
+        } else {
+            out.append(&mut masked);
+        }
+        Ok(())
+    }
+
+    /// The end of such a text.
+    pub(crate) fn end_loose(&mut self, lane: &str, out: &mut Vec<u8>) {
+        let [_, (spelled, _)] = self.loose_keys(lane);
+        let mut masked = Vec::new();
+        self.end(lane, &mut masked);
+        let Some(at) = self.place_of(spelled) else { return out.append(&mut masked) };
+        if let Some(entry) = self.entries.get_mut(at) {
+            entry.decoder.push(&masked, &mut entry.lane);
+        }
+        self.finish(at, out);
+    }
+
+    /// Masks such a text that is at hand as a whole: what is behind `mark`.
+    pub(crate) fn mask_loose(&mut self, lane: &str, text: &mut Vec<u8>, mark: usize) {
+        let whole = text.get(mark..).unwrap_or_default();
+        let mut masked = self.whole(lane, whole);
+        let plain = masked.as_deref().unwrap_or(whole);
+        if memchr::memchr(b'\\', plain).is_some() {
+            let masks = self.session.masks();
+            let (mut decoder, mut other) = (Decoder::outer(), Lane::new(&self.session));
+            let mut out = Vec::with_capacity(plain.len());
+            decoder.push(plain, &mut other);
+            decoder.finish(&mut other);
+            other.finish(&mut self.session, &|| lane.to_owned(), &mut out);
+            if self.session.masks() != masks {
+                masked = Some(out);
+            }
+        }
+        if let Some(masked) = masked {
+            text.truncate(mark);
+            text.extend_from_slice(&masked);
+        }
+    }
+
+    fn loose_keys(&self, lane: &str) -> [(u64, Decoder); 2] {
+        let plain = self.mix(self.seed, lane.as_bytes());
+        [(plain, Decoder::new()), (self.mix(plain, b"spelled"), Decoder::outer())]
     }
 
     /// What has been masked since the last call.
@@ -121,13 +178,7 @@ impl Lanes {
         key: u64,
         make: impl FnOnce(&mut Session) -> Entry,
     ) -> Result<usize, FormatError> {
-        // A handful of lanes is found faster by looking at each.
-        let found = if self.entries.len() <= 8 {
-            self.entries.iter().position(|entry| entry.key == key)
-        } else {
-            self.index.get(&key).copied()
-        };
-        if let Some(at) = found {
+        if let Some(at) = self.place_of(key) {
             return Ok(at);
         }
         if self.entries.len() >= MOST_LANES {
@@ -141,6 +192,16 @@ impl Lanes {
         self.index.insert(key, self.entries.len());
         self.entries.push(entry);
         Ok(self.entries.len() - 1)
+    }
+
+    /// Where the lane of a key is, if there is one.
+    pub(crate) fn place_of(&self, key: u64) -> Option<usize> {
+        // A handful of lanes is found faster by looking at each.
+        if self.entries.len() <= 8 {
+            self.entries.iter().position(|entry| entry.key == key)
+        } else {
+            self.index.get(&key).copied()
+        }
     }
 
     pub(crate) fn entry(&mut self, at: usize) -> Option<(&mut Entry, &mut Session)> {

@@ -8,6 +8,7 @@ mod json;
 mod lanes;
 mod ndjson;
 mod sse;
+mod tensors;
 mod text;
 
 pub use self::body::{BodyKind, BodyStream};
@@ -15,6 +16,7 @@ pub use self::json::JsonFormat;
 pub use self::lanes::Lanes;
 pub use self::ndjson::NdjsonFormat;
 pub use self::sse::SseFormat;
+pub use self::tensors::TensorFormat;
 pub use self::text::TextFormat;
 
 /// The most bytes of one event, one line of NDJSON, or one list of log-probabilities.
@@ -53,7 +55,7 @@ pub enum FormatError {
     TooManyLanes(usize),
     /// The text is in an encoding that is not read, or the body is not what it is said to be.
     #[error(
-        "the body is no UTF-8 text, or text that is called an image or the like; send UTF-8 and the right type"
+        "the body is no UTF-8 text but is called text, or text that is called an image or the like; send UTF-8, and say what it is (Content-Type, Content-Encoding)"
     )]
     Encoding,
     /// The body failed before, and nothing of it may follow.

@@ -32,6 +32,8 @@ pub enum MaskError {
     #[error("the upstream wants to switch protocols, and what follows could not be masked")]
     Upgrade,
     /// Two different statements of what the body is.
-    #[error("the upstream's answer has several Content-Type or Content-Encoding headers that disagree")]
+    #[error(
+        "the upstream's answer has headers that disagree or cannot be read: Content-Type, Content-Encoding or Inference-Header-Content-Length; have it send one of each"
+    )]
     Ambiguous,
 }

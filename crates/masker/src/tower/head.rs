@@ -36,6 +36,11 @@ impl Head {
             Some(Ok(text)) => BodyKind::of(Some(text)),
             Some(Err(_)) => return Err(MaskError::Ambiguous),
         };
+        // What is called something else is read by clients as that.
+        let kind = match kind {
+            BodyKind::Unknown => tensors(headers)?.unwrap_or(kind),
+            said => said,
+        };
         let mut codings = Vec::new();
         for value in headers.get_all(header::CONTENT_ENCODING) {
             codings.extend(value.to_str().map_err(|_| MaskError::UnknownEncoding)?.split(','));
@@ -49,7 +54,18 @@ impl Head {
 
     /// Whether the body is as long afterwards as before.
     pub(super) fn keeps_length(&self) -> bool {
-        self.kind == BodyKind::Binary && self.decode.is_none()
+        matches!(self.kind, BodyKind::Binary | BodyKind::Tensors(_)) && self.decode.is_none()
+    }
+}
+
+/// Tensors behind a head of JSON, if a header says so.
+fn tensors(headers: &HeaderMap) -> Result<Option<BodyKind>, MaskError> {
+    let mut lengths = headers.get_all(INFERENCE_HEADER).iter();
+    let Some(first) = lengths.next() else { return Ok(None) };
+    let length = first.to_str().ok().and_then(|text| text.parse().ok());
+    match length {
+        Some(length) if lengths.next().is_none() => Ok(Some(BodyKind::Tensors(length))),
+        _ => Err(MaskError::Ambiguous),
     }
 }
 
@@ -69,6 +85,7 @@ const DIGESTS: [HeaderName; 4] = [
     HeaderName::from_static("signature-input"),
 ];
 
+const INFERENCE_HEADER: HeaderName = HeaderName::from_static("inference-header-content-length");
 const GRPC_ENCODING: HeaderName = HeaderName::from_static("grpc-encoding");
 const GRPC_ACCEPT_ENCODING: HeaderName = HeaderName::from_static("grpc-accept-encoding");
 

@@ -23,6 +23,11 @@ impl Decoder {
         Self { inner: Some(Unescape::default()), begun: true, ..Self::default() }
     }
 
+    /// A decoder for a text of which nothing is known but that it may have escapes.
+    pub(crate) fn outer() -> Self {
+        Self { begun: true, ..Self::default() }
+    }
+
     /// Takes a part of the inside of a string, as it is spelled.
     pub(crate) fn push(&mut self, mut raw: &[u8], lane: &mut Lane) {
         while !raw.is_empty() {

@@ -27,6 +27,9 @@ pub(crate) fn is_structural(key: &[u8]) -> bool {
             | b"system_fingerprint"
             | b"obfuscation"
             | b"encoding"
+            | b"finishReason"
+            | b"modelVersion"
+            | b"responseId"
     )
 }
 
@@ -48,6 +51,43 @@ pub(crate) fn is_nested(key: &[u8]) -> bool {
 /// Members that tell apart texts with the same path.
 pub(crate) const INDEXES: [&[u8]; 5] =
     [b"index", b"output_index", b"content_index", b"summary_index", b"choice_index"];
+
+/// Which of them a member is.
+pub(crate) fn index(name: &[u8]) -> Option<usize> {
+    // Nearly no member is one.
+    if !name.ends_with(b"index") {
+        return None;
+    }
+    INDEXES.iter().position(|index| *index == name)
+}
+
+/// Members that say, where they are a text, that the texts beside them are complete.
+pub(crate) fn says_the_end(name: &[u8]) -> bool {
+    matches!(name, b"finish_reason" | b"stop_reason" | b"finishReason")
+}
+
+/// Members of which one at the root says that a document is a part of a stream.
+pub(crate) fn is_of_a_stream(name: &[u8]) -> bool {
+    matches!(
+        name,
+        b"candidates" | b"choices" | b"delta" | b"done" | b"token" | b"event_type" | b"generated_text"
+    )
+}
+
+/// Whether a number is that of a token.
+pub(crate) fn is_id_of_a_token(name: &[u8], parent: &[u8]) -> bool {
+    name == b"token_id" || (name == b"id" && parent == b"token")
+}
+
+/// A few bits of a name, nearly always different for different names of one object.
+pub(crate) fn fold(name: &[u8]) -> u64 {
+    let length = name.len();
+    let at = |at: usize| u64::from(name.get(at).copied().unwrap_or_default());
+    at(0).wrapping_mul(31)
+        ^ at(length / 2).wrapping_mul(7)
+        ^ at(length.wrapping_sub(1)).wrapping_mul(3)
+        ^ length as u64
+}
 
 /// Members that hold log-probabilities, or other lists of tokens.
 pub(crate) fn is_logprobs(key: &[u8]) -> bool {

@@ -1,10 +1,11 @@
 //! One JSON document that may be long: strings are masked as they pass.
 
-use super::escape::{Decoder, text_of};
+use super::bytes::Bytes;
+use super::capture::{Capture, List, What};
 use super::event::Documents;
+use super::strings::{self, Name, Text};
 use super::{shape, tape};
 use crate::format::{Format, FormatError, LONGEST_UNIT, Lanes, NdjsonFormat};
-use crate::lane::Lane;
 
 /// Deeper documents are refused.
 const DEEPEST: usize = 512;
@@ -12,56 +13,37 @@ const DEEPEST: usize = 512;
 const LONGEST_SCALAR: usize = 64;
 /// The longest number; a body with a longer one is refused.
 const LONGEST_NUMBER: usize = 1 << 13;
-/// The longest name of a member that is kept as context for its value.
-const LONGEST_KEY: usize = 256;
 
 /// A JSON document of any length.
 ///
 /// Each string, and each name of a member, is a text of its own; everything else leaves as it came, byte for byte.
-/// What is no JSON after all is masked as plain text from there on.
+/// In a list of the chunks of a stream, as Gemini sends it, texts go on from one to the next; in any other list of
+/// objects they are watched for it. What is no JSON after all is masked as plain text from there on.
 #[derive(Debug, Default)]
 pub struct JsonFormat {
     state: State,
     /// The containers that are open.
     open: Vec<Open>,
-    /// The name of the member whose value is next; its spelling.
-    key: Vec<u8>,
-    key_is_long: bool,
+    name: Name,
     /// A text or a container has been the value of a member.
     has_text: bool,
     /// A number or literal that is not yet complete.
     scalar: Vec<u8>,
     string: Option<Box<Text>>,
-    /// Log-probabilities that are held until they are complete.
-    captured: Option<Capture>,
+    /// A value that is held until it is complete.
+    captured: Option<Box<Capture>>,
+    /// What the document is, if it is a list.
+    list: List,
+    /// The next element is not held.
+    passes: bool,
+    numbers: Bytes,
     documents: Documents,
     lines: NdjsonFormat,
     /// How much of a byte order mark has been seen.
     bom: usize,
+    /// The last bytes, as context for what turns out to be no JSON; also as they were when a value began to be held.
     recent: Vec<u8>,
-}
-
-#[derive(Debug)]
-struct Text {
-    lane: Lane,
-    decoder: Decoder,
-    is_key: bool,
-    /// The last byte was a backslash.
-    escaped: bool,
-}
-
-#[derive(Debug, Default)]
-struct Capture {
-    bytes: Vec<u8>,
-    depth: usize,
-    in_string: bool,
-    escaped: bool,
-    /// What stands before it in the document that is read.
-    name: &'static str,
-    /// It is all that follows in the document, with its end.
-    is_rest: bool,
-    /// Numbers at its beginning are dropped.
-    drops: bool,
+    before_held: Vec<u8>,
 }
 
 #[derive(Debug, Default, Clone, Copy, PartialEq, Eq)]
@@ -104,51 +86,97 @@ impl Format for JsonFormat {
             self.bom += 1;
             bytes = bytes.get(1..).unwrap_or_default();
         }
-        if !bytes.is_empty() {
-            self.bom = BOM.len();
+        if bytes.is_empty() {
+            return Ok(());
         }
-        while !bytes.is_empty() || (self.state == State::Broken && !self.scalar.is_empty()) {
-            let used = if self.state == State::Broken {
-                let before = input.len() - bytes.len();
-                self.plain_text(lanes, input.get(..before).unwrap_or_default(), out)?;
-                lanes.text(BROKEN, bytes, out)?;
-                bytes.len()
-            } else if self.state == State::Lines {
-                self.lines.push(lanes, bytes, out)?;
-                bytes.len()
-            } else if self.captured.is_some() {
-                self.capture(lanes, bytes, out)?
-            } else if self.string.is_some() {
-                self.in_string(lanes, bytes, out)
-            } else {
-                self.structure(lanes, bytes, out)?
-            };
-            bytes = bytes.get(used..).unwrap_or_default();
-        }
+        self.bom = BOM.len();
+        self.read(lanes, bytes, out)?;
         if let Some(text) = &mut self.string {
-            text.lane.advance(&mut lanes.session, &|| name_of(&self.key, text.is_key), out);
+            text.advance(&self.name, lanes, out);
         }
-        self.recent.extend_from_slice(input.get(input.len().saturating_sub(RECENT)..).unwrap_or_default());
-        let spare = self.recent.len().saturating_sub(RECENT);
-        self.recent.drain(..spare);
+        self.numbers.advance(&mut lanes.session, &|| self.name.of_value(), out);
         Ok(())
     }
 
     fn finish(&mut self, lanes: &mut Lanes, out: &mut Vec<u8>) -> Result<(), FormatError> {
         if let Some(mut text) = self.string.take() {
-            text.decoder.finish(&mut text.lane);
-            text.lane.finish(&mut lanes.session, &|| name_of(&self.key, text.is_key), out);
+            text.finish(&self.name, lanes, out);
         }
-        // Tokens of which the end is missing are withheld.
-        self.captured = None;
-        self.end_scalar(out);
+        // Of a held value the end is missing. Tokens are withheld.
+        if let Some(capture) = self.captured.take()
+            && matches!(capture.what, What::Element { .. })
+        {
+            if self.list == List::Stream {
+                self.take_element(lanes, &capture.bytes, out)?;
+            } else {
+                self.read_held(lanes, &capture.bytes, out)?;
+            }
+            return self.finish(lanes, out);
+        }
+        self.end_scalar(lanes, out);
+        self.end_numbers(lanes, out);
         self.plain_text(lanes, b"", out)?;
-        lanes.end(BROKEN, out);
+        lanes.end_loose(BROKEN, out);
+        if self.list == List::Stream && self.state != State::Lines {
+            self.end_list(lanes, out)?;
+        }
         self.lines.finish(lanes, out)
     }
 }
 
 impl JsonFormat {
+    fn read(&mut self, lanes: &mut Lanes, input: &[u8], out: &mut Vec<u8>) -> Result<(), FormatError> {
+        let mut at = 0;
+        // Up to where the input is remembered.
+        let mut known = 0;
+        while at < input.len() || (self.state == State::Broken && !self.scalar.is_empty()) {
+            let bytes = input.get(at..).unwrap_or_default();
+            at += if self.state == State::Broken {
+                self.plain_text(lanes, input.get(known..at).unwrap_or_default(), out)?;
+                lanes.loose_text(BROKEN, bytes, out)?;
+                bytes.len()
+            } else if self.state == State::Lines {
+                self.lines.push(lanes, bytes, out)?;
+                bytes.len()
+            } else if let Some(mut capture) = self.captured.take() {
+                let (used, is_end) = capture.take(bytes);
+                let is_long = capture.bytes.len() > LONGEST_UNIT;
+                let goes =
+                    matches!(capture.what, What::Element { most: Some(most) } if capture.bytes.len() > most);
+                if is_long && !goes {
+                    return Err(FormatError::TooLong);
+                }
+                if goes || (is_end && !self.take_held(lanes, &capture, out)?) {
+                    self.read_held(lanes, &capture.bytes, out)?;
+                    known = at + used;
+                } else if !is_end {
+                    self.captured = Some(capture);
+                }
+                used
+            } else if let Some(mut text) = self.string.take() {
+                let (used, is_end) = text.take(&mut self.name, lanes, bytes, out);
+                self.string = (!is_end).then_some(text);
+                used
+            } else {
+                let used = self.structure(lanes, bytes, out)?;
+                if self.captured.is_some() {
+                    self.before_held.clone_from(&self.recent);
+                    remember(&mut self.before_held, input.get(known..at + used).unwrap_or_default());
+                }
+                used
+            };
+        }
+        remember(&mut self.recent, input.get(known..).unwrap_or_default());
+        Ok(())
+    }
+
+    /// Reads an element that was held as if it had not been.
+    fn read_held(&mut self, lanes: &mut Lanes, bytes: &[u8], out: &mut Vec<u8>) -> Result<(), FormatError> {
+        self.passes = true;
+        std::mem::swap(&mut self.recent, &mut self.before_held);
+        self.read(lanes, bytes, out)
+    }
+
     /// Takes bytes outside of strings, up to and with the quote that begins one. Says how many.
     fn structure(
         &mut self,
@@ -158,33 +186,23 @@ impl JsonFormat {
     ) -> Result<usize, FormatError> {
         for (index, byte) in bytes.iter().copied().enumerate() {
             if self.is_in_scalar(byte) {
-                self.scalar.push(byte);
-                if self.scalar.len() > LONGEST_NUMBER {
-                    return Err(FormatError::TooLong);
-                }
-                let is_digit = |byte: &u8| matches!(byte, b'0'..=b'9' | b'.' | b'e' | b'E' | b'+' | b'-');
-                let is_number = match self.scalar.len() {
-                    ..=LONGEST_SCALAR => true,
-                    length if length == LONGEST_SCALAR + 1 => self.scalar.iter().all(is_digit),
-                    _ => is_digit(&byte),
-                };
-                if !is_number {
-                    self.state = State::Broken;
+                if !self.take_scalar(byte)? {
+                    self.end_numbers(lanes, out);
                     return Ok(index + 1);
                 }
                 continue;
             }
-            self.end_scalar(out);
+            self.end_scalar(lanes, out);
             if self.state == State::Broken {
                 return Ok(index);
             }
-            if matches!(byte, b'{' | b'[')
-                && let Some(capture) = self.begins_capture(byte)
-            {
-                self.captured = Some(capture);
+            if matches!(byte, b'{' | b'[') && self.begins_capture(byte) {
+                self.end_numbers(lanes, out);
                 return Ok(index);
             }
+            let closes_list = byte == b']' && self.list == List::Stream && self.open.len() == 1;
             if !self.accepts(byte)? {
+                self.end_numbers(lanes, out);
                 self.state = State::Broken;
                 self.scalar.push(byte);
                 return Ok(index + 1);
@@ -192,24 +210,63 @@ impl JsonFormat {
             if self.state == State::Lines {
                 return Ok(index);
             }
-            out.push(byte);
-            self.has_text |= self.state != State::Colon
-                && (matches!(byte, b'"' | b'[') || (byte == b'{' && self.open.len() > 1));
+            if closes_list {
+                self.end_list(lanes, out)?;
+            }
+            self.put(byte, lanes, out);
             if byte == b'"' {
                 let rest = bytes.get(index + 1..).unwrap_or_default();
-                let used = self.short_string(lanes, rest, out);
-                if used == 0 {
-                    self.begin_string(lanes);
-                }
-                return Ok(index + 1 + used);
+                return Ok(index + 1 + self.begin_string(lanes, rest, out));
             }
         }
         Ok(bytes.len())
     }
 
+    /// Writes a byte of structure.
+    fn put(&mut self, byte: u8, lanes: &mut Lanes, out: &mut Vec<u8>) {
+        if matches!(byte, b',' | b' ' | b'\t' | b'\r' | b'\n') {
+            if !self.numbers.holds(&[byte]) {
+                out.push(byte);
+            }
+            return;
+        }
+        self.end_numbers(lanes, out);
+        out.push(byte);
+        self.has_text |= self.state != State::Colon
+            && (matches!(byte, b'"' | b'[') || (byte == b'{' && self.open.len() > 1));
+    }
+
+    /// A string begins. Says how many bytes of it were taken.
+    fn begin_string(&mut self, lanes: &mut Lanes, rest: &[u8], out: &mut Vec<u8>) -> usize {
+        let is_key = self.state == State::Colon;
+        let used = strings::short(&mut self.name, is_key, lanes, rest, out);
+        if used == 0 {
+            self.string = Some(Box::new(Text::new(&mut self.name, is_key, lanes)));
+        }
+        used
+    }
+
     fn is_in_scalar(&self, byte: u8) -> bool {
-        matches!(self.state, State::Value | State::FirstElement)
-            && matches!(byte, b'0'..=b'9' | b'-' | b'+' | b'.' | b'a'..=b'z' | b'E' | b'I' | b'N')
+        matches!(byte, b'0'..=b'9' | b'-' | b'+' | b'.' | b'a'..=b'z' | b'E' | b'I' | b'N')
+            && matches!(self.state, State::Value | State::FirstElement)
+    }
+
+    /// Takes a byte of a number or literal. Says whether it may still be one.
+    fn take_scalar(&mut self, byte: u8) -> Result<bool, FormatError> {
+        self.scalar.push(byte);
+        if self.scalar.len() > LONGEST_NUMBER {
+            return Err(FormatError::TooLong);
+        }
+        let is_digit = |byte: &u8| matches!(byte, b'0'..=b'9' | b'.' | b'e' | b'E' | b'+' | b'-');
+        let is_number = match self.scalar.len() {
+            ..=LONGEST_SCALAR => true,
+            length if length == LONGEST_SCALAR + 1 => self.scalar.iter().all(is_digit),
+            _ => is_digit(&byte),
+        };
+        if !is_number {
+            self.state = State::Broken;
+        }
+        Ok(is_number)
     }
 
     /// Takes one byte of structure. Says whether it may stand here.
@@ -246,20 +303,34 @@ impl JsonFormat {
 
     fn close(&mut self) -> State {
         self.open.pop();
-        self.key.clear();
+        self.name.clear();
         State::After
     }
 
-    fn end_scalar(&mut self, out: &mut Vec<u8>) {
+    fn end_scalar(&mut self, lanes: &mut Lanes, out: &mut Vec<u8>) {
         if self.scalar.is_empty() || self.state == State::Broken {
             return;
         }
-        if tape::is_scalar(&self.scalar) {
-            out.append(&mut self.scalar);
-            self.state = State::After;
-        } else {
+        if !tape::is_scalar(&self.scalar) {
+            self.end_numbers(lanes, out);
             self.state = State::Broken;
+            return;
         }
+        if self.open.last() == Some(&Open::Array) {
+            let name = &self.name;
+            self.numbers.number(&mut lanes.session, &self.scalar, &|| name.of_value(), out);
+        } else if shape::is_id_of_a_token(&self.name.spelled, b"") {
+            out.push(b'0');
+        } else {
+            out.extend_from_slice(&self.scalar);
+        }
+        self.scalar.clear();
+        self.state = State::After;
+    }
+
+    fn end_numbers(&mut self, lanes: &mut Lanes, out: &mut Vec<u8>) {
+        let name = &self.name;
+        self.numbers.finish(&mut lanes.session, &|| name.of_value(), out);
     }
 
     /// It is no JSON: what was held, and all that follows, is plain text, behind what was already out.
@@ -272,236 +343,108 @@ impl JsonFormat {
         let context = seen.get(..seen.len().saturating_sub(held.len())).unwrap_or_default();
         let context =
             context.get(context.len().saturating_sub(RECENT - LONGEST_SCALAR)..).unwrap_or_default();
-        lanes.text_behind(BROKEN, context, &held, out)
+        lanes.begin_loose(BROKEN, context)?;
+        lanes.loose_text(BROKEN, &held, out)
     }
 
-    /// Takes a string that is at hand as a whole and has no escapes, with its closing quote. Says how many bytes,
-    /// or none.
-    fn short_string(&mut self, lanes: &mut Lanes, rest: &[u8], out: &mut Vec<u8>) -> usize {
-        let Some(end) = memchr::memchr2(b'"', b'\\', rest).filter(|end| rest.get(*end) == Some(&b'"')) else {
-            return 0;
-        };
-        let inside = rest.get(..end).unwrap_or_default();
-        let is_key = self.state == State::Colon;
-        if is_key {
-            self.begin_key();
-            self.keep_key(inside);
-        }
-        let masked = if inside.len() < lanes.session.shortest() || (is_key && lanes.key_is_plain(inside)) {
+    /// Says whether the value that begins here is held until it is complete.
+    fn begins_capture(&mut self, byte: u8) -> bool {
+        let is_element = byte == b'{'
+            && matches!(self.state, State::Value | State::FirstElement)
+            && self.open == [Open::Array];
+        let capture = if is_element {
+            (!std::mem::take(&mut self.passes)).then(|| Capture::of_element(self.list))
+        } else if self.state == State::Value {
+            let alone = self.open.len() == 1 && !self.has_text;
+            Capture::of_member(&self.name.spelled, byte, alone)
+        } else {
             None
-        } else {
-            let plain = is_key || self.key.is_empty() || lanes.key_is_plain(&self.key);
-            let context = if plain { Vec::new() } else { [&text_of(&self.key), &b"\": \""[..]].concat() };
-            let masked = lanes.session.mask(inside, &context, &|| name_of(&self.key, is_key));
-            if is_key && masked.is_none() {
-                self.remember_key(lanes);
-            }
-            masked
         };
-        if is_key && masked.is_some() {
-            self.key.clear();
-        }
-        out.extend_from_slice(masked.as_deref().unwrap_or(inside));
-        out.push(b'"');
-        end + 1
+        self.captured = capture.map(Box::new);
+        self.captured.is_some()
     }
 
-    fn begin_key(&mut self) {
-        self.key.clear();
-        self.key_is_long = false;
-    }
-
-    fn keep_key(&mut self, part: &[u8]) {
-        if !self.key_is_long {
-            self.key.extend_from_slice(part);
-            if self.key.len() > LONGEST_KEY {
-                self.key.clear();
-                self.key_is_long = true;
-            }
-        }
-    }
-
-    fn remember_key(&self, lanes: &mut Lanes) {
-        if !self.key.is_empty()
-            && !lanes.key_is_plain(&self.key)
-            && !lanes.session.primes(&text_of(&self.key), b"\": \"")
-        {
-            lanes.remember_plain_key(&self.key);
-        }
-    }
-
-    fn begin_string(&mut self, lanes: &mut Lanes) {
-        let is_key = self.state == State::Colon;
-        if is_key {
-            self.begin_key();
-        }
-        let plain = is_key || self.key.is_empty() || lanes.key_is_plain(&self.key);
-        let lane = if plain {
-            Lane::new(&lanes.session)
-        } else {
-            Lane::behind(&mut lanes.session, &[&text_of(&self.key), b"\": \""])
-        };
-        let nested = !is_key && shape::is_nested(&text_of(&self.key));
-        let decoder = if nested { Decoder::nested() } else { Decoder::new() };
-        self.string = Some(Box::new(Text { lane, decoder, is_key, escaped: false }));
-    }
-
-    /// Takes bytes inside of a string, up to and with the quote that ends it. Says how many.
-    fn in_string(&mut self, lanes: &mut Lanes, bytes: &[u8], out: &mut Vec<u8>) -> usize {
-        let Some(mut text) = self.string.take() else { return 0 };
-        let mut at = 0;
-        let end = loop {
-            if text.escaped {
-                text.escaped = false;
-                at += 1;
-            }
-            match memchr::memchr2(b'"', b'\\', bytes.get(at..).unwrap_or_default()) {
-                None => break None,
-                Some(next) => {
-                    at += next;
-                    if bytes.get(at) == Some(&b'"') {
-                        break Some(at);
-                    }
-                    text.escaped = true;
-                    at += 1;
-                    if at == bytes.len() {
-                        break None;
-                    }
+    /// Masks a held value that is complete. `false` where it has to be read as if it had not been held.
+    fn take_held(
+        &mut self,
+        lanes: &mut Lanes,
+        capture: &Capture,
+        out: &mut Vec<u8>,
+    ) -> Result<bool, FormatError> {
+        match capture.what {
+            What::Element { .. } => return self.take_element(lanes, &capture.bytes, out),
+            What::Tokens(name) => {
+                let before = format!("{{\"{name}\":");
+                let wrapped = [before.as_bytes(), &capture.bytes, b"}"].concat();
+                let mut masked = Vec::new();
+                if self.documents.take_whole(lanes, &wrapped, false, &mut masked) {
+                    let end = masked.len().saturating_sub(1);
+                    out.extend_from_slice(masked.get(before.len()..end).unwrap_or_default());
+                } else {
+                    // Tokens that cannot be told apart are withheld.
+                    out.extend_from_slice(b"[]");
                 }
             }
-        };
-        let inside = bytes.get(..end.unwrap_or(bytes.len())).unwrap_or_default();
-        text.decoder.push(inside, &mut text.lane);
-        if text.is_key {
-            self.keep_key(inside);
-        }
-        let Some(end) = end else {
-            self.string = Some(text);
-            return bytes.len();
-        };
-        let masks = lanes.session.masks();
-        text.decoder.finish(&mut text.lane);
-        text.lane.finish(&mut lanes.session, &|| name_of(&self.key, text.is_key), out);
-        if text.is_key && lanes.session.masks() == masks {
-            self.remember_key(lanes);
-        } else if text.is_key {
-            // What was masked is no context, and no name to report.
-            self.key.clear();
-        }
-        out.push(b'"');
-        end + 1
-    }
-
-    fn begins_capture(&self, byte: u8) -> Option<Capture> {
-        if self.state != State::Value || self.key.is_empty() {
-            return None;
-        }
-        let key = text_of(&self.key);
-        let ids = shape::is_ids(&key) && byte == b'[';
-        if !ids && !shape::is_logprobs(&key) {
-            return None;
-        }
-        let name = if !ids {
-            "logprobs"
-        } else if shape::is_logprobs(&key) {
-            "tokens"
-        } else {
-            "token_ids"
-        };
-        let mut capture = Capture { name, ..Capture::default() };
-        // Tokens before any text may be all there is: an answer to who asked for the tokens of a text.
-        if ids && *key == *b"tokens" && self.open.len() == 1 && !self.has_text {
-            capture.is_rest = true;
-            capture.depth = 1;
-        }
-        capture.drops = ids && !capture.is_rest;
-        Some(capture)
-    }
-
-    /// Takes bytes of a value that is held until it is complete. Says how many.
-    fn capture(&mut self, lanes: &mut Lanes, bytes: &[u8], out: &mut Vec<u8>) -> Result<usize, FormatError> {
-        let Some(capture) = &mut self.captured else { return Ok(0) };
-        let end = bytes.iter().position(|byte| capture.ends_with(*byte));
-        let used = end.map_or(bytes.len(), |end| end + 1);
-        let mut taken = bytes.get(..used).unwrap_or_default();
-        if capture.drops {
-            if let ([], [b'[', rest @ ..]) = (capture.bytes.as_slice(), taken) {
-                capture.bytes.push(b'[');
-                taken = rest;
-            }
-            let is_number = |byte: &u8| {
-                matches!(
-                    byte,
-                    b'0'..=b'9' | b'-' | b'+' | b'.' | b'e' | b'E' | b',' | b' ' | b'\t' | b'\r' | b'\n'
-                )
-            };
-            let numbers = taken.iter().position(|byte| !is_number(byte));
-            taken = numbers.and_then(|at| taken.get(at..)).unwrap_or_default();
-            capture.drops = numbers.is_none();
-        }
-        capture.bytes.extend_from_slice(taken);
-        if capture.bytes.len() > LONGEST_UNIT {
-            return Err(FormatError::TooLong);
-        }
-        if end.is_some() {
-            let Some(capture) = self.captured.take() else { return Ok(0) };
-            let before = format!("{{\"{}\":", capture.name);
-            let behind: &[u8] = if capture.is_rest { b"" } else { b"}" };
-            let wrapped = [before.as_bytes(), capture.bytes.as_slice(), behind].concat();
-            let mut masked = Vec::new();
-            if self.documents.take_whole(lanes, &wrapped, capture.is_rest, &mut masked)? {
-                let end = masked.len().saturating_sub(behind.len());
-                out.extend_from_slice(masked.get(before.len()..end).unwrap_or_default());
-            } else {
-                // Tokens that cannot be told apart are withheld.
-                out.extend_from_slice(if capture.is_rest { b"[]}" } else { b"[]" });
-            }
-            if capture.is_rest {
+            What::Rest => {
+                let before = b"{\"tokens\":";
+                let wrapped = [before, capture.bytes.as_slice()].concat();
+                let mut masked = Vec::new();
+                if self.documents.take_whole(lanes, &wrapped, true, &mut masked) {
+                    out.extend_from_slice(masked.get(before.len()..).unwrap_or_default());
+                } else {
+                    out.extend_from_slice(b"[]}");
+                }
                 self.open.pop();
-                self.key.clear();
+                self.name.clear();
             }
-            self.state = State::After;
         }
-        Ok(used)
+        self.state = State::After;
+        Ok(true)
+    }
+
+    fn take_element(
+        &mut self,
+        lanes: &mut Lanes,
+        element: &[u8],
+        out: &mut Vec<u8>,
+    ) -> Result<bool, FormatError> {
+        if self.list == List::Unknown {
+            let is_stream = self.documents.is_part_of_a_stream(element);
+            self.list = if is_stream { List::Stream } else { List::Records };
+        }
+        if self.list == List::Records {
+            if !self.documents.take_record(lanes, element, out)? {
+                return Ok(false);
+            }
+        } else {
+            let mut written = Vec::with_capacity(element.len() + 32);
+            self.documents.take(lanes, element, b"", &mut written, &mut |made, _| {
+                out.extend_from_slice(made);
+                out.push(b',');
+            })?;
+            out.append(&mut written);
+        }
+        self.name.clear();
+        self.state = State::After;
+        Ok(true)
+    }
+
+    /// The end of a list of the chunks of a stream: what is held is put out in further ones.
+    fn end_list(&mut self, lanes: &mut Lanes, out: &mut Vec<u8>) -> Result<(), FormatError> {
+        // Where the list breaks off behind a comma there is one already.
+        let mut comma = self.state != State::Value;
+        self.documents.finish(lanes, &mut |made, _| {
+            if std::mem::replace(&mut comma, true) {
+                out.push(b',');
+            }
+            out.extend_from_slice(made);
+        })
     }
 }
 
-impl Capture {
-    /// Takes a byte; says whether it is the last of the value.
-    fn ends_with(&mut self, byte: u8) -> bool {
-        if self.in_string {
-            match byte {
-                _ if self.escaped => self.escaped = false,
-                b'\\' => self.escaped = true,
-                b'"' => self.in_string = false,
-                _ => {}
-            }
-            return false;
-        }
-        match byte {
-            b'"' => self.in_string = true,
-            b'{' | b'[' => self.depth += 1,
-            b'}' | b']' => {
-                self.depth = self.depth.saturating_sub(1);
-                return self.depth == 0;
-            }
-            _ => {}
-        }
-        false
-    }
-}
-
-fn name_of(key: &[u8], is_key: bool) -> String {
-    let name: String = key
-        .iter()
-        .take(64)
-        .map(|byte| if byte.is_ascii_graphic() { char::from(*byte) } else { '?' })
-        .collect();
-    if is_key {
-        "{key}".to_owned()
-    } else if name.is_empty() {
-        "value".to_owned()
-    } else {
-        name
-    }
+/// Appends to the last bytes that were seen.
+fn remember(recent: &mut Vec<u8>, bytes: &[u8]) {
+    recent.extend_from_slice(bytes.get(bytes.len().saturating_sub(RECENT)..).unwrap_or_default());
+    let spare = recent.len().saturating_sub(RECENT);
+    recent.drain(..spare);
 }

@@ -37,6 +37,26 @@ pub(crate) fn read(document: &[u8], tape: &mut Vec<Token>) -> Option<()> {
     (reader.at == document.len()).then_some(())
 }
 
+/// The members of the object at `at`: name, and where the value is.
+pub(crate) fn members<'a>(
+    document: &'a [u8],
+    tape: &'a [Token],
+    at: usize,
+) -> impl Iterator<Item = (&'a [u8], usize)> + use<'a> {
+    let object = tape.get(at).filter(|token| token.kind == Kind::Object);
+    let end = object.map_or(0, |token| token.next as usize);
+    let mut next = at + 1;
+    std::iter::from_fn(move || {
+        if next >= end {
+            return None;
+        }
+        let key = tape.get(next)?;
+        let value = next + 1;
+        next = tape.get(value)?.next as usize;
+        Some((document.get(key.start as usize..key.end as usize)?, value))
+    })
+}
+
 struct Reader<'a> {
     document: &'a [u8],
     at: usize,

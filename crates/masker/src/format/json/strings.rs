@@ -1,0 +1,173 @@
+//! Strings of a long document, and the names of its members as context for them.
+
+use super::escape::{Decoder, text_of};
+use super::shape;
+use crate::format::Lanes;
+use crate::lane::Lane;
+
+/// The longest name of a member that is kept as context for its value.
+const LONGEST_KEY: usize = 256;
+
+/// The name of the member whose value is next.
+#[derive(Debug, Default)]
+pub(super) struct Name {
+    /// As it is spelled. Empty where there is none, or it is too long.
+    pub(super) spelled: Vec<u8>,
+    is_long: bool,
+}
+
+/// A string that is not complete, or has escapes.
+#[derive(Debug)]
+pub(super) struct Text {
+    lane: Lane,
+    decoder: Decoder,
+    is_key: bool,
+    /// The last byte was a backslash.
+    escaped: bool,
+}
+
+impl Name {
+    pub(super) fn clear(&mut self) {
+        self.spelled.clear();
+        self.is_long = false;
+    }
+
+    fn keep(&mut self, part: &[u8]) {
+        if !self.is_long {
+            self.spelled.extend_from_slice(part);
+            if self.spelled.len() > LONGEST_KEY {
+                self.spelled.clear();
+                self.is_long = true;
+            }
+        }
+    }
+
+    fn remember(&self, lanes: &mut Lanes) {
+        if !self.spelled.is_empty()
+            && !lanes.key_is_plain(&self.spelled)
+            && !lanes.session.primes(&text_of(&self.spelled), b"\": \"")
+        {
+            lanes.remember_plain_key(&self.spelled);
+        }
+    }
+
+    /// For reports.
+    pub(super) fn of_value(&self) -> String {
+        let name = self.spelled.iter().take(64);
+        let name: String =
+            name.map(|byte| if byte.is_ascii_graphic() { char::from(*byte) } else { '?' }).collect();
+        if name.is_empty() { "value".to_owned() } else { name }
+    }
+
+    fn of(&self, is_key: bool) -> String {
+        if is_key { "{key}".to_owned() } else { self.of_value() }
+    }
+}
+
+/// Takes a string that is at hand as a whole and has no escapes, with its closing quote. Says how many bytes, or none.
+pub(super) fn short(
+    name: &mut Name,
+    is_key: bool,
+    lanes: &mut Lanes,
+    rest: &[u8],
+    out: &mut Vec<u8>,
+) -> usize {
+    let Some(end) = memchr::memchr2(b'"', b'\\', rest).filter(|end| rest.get(*end) == Some(&b'"')) else {
+        return 0;
+    };
+    let inside = rest.get(..end).unwrap_or_default();
+    if is_key {
+        name.clear();
+        name.keep(inside);
+    }
+    let masked = if inside.len() < lanes.session.shortest() || (is_key && lanes.key_is_plain(inside)) {
+        None
+    } else {
+        let plain = is_key || name.spelled.is_empty() || lanes.key_is_plain(&name.spelled);
+        let context = if plain { Vec::new() } else { [&text_of(&name.spelled), &b"\": \""[..]].concat() };
+        let masked = lanes.session.mask(inside, &context, &|| name.of(is_key));
+        if is_key && masked.is_none() {
+            name.remember(lanes);
+        }
+        masked
+    };
+    if is_key && masked.is_some() {
+        // What was masked is no context, and no name to report.
+        name.clear();
+    }
+    out.extend_from_slice(masked.as_deref().unwrap_or(inside));
+    out.push(b'"');
+    end + 1
+}
+
+impl Text {
+    /// A string begins.
+    pub(super) fn new(name: &mut Name, is_key: bool, lanes: &mut Lanes) -> Self {
+        let (mut lane, mut decoder) = (Lane::new(&lanes.session), Decoder::new());
+        if is_key {
+            name.clear();
+        } else if !name.spelled.is_empty() {
+            let key = text_of(&name.spelled);
+            if !lanes.key_is_plain(&name.spelled) {
+                lane = Lane::behind(&mut lanes.session, &[&key, b"\": \""]);
+            }
+            if shape::is_nested(&key) {
+                decoder = Decoder::nested();
+            }
+        }
+        Self { lane, decoder, is_key, escaped: false }
+    }
+
+    /// Takes bytes up to and with the closing quote. Says how many, and whether that was the end.
+    pub(super) fn take(
+        &mut self,
+        name: &mut Name,
+        lanes: &mut Lanes,
+        bytes: &[u8],
+        out: &mut Vec<u8>,
+    ) -> (usize, bool) {
+        let end = self.end_in(bytes);
+        let inside = bytes.get(..end.unwrap_or(bytes.len())).unwrap_or_default();
+        self.decoder.push(inside, &mut self.lane);
+        if self.is_key {
+            name.keep(inside);
+        }
+        let Some(end) = end else { return (bytes.len(), false) };
+        let masks = lanes.session.masks();
+        self.finish(name, lanes, out);
+        if self.is_key && lanes.session.masks() == masks {
+            name.remember(lanes);
+        } else if self.is_key {
+            name.clear();
+        }
+        out.push(b'"');
+        (end + 1, true)
+    }
+
+    /// Where the closing quote is.
+    fn end_in(&mut self, bytes: &[u8]) -> Option<usize> {
+        let mut at = 0;
+        if std::mem::take(&mut self.escaped) {
+            at += 1;
+        }
+        loop {
+            at += memchr::memchr2(b'"', b'\\', bytes.get(at..)?)?;
+            if bytes.get(at) == Some(&b'"') {
+                return Some(at);
+            }
+            at += 2;
+            self.escaped = at > bytes.len();
+        }
+    }
+
+    /// Puts out what may leave.
+    pub(super) fn advance(&mut self, name: &Name, lanes: &mut Lanes, out: &mut Vec<u8>) {
+        self.lane.advance(&mut lanes.session, &|| name.of(self.is_key), out);
+    }
+
+    /// The end of the string, or of all.
+    pub(super) fn finish(&mut self, name: &Name, lanes: &mut Lanes, out: &mut Vec<u8>) {
+        self.decoder.finish(&mut self.lane);
+        self.lane.finish(&mut lanes.session, &|| name.of(self.is_key), out);
+    }
+}
