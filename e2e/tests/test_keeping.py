@@ -107,6 +107,8 @@ def test_everything_that_a_caller_did_is_held_and_erased(own_gateway, world):
     for what in (alice, [second]):
         assert "hold" in gateway.cli("sessions", "erase", *what, "-m", "asked for", status=2).stderr
     gateway.cli("sessions", "release", hold, "-m", "case closed")
+    [listed] = gateway.json("sessions", "holds")
+    assert listed["number"] == hold and listed["reason"] == "case 8" and listed["released"]
     assert gateway.json("sessions", "erase", *alice, "-m", "asked for")["sessions"] == 2
     for name in (first, second):
         assert gateway.json("sessions", "show", name)["erased"]
@@ -130,6 +132,21 @@ def test_a_list_begins_and_ends_when_asked(own_gateway, world):
     assert listed() == listed("--since", "1h") == listed("--since", today) == [name]
     assert listed("--until", "1h") == listed("--until", today) == listed("--since", "2199-01-01T00:00:00Z") == []
     assert "how long ago" in gateway.cli("sessions", "list", "--since", "yesterday", status=2).stderr
+
+
+def test_a_new_root_key_reads_what_the_old_one_sealed(own_gateway, world):
+    gateway = own_gateway()
+    name = a_session(gateway, world, "sealed before")
+    root = gateway.data / "evidence" / "root.key"
+    old = root.read_bytes()
+    assert "in use" in gateway.cli("sessions", "rotate-key", "--config", gateway.config, status=2).stderr
+    gateway.stop()
+    gateway.cli("sessions", "rotate-key", "--config", gateway.config)
+    assert root.read_bytes() != old and root.stat().st_mode & 0o777 == 0o600
+    gateway.start()
+    assert "sealed before" in gateway.cli("sessions", "replay", name, "--speed", "0").stdout
+    gateway.stop()
+    gateway.cli("sessions", "verify", gateway.data / "evidence")
 
 
 def test_only_administrators_read_what_was_recorded(own_gateway, world):

@@ -83,6 +83,10 @@ def test_a_reload_that_is_half_broken_changes_nothing(own_gateway, world, breaka
     refused(ask(gateway, world.token("alice"), "tiny-secret"), 403, "policy_denied")
     assert ask(gateway, world.token("alice")).status_code == 200
     assert "gatewayd.toml" in gateway.process.log_text(), "the log says what is wrong, and where"
+    gateway.write_config(before)
+    events = gateway.json("sessions", "events")
+    refusal = next(event for event in events if event["kind"] == "configuration-refused")
+    assert refusal["object"] == "gatewayd.toml" and "gatewayd.toml:" in refusal["outcome"], "and so does the evidence"
 
 
 @pytest.mark.parametrize(

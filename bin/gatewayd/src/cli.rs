@@ -248,10 +248,25 @@ pub enum SessionsCommand {
         /// The session's id.
         id: String,
     },
+    /// What is on record beside requests, newest first: votes, rotations, configurations, tokens, readings.
+    Events {
+        #[command(flatten)]
+        #[allow(missing_docs)]
+        access: AdminAccess,
+        /// How many at the most.
+        #[arg(long, default_value_t = 50)]
+        limit: usize,
+    },
     /// Make words and bodies unreadable for good. The log says so, and still verifies.
     Erase(KeepingArgs),
     /// Forbid that something is erased or dropped, until the hold is released.
     Hold(KeepingArgs),
+    /// The holds there are and were.
+    Holds {
+        #[command(flatten)]
+        #[allow(missing_docs)]
+        access: AdminAccess,
+    },
     /// Release a hold.
     Release {
         #[command(flatten)]
@@ -263,6 +278,9 @@ pub enum SessionsCommand {
         #[arg(long, short = 'm')]
         reason: String,
     },
+    /// Another root key for the recorded bodies, while the gateway is stopped. No body is written anew, and the log
+    /// says so; whoever has the old key reads nothing with it.
+    RotateKey(ConfigFile),
     /// Check a data directory's evidence: signatures, tree, bodies, rules. Needs no running gateway.
     ///
     /// Ends with 0 if it is intact, 2 if it cannot be read, and for damage with the lowest that applies: 10 the log

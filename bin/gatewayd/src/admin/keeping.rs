@@ -3,12 +3,12 @@
 use axum::Json;
 use axum::extract::{Path, State};
 use gatewayd_core::{Identity, RefusalCode};
-use gatewayd_recorder::Target;
+use gatewayd_recorder::{HoldView, Target};
 use serde::{Deserialize, Serialize};
 
 use super::AdminState;
 use super::auth::{Administrator, Problem};
-use super::sessions::{parse, write};
+use super::sessions::{note, parse, read, write};
 
 /// What is erased or held, and why: one session, or everything that one caller did.
 #[derive(Debug, Deserialize)]
@@ -66,6 +66,15 @@ pub(crate) async fn hold(
     write(&state, move |recorder| recorder.hold(&target, Some(&who), &wanted.reason))
         .await
         .map(|hold| Json(Held { hold }))
+}
+
+/// All holds, released ones too.
+pub(crate) async fn holds(
+    State(state): State<AdminState>,
+    Administrator(who): Administrator,
+) -> Result<Json<Vec<HoldView>>, Problem> {
+    note(&state, who, "holds", "list", None).await?;
+    read(&state, gatewayd_recorder::Reader::holds).await.map(Json)
 }
 
 /// Why a hold is released.

@@ -6,7 +6,7 @@ use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use gatewayd_core::{Action, Event, EventKind, Identity, Journal as _, RefusalCode, RequestId};
 use gatewayd_recorder::export::{self, Format};
-use gatewayd_recorder::{Bundle, Error, Filter, Frame, Reader, Recorder, Summary};
+use gatewayd_recorder::{Bundle, Error, EventView, Filter, Frame, Reader, Recorder, Summary};
 use http::HeaderName;
 use http::header::CONTENT_TYPE;
 use serde::{Deserialize, Serialize};
@@ -75,6 +75,24 @@ pub(crate) async fn show(
     let id = parse(&id)?;
     note(&state, who, &id.to_string(), "show", Some(id)).await?;
     read(&state, move |reader| reader.show(id)).await.map(Json)
+}
+
+/// How many events to list.
+#[derive(Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub(crate) struct Newest {
+    limit: Option<usize>,
+}
+
+/// What is on record beside requests: votes, rotations, configurations, tokens, readings.
+pub(crate) async fn events(
+    State(state): State<AdminState>,
+    Administrator(who): Administrator,
+    Query(newest): Query<Newest>,
+) -> Result<Json<Vec<EventView>>, Problem> {
+    note(&state, who, "events", "list", None).await?;
+    let limit = newest.limit.unwrap_or(50).clamp(1, MOST);
+    read(&state, move |reader| reader.events(None, limit)).await.map(Json)
 }
 
 /// A recorded request and its answer.

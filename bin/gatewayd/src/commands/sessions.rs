@@ -4,14 +4,16 @@ use std::path::Path;
 use std::process::ExitCode;
 
 use anyhow::Context as _;
-use gatewayd_recorder::PublicKey;
+use gatewayd_core::{Clock as _, SystemClock};
 use gatewayd_recorder::verify::{Options, verify};
+use gatewayd_recorder::{PublicKey, rotate_root};
 use percent_encoding::{NON_ALPHANUMERIC, utf8_percent_encode};
 use serde_json::{Value, json};
 
 use super::access::{Admin, segment};
 use super::{print, replay};
 use crate::cli::{AdminAccess, ExportFormat, KeepingArgs, Output, SessionsCommand, SessionsListArgs};
+use crate::config::Config;
 
 pub(crate) fn run(command: SessionsCommand) -> anyhow::Result<ExitCode> {
     match command {
@@ -43,6 +45,14 @@ pub(crate) fn run(command: SessionsCommand) -> anyhow::Result<ExitCode> {
             print::text(&Admin::connect(&access)?.text(&format!("{}/proof", path(&id)))?);
         }
         SessionsCommand::Recheck { access, id } => return recheck(&access, &id),
+        SessionsCommand::Events { access, limit } => {
+            let found = Admin::connect(&access)?.get(&format!("/api/v1/events?limit={limit}"))?;
+            rows(&access, &found, &EVENTS);
+        }
+        SessionsCommand::Holds { access } => {
+            let found = Admin::connect(&access)?.get("/api/v1/holds")?;
+            rows(&access, &found, &HOLDS);
+        }
         SessionsCommand::Erase(args) => {
             let done = args.send("/api/v1/erasures")?;
             report(&args.access, &done, &format!("erased {} sessions", print::cell(&done, "/sessions")));
@@ -55,6 +65,13 @@ pub(crate) fn run(command: SessionsCommand) -> anyhow::Result<ExitCode> {
             let path = format!("/api/v1/holds/{hold}/release");
             let done = Admin::connect(&access)?.post(&path, &json!({ "reason": reason }))?;
             report(&access, &done, &format!("released hold {hold}"));
+        }
+        SessionsCommand::RotateKey(file) => {
+            let config = Config::load(&file.config)?;
+            let keys = rotate_root(&config.recorder, SystemClock.now())?;
+            print::line(&format!(
+                "a new root key is in force; the keys of {keys} callers were wrapped with it"
+            ));
         }
         SessionsCommand::Verify { directory, key, pinned, output } => {
             return check(&directory, key.as_deref(), pinned.as_deref(), output);
@@ -75,6 +92,42 @@ impl KeepingArgs {
         wanted.insert("reason".into(), self.reason.as_str().into());
         Admin::connect(&self.access)?.post(path, &Value::Object(wanted))
     }
+}
+
+/// A column's name, and where its value stands.
+type Column = (&'static str, &'static str);
+
+const EVENTS: [Column; 7] = [
+    ("ENTRY", "/number"),
+    ("TIME", "/time"),
+    ("WHAT", "/kind"),
+    ("OF", "/object"),
+    ("OUTCOME", "/outcome"),
+    ("BY", "/actor"),
+    ("SESSION", "/request"),
+];
+const HOLDS: [Column; 7] = [
+    ("HOLD", "/number"),
+    ("SET", "/time"),
+    ("SESSION", "/session"),
+    ("CALLER", "/subject"),
+    ("BY", "/by"),
+    ("REASON", "/reason"),
+    ("RELEASED", "/released"),
+];
+
+fn rows(access: &AdminAccess, found: &Value, columns: &[Column]) {
+    if access.output == Output::Json {
+        return print::json(found);
+    }
+    let mut table = print::table(&columns.iter().map(|(name, _)| *name).collect::<Vec<_>>());
+    for row in found.as_array().into_iter().flatten() {
+        table.add_row(columns.iter().map(|(_, pointer)| match *pointer {
+            "/time" | "/released" => print::time(row.pointer(pointer)),
+            pointer => print::cell(row, pointer),
+        }));
+    }
+    print::line(&table.to_string());
 }
 
 fn report(access: &AdminAccess, done: &Value, words: &str) {

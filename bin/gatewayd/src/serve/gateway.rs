@@ -5,7 +5,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use anyhow::Context as _;
 use arc_swap::ArcSwap;
-use gatewayd_core::{Event, EventKind, Identity, Journal as _, Peer};
+use gatewayd_core::{Event, EventKind, Identity, Journal as _, Peer, Redact as _};
 use gatewayd_masker::KnownSecrets;
 use gatewayd_recorder::Recorder;
 use tokio::task::JoinHandle;
@@ -147,8 +147,13 @@ impl Gateway {
     /// Reads the configuration again and puts it in force: whole, or not at all.
     pub(crate) async fn reload(&self, by: Option<Identity>) -> anyhow::Result<()> {
         let _one_at_a_time = self.0.reloading.lock().await;
-        let outcome = self.try_reload(by).await;
+        let outcome = self.try_reload(by.clone()).await;
         self.lasting().metrics.reloaded(outcome.is_ok());
+        if let Err(error) = &outcome {
+            let why = self.redacted(&format!("{error:#}"));
+            let file = self.0.file.file_name().unwrap_or_default().to_string_lossy();
+            self.note(EventKind::ConfigurationRefused, file.into(), why, by).await;
+        }
         outcome
     }
 
@@ -191,10 +196,27 @@ impl Gateway {
         let in_force =
             [(EventKind::ConfigurationChanged, controls.config.digest()), (EventKind::PolicyChanged, policy)];
         for (kind, object) in in_force {
-            let event = Event { kind, actor: by.clone(), object, outcome: "in-force".into(), request: None };
-            if let Err(error) = self.lasting().recorder.record(event).await {
-                tracing::error!(%error, "the change of configuration is not in the evidence");
-            }
+            self.note(kind, object, "in-force".into(), by.clone()).await;
+        }
+    }
+
+    async fn note(&self, kind: EventKind, object: Arc<str>, outcome: Arc<str>, actor: Option<Identity>) {
+        let event = Event { kind, actor, object, outcome, request: None };
+        if let Err(error) = self.lasting().recorder.record(event).await {
+            tracing::error!(%error, kind = kind.as_str(), "the change of configuration is not in the evidence");
+        }
+    }
+
+    /// The first line of an error, masked, without the folder: what is wrong with a file may quote a secret that stands
+    /// in it, and an event keeps few bytes.
+    fn redacted(&self, text: &str) -> Arc<str> {
+        let folder = self.0.file.parent().map(|folder| format!("{}/", folder.display())).unwrap_or_default();
+        let line = text.lines().next().unwrap_or_default().replace(&folder, "");
+        let mut stream = self.lasting().redact.start(Some("text/plain"));
+        let masked = stream.push(line.as_bytes()).and_then(|head| Ok([head, stream.finish()?].concat()));
+        match masked {
+            Ok(masked) => String::from_utf8_lossy(&masked).into(),
+            Err(_) => "not usable".into(),
         }
     }
 
