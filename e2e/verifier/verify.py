@@ -2,109 +2,147 @@
 
     verify.py DIRECTORY [--key FILE] [--pinned FILE]
 
-It shares no code with the gateway. Exit status: 0 intact, 2 cannot be read; for damage the lowest that applies of
-10 the log itself, 11 not the pinned log, 12 a rule of the log, 13 words that are not those of the log, 14 bodies.
+It shares no code with the gateway. It looks at the log, the pin, the rules, the words and the bodies, in this order, and
+stops after the first of them that is damaged: what hangs on damaged things proves nothing. Exit status: 0 intact, 2 it
+cannot be checked; damage of 10 the log, 11 the pin, 12 rules 2 to 4, 13 words, 14 bodies.
 """
 
-import argparse
-import base64
-import binascii
-import hashlib
-import pathlib
-import re
-import sqlite3
-import struct
-import sys
-import zlib
+import argparse, base64, hashlib, pathlib, re, sqlite3, struct, sys, zlib
 from functools import lru_cache
 
 from cryptography.exceptions import InvalidSignature
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
 
-LOG, PIN, RULE, WORDS, BODY = 10, 11, 12, 13, 14
-INTENT, OUTCOME, REFUSAL, EVENT, GAP, INTERRUPTION, ERASURE, HOLD, KEY, START, STOP = range(1, 12)
-ENDS = (OUTCOME, INTERRUPTION)
-NOBODY = bytes(32)
-TABLES = {"leaves", "tiles", "checkpoints", "labels", "sessions", "claims", "events", "holds"}
+# A shape: a number of bytes; `low..high`, a code of one byte; `v`, a varint; `t32`, a text(32); `s`, a string; `?` and a
+# shape, one byte and perhaps that; `*` and shapes, a varint and so many of them; `~` and shapes, a varint and, if it is not
+# 0, these; `#`, a byte and so many claims.
+BODIES = "lost=0..15 passed_in=v passed_out=v request=~v,v,v,32 response=~v,v,v,32"
+OUTCOME = f"id=16 intent=v ending=1..7 status=2 refusal=0..22 {BODIES} first=v end=v masks=~32"
+ENTRIES = {
+    1: "id=16 flags=0..7 identity=1..4 dialect=1..7 action=1..14 effect=0..3 waited=v who=32 what=32 seen=v body=32"
+    " rule=t32 version=t16 credential=t24 credential_version=t24 claims=#",
+    2: OUTCOME,
+    3: "id=16 ending=1..7 status=2 refusal=0..22 identity=0..4 dialect=0..7 action=0..14 effect=0..3 who=32 what=32"
+    f" rule=t32 version=t16 {BODIES} end=v",
+    4: "event=1..11 who=32 object=t64 outcome=t64 about=?16",
+    5: "reason=1..2 missing=v note=t64",
+    6: OUTCOME,
+    7: "scope=1..3 segment=v sessions=v list=32 who=32 reason=t64",
+    8: "released=0..1 hold=32 who=32",
+    9: "role=1..2 key=32 name=t64",
+    10: "disk=0..1 interrupted=v software=t64",
+    11: "",
+}
+INTENT, REFUSAL, EVENT, GAP, ERASURE, HOLD, KEY, ENDS, BORDERS = 1, 3, 4, 5, 7, 8, 9, (2, 6), (10, 11)
+WHO = "issuer=?s subject=?s name=?s groups=*s address=?s tls=0..1"
+WHAT = "method=s path=s route=?s model=?s upstream=?s type=?s rule=?s version=?s credential=?s credential_version=?s claims=*s,s"
+MASKS, WORDS = "rules=*s,v", "object=s outcome=s"
+TABLES = {  # The first column is the key; `?` where NULL may stand.
+    "leaves": "idx=int data=bytes",
+    "tiles": "level=int n=int data=bytes",
+    "checkpoints": "size=int note=str",
+    "labels": "id=int text=str",
+    "sessions": "number=int id=bytes outcome=int? subject=int? salt=bytes? who=bytes? what=bytes? masks=bytes? erased=int?",
+    "claims": "kind=str id=str session=int request=bytes",
+    "events": "idx=int request=bytes? salt=bytes who=bytes? words=bytes",
+    "holds": "idx=int session=bytes? subject=str? reason=str salt=bytes released=int?",
+}
 
 
 class Malformed(Exception):
     """These bytes are not what the format says."""
 
 
+def require(holds: bool, what: str) -> None:
+    if not holds:
+        raise Malformed(what)
+
+
 def sha(*parts: bytes) -> bytes:
     return hashlib.sha256(b"".join(parts)).digest()
 
 
-def salted(kind: int, salt: bytes, words: bytes) -> bytes:
-    return sha(bytes([kind]), salt, words)
-
-
 class Bytes:
-    """Reads the primitives of the format off the front of some bytes."""
+    """Takes what the format knows off the front of some bytes."""
 
     def __init__(self, data: bytes, at: int = 0):
         self.data, self.at = data, at
 
     def take(self, count: int) -> bytes:
-        taken = self.data[self.at : self.at + count]
-        if len(taken) != count:
-            raise Malformed("ends too early")
         self.at += count
-        return taken
-
-    def number(self, count: int) -> int:
-        return int.from_bytes(self.take(count), "big")
+        require(self.at <= len(self.data), "it ends too early")
+        return self.data[self.at - count : self.at]
 
     def code(self, low: int, high: int) -> int:
-        if not low <= (code := self.number(1)) <= high:
-            raise Malformed(f"unknown code {code}")
+        require(low <= (code := self.take(1)[0]) <= high, f"{code} is not from {low} to {high}")
         return code
 
     def varint(self) -> int:
-        value = 0
-        for shift in range(0, 70, 7):
-            byte = self.number(1)
-            value |= (byte & 0x7F) << shift
-            if byte < 0x80:
-                if (byte == 0 and shift) or value >= 1 << 64:
-                    break
-                return value
-        raise Malformed("a number that is not in its shortest form, or too large")
+        value = shift = 0
+        while (byte := self.take(1)[0]) >= 0x80 and shift < 63:
+            value, shift = value | (byte & 0x7F) << shift, shift + 7
+        value |= byte << shift
+        require(value < 1 << 64 and (byte or not shift), "a number is too large or not in its shortest form")
+        return value
 
-    def utf8(self, count: int) -> str:
+    def string(self, length: int | None = None) -> str:
         try:
-            return self.take(count).decode()
+            return self.take(self.varint() if length is None else length).decode()
         except UnicodeDecodeError as error:
-            raise Malformed("a text that is not UTF-8") from error
+            raise Malformed("a text is not UTF-8") from error
 
     def text(self, most: int) -> bytes:
-        """Checked, but left as it is: see `as_text`."""
-        start, length = self.at, self.number(1)
-        if length == 0xFF:
-            self.take(16)
-        elif length != 0xFE:
-            if length > most:
-                raise Malformed("a text that is too long")
-            self.utf8(length)
+        """As it stands there: `as_text` gives the same for the same words."""
+        start, length = self.at, self.code(0, 255)
+        require(length >= 0xFE or length <= most, "a text is too long")
+        self.take(16) if length == 0xFF else self.string(length % 0xFE)
         return self.data[start : self.at]
 
-    def string(self) -> str:
-        return self.utf8(self.varint())
+    def shape(self, shape: str):
+        first, rest = shape[0], shape[1:]
+        if first == "~":
+            return (count, *self.shapes(rest)) if (count := self.varint()) else None
+        if first == "*":
+            return [self.shapes(rest) for _ in range(self.varint())]
+        if first == "?":
+            return self.shape(rest) if self.code(0, 1) else None
+        if first == "#":
+            return [self.take(16) for _ in range(self.code(0, 3))]
+        if first in "vst":
+            return self.varint() if first == "v" else self.string() if first == "s" else self.text(int(rest))
+        low, _, high = shape.partition("..")
+        return self.code(int(low), int(high)) if high else self.take(int(low))
 
-    def optional(self) -> str | None:
-        return self.string() if self.code(0, 1) else None
+    def shapes(self, shapes: str) -> tuple:
+        return tuple(map(self.shape, shapes.split(",")))
 
-    def end(self) -> None:
-        if self.at != len(self.data):
-            raise Malformed("something follows the end")
+    def all(self, layout: str) -> dict:
+        found = {name: self.shape(shape) for name, shape in named(layout)}
+        require(self.at == len(self.data), "something follows the end")
+        return found
+
+
+def named(layout: str) -> list:
+    return [each.split("=") for each in layout.split()]
+
+
+def parse_entry(data: bytes) -> dict:
+    require(isinstance(data, bytes) and len(data) <= 300, "it is longer than 300 bytes, or none")
+    b = Bytes(data)
+    b.code(1, 1)
+    kind, _time = b.code(1, 11), b.take(8)
+    entry = {"kind": kind, **b.all(ENTRIES[kind])}
+    for _, first, more, *_ in filter(None, map(entry.get, ("request", "response"))):
+        require(first + more < 1 << 64, "the number of a segment is too large")
+    return entry
+
+
+def as_varint(number: int) -> bytes:
+    return bytes([number]) if number < 0x80 else bytes([number & 0x7F | 0x80]) + as_varint(number >> 7)
 
 
 def as_string(words: str) -> bytes:
-    held, length, head = words.encode(), len(words.encode()), b""
-    while length >= 0x80:
-        head, length = head + bytes([length & 0x7F | 0x80]), length >> 7
-    return head + bytes([length]) + held
+    return as_varint(len(words.encode())) + words.encode()
 
 
 def as_optional(words: str | None) -> bytes:
@@ -112,193 +150,121 @@ def as_optional(words: str | None) -> bytes:
 
 
 def as_text(words: str | None, most: int) -> bytes:
-    """How an entry gives these words."""
     if words is None:
         return b"\xfe"
     held = words.encode()
     return bytes([len(held)]) + held if len(held) <= most else b"\xff" + sha(held)[:16]
 
 
-# Entries. A field is a number of bytes, `low..high` for a code of one byte, `v` for a varint, `t32` for a text(32), or
-# one of the shapes in `field`.
-
-LAYOUTS = {
-    INTENT: "id=16 flags=0..7 identity=1..4 dialect=1..7 action=1..14 effect=0..3 waited=v who=32 what=32 seen=v"
-    " body=32 rule=t32 version=t16 credential=t24 credential_version=t24 claims=claims",
-    OUTCOME: "id=16 intent=v ending=1..7 status=2 refusal=0..22 lost=0..15 passed_in=v passed_out=v"
-    " request=stored response=stored first=v end=v masks=masks",
-    REFUSAL: "id=16 ending=1..7 status=2 refusal=0..22 identity=0..4 dialect=0..7 action=0..14 effect=0..3 who=32"
-    " what=32 rule=t32 version=t16 lost=0..15 passed_in=v passed_out=v request=stored response=stored end=v",
-    EVENT: "event=1..10 who=32 object=t64 outcome=t64 about=request",
-    GAP: "reason=1..2 missing=v note=t64",
-    ERASURE: "scope=1..3 segment=v sessions=v list=32 who=32 reason=t64",
-    HOLD: "released=0..1 hold=32 who=32",
-    KEY: "role=1..2 key=32 name=t64",
-    START: "disk=0..1 interrupted=v software=t64",
-    STOP: "",
-}
-LAYOUTS[INTERRUPTION] = LAYOUTS[OUTCOME]
+def claim_digest(kind: str, name: str) -> bytes:
+    return sha(as_string(kind), as_string(name))[:16]
 
 
-def parse_entry(data: bytes) -> dict:
-    if len(data) > 300:
-        raise Malformed("longer than 300 bytes")
-    b = Bytes(data)
-    b.code(1, 1)
-    entry = {"kind": b.code(INTENT, STOP), "time": struct.unpack(">q", b.take(8))[0]}
-    for each in LAYOUTS[entry["kind"]].split():
-        name, shape = each.split("=")
-        entry[name] = field(b, shape)
-    b.end()
-    return entry
-
-
-def field(b: Bytes, shape: str):
-    match shape:
-        case "v":
-            return b.varint()
-        case "claims":
-            return [b.take(16) for _ in range(b.code(0, 3))]
-        case "stored":
-            return stored(b)
-        case "masks":
-            return b.take(32) if b.varint() else None
-        case "request":
-            return b.take(16) if b.code(0, 1) else None
-    if shape[0] == "t":
-        return b.text(int(shape[1:]))
-    low, _, high = shape.partition("..")
-    return b.code(int(low), int(high)) if high else b.take(int(low))
-
-
-def stored(b: Bytes) -> dict | None:
-    if not (blocks := b.varint()):
-        return None
-    first, more, _text = b.varint(), b.varint(), b.varint()
-    if first + more >= 1 << 64:
-        raise Malformed("a segment whose number is too large")
-    return {"blocks": blocks, "first": first, "last": first + more, "digest": b.take(32)}
-
-
-# Signatures
-
-
-class LogKey:
-    """What `log.pub` holds."""
-
-    def __init__(self, text: str):
-        try:
-            self.origin, named, key = text.strip().split("+", 2)
-            key = base64.b64decode(key, validate=True)
-        except ValueError as error:
-            raise Malformed("this is no public key of a log") from error
-        self.hash = sha(self.origin.encode(), b"\n", key)[:4]
-        if len(key) != 33 or key[0] != 1 or self.hash.hex() != named:
-            raise Malformed("this is no public key of a log")
-        self.bytes = key[1:]
-
-    def checkpoint(self, note: str) -> tuple[int, bytes]:
-        """The size and the root that a note is a good signature over."""
-        form = r"(([^\n+]+)\n(0|[1-9][0-9]{0,18})\n([A-Za-z0-9+/=]+)\n)\n— ([^\n ]+) ([A-Za-z0-9+/=]+)\n"
-        if not (found := re.fullmatch(form, note)):
-            raise Malformed("is no checkpoint")
-        text, origin, size, root, signer, signature = found.groups()
-        root, signature = unbase64(root), unbase64(signature)
-        if (origin, signer) != (self.origin, self.origin) or signature[:4] != self.hash or len(root) != 32:
-            raise Malformed("is of another log or key")
-        try:
-            Ed25519PublicKey.from_public_bytes(self.bytes).verify(signature[4:], text.encode())
-        except InvalidSignature as error:
-            raise Malformed("has a false signature") from error
-        return int(size), root
+def same_texts(entry: dict, words: dict) -> bool:
+    """Whether the texts of an entry are the words of the same name, where it has these words."""
+    texts = [(name, int(shape[1:])) for name, shape in named(ENTRIES[entry["kind"]]) if shape[0] == "t"]
+    return all(entry[name] == as_text(words[name], most) for name, most in texts if name in words)
 
 
 def unbase64(text: str) -> bytes:
     try:
         held = base64.b64decode(text, validate=True)
-    except binascii.Error as error:
-        raise Malformed("is no base64") from error
-    if base64.b64encode(held).decode() != text:
-        raise Malformed("is no base64 in its only form")
+    except ValueError as error:
+        raise Malformed("this is no base64") from error
+    require(base64.b64encode(held).decode() == text, "base64 has one form")
     return held
 
 
-# Segments
+class LogKey:
+    def __init__(self, text: str):
+        require(bool(form := re.fullmatch(r"([^\s+]+)\+([0-9a-f]{8})\+(\S+)\s*", text)), "this is no public key of a log")
+        self.origin, key = form[1], unbase64(form[3])
+        self.hash, self.bytes = sha(self.origin.encode(), b"\n", key)[:4], key[1:]
+        require(len(key) == 33 and key[0] == 1 and self.hash.hex() == form[2], "this is no public key of a log")
 
-
-def read_segment(data: bytes, number: int) -> list:
-    """(request, direction, number of the block, the block) of each whole block."""
-    if data[:16] != b"GWDSEG1\n" + struct.pack(">Q", number):
-        return []
-    blocks, b = [], Bytes(data, 16)
-    while b.at < len(data):
-        start = b.at
-        try:
-            b.code(0xB1, 0xB1)
-            flags, request, count, length = b.code(0, 7), b.take(16), b.varint(), b.varint()
-            head, checksum, sealed = data[start : b.at], b.number(4), b.take(length)
-        except Malformed:
-            break
-        if length > 1 << 20 or zlib.crc32(head + sealed) != checksum:
-            break
-        blocks.append((request, flags & 1, count, data[start : b.at]))
-    return blocks
+    def open(self, note: str) -> tuple[int, bytes]:
+        """The size and the root that a checkpoint is signed for."""
+        form = re.fullmatch(r"(([^\n]+)\n(0|[1-9][0-9]{0,19})\n([^\n]+)\n)\n((?:— [^\n ]+ [^\n]+\n)+)", note)
+        require(bool(form) and form[2] == self.origin, "is no checkpoint of this log")
+        for line in form[5].splitlines():
+            _, name, signature = line.split(" ", 2)
+            signature = unbase64(signature)
+            if (name, signature[:4]) == (self.origin, self.hash):
+                try:
+                    Ed25519PublicKey.from_public_bytes(self.bytes).verify(signature[4:], form[1].encode())
+                    return int(form[3]), unbase64(form[4])
+                except InvalidSignature:
+                    pass
+        raise Malformed("has no signature of the key that holds")
 
 
 class Verifier:
-    """Checks one directory. It goes on after a damage as far as that makes sense. It holds all bodies in memory."""
-
-    def __init__(self, directory: pathlib.Path, key: str | None, pinned: str | None):
-        self.directory = directory
+    def __init__(self, directory: pathlib.Path, key: str | None = None, pinned: str | None = None):
+        self.directory, self.pinned = directory, pinned
         self.damages: list[tuple[int, int | None, str]] = []
         self.unproven: list[str] = []
+        self.entries: list[dict] = []
+        self.signed = self.checkpoints = self.bodies = 0
         if key is None:
             self.unproven.append("the public key was taken from the directory itself, not from you")
         if pinned is None:
             self.unproven.append("that no older state was put back, nor the log written anew: no pin")
         self.key = LogKey((directory / "log.pub").read_text() if key is None else key)
-        self.pinned = pinned
-        self.entries: list[dict] = []
-
-    def damage(self, code: int, entry: int | None, what: str) -> None:
-        self.damages.append((code, entry, what))
 
     def run(self) -> None:
         # Not `immutable`: what is in evidence.db-wal belongs to the database.
         self.db = sqlite3.connect(f"{(self.directory / 'evidence.db').absolute().as_uri()}?mode=ro", uri=True)
         self.db.text_factory = lambda held: held.decode(errors="replace")
         try:
-            if (form := self.db.execute("PRAGMA user_version").fetchone()[0]) != 1:
-                raise Malformed(f"the evidence has format {form}, which I do not know")
-            there = {name for (name,) in self.db.execute("SELECT name FROM sqlite_master WHERE type = 'table'")}
-            if missing := TABLES - there:
-                self.damage(LOG, None, f"the database lacks {sorted(missing)}")
-                return
-            if (found := self.db.execute("PRAGMA integrity_check(1)").fetchone()[0]) != "ok":
-                self.damage(LOG, None, f"the database is broken: {found}")
-            self.read_entries()
-            self.check_tree()
-            self.check_rules()
-            self.check_bodies()
-            self.check_words()
-        except sqlite3.OperationalError:
-            raise  # No such file or table: this is no evidence.
+            form = self.db.execute("PRAGMA user_version").fetchone()[0]
+        except sqlite3.OperationalError as error:
+            raise Malformed(f"there is no evidence: {error}") from error
         except sqlite3.DatabaseError as error:
-            self.damage(LOG, None, f"the database is broken: {error}")
+            return self.damage(10, None, f"the database is broken: {error}")
+        require(form == 1, f"the evidence has format {form}, which I do not know")
+        for check in self.check_log, self.check_pin, self.check_rules, self.check_words, self.check_bodies:
+            try:
+                check()
+            except sqlite3.DatabaseError as error:
+                self.damage(10, None, f"the database is broken: {error}")
+            if self.damages:
+                return
 
-    def read_entries(self) -> None:
+    def damage(self, code: int, entry: int | None, what: str) -> None:
+        self.damages.append((code, entry, what))
+
+    def of_kind(self, *kinds: int) -> dict:
+        return {at: e for at, e in enumerate(self.entries) if e["kind"] in kinds}
+
+    def rows(self, table: str, code: int = 13) -> list[dict]:
+        """The rows of a table; a value of another type is damage."""
+        types = dict(named(TABLES[table]))
+        rows = [dict(zip(types, row, strict=True)) for row in self.db.execute(f"SELECT {', '.join(types)} FROM {table}")]
+        for row in rows:
+            for name, kind in types.items():
+                if type(row[name]).__name__ != kind.rstrip("?") and not (row[name] is None and kind[-1] == "?"):
+                    self.damage(code, None, f"{name} of a row of {table} is of another type")
+        return rows
+
+    def check_log(self) -> None:
+        there = {name for (name,) in self.db.execute("SELECT name FROM sqlite_master WHERE type = 'table'")}
+        if missing := TABLES.keys() - there:
+            return self.damage(10, None, f"the database lacks {sorted(missing)}")
+        if (found := self.db.execute("PRAGMA integrity_check(1)").fetchone()[0]) != "ok":
+            self.damage(10, None, f"the database is broken: {found}")
         hashes = []
         for at, (index, data) in enumerate(self.db.execute("SELECT idx, data FROM leaves ORDER BY idx")):
-            try:
-                if index != at:
-                    raise Malformed("is missing")
-                if not isinstance(data, bytes):
-                    raise Malformed("is no bytes")
-                self.entries.append(parse_entry(data))
-            except Malformed as error:
-                self.damage(LOG, at, f"entry {at}: {error}")
+            if index != at:
+                self.damage(10, at, f"entry {at} is missing")
                 break
-            hashes.append(sha(b"\0", data))
+            try:
+                entry = parse_entry(data)
+                names_it = entry["kind"] == KEY and entry["role"] == 1 and entry["key"] == self.key.bytes
+                require(names_it if at == 0 else entry.get("role") != 1, "entry 0, and no other, names the key")
+                self.entries.append(entry)
+            except Malformed as error:
+                self.damage(10, at, f"entry {at}: {error}")
+            hashes.append(sha(b"\0", data if isinstance(data, bytes) else b""))
 
         @lru_cache(maxsize=None)
         def root(low: int, high: int) -> bytes:
@@ -307,240 +273,200 @@ class Verifier:
             split = low + (1 << (high - low - 1).bit_length() - 1)
             return sha(b"\1", root(low, split), root(split, high))
 
-        self.root = root
-
-    def check_tree(self) -> None:
-        count, self.signed, self.checkpoints = len(self.entries), 0, 0
-        rows = self.rows(LOG, "checkpoints", size=int, note=str)
-        notes = [(LOG, f"checkpoint {size}", size, note) for size, note in rows]
+        self.size, self.root = len(hashes), root
         try:
-            notes.append((LOG, "the file `checkpoint`", None, (self.directory / "checkpoint").read_text()))
+            self.check_note(10, (self.directory / "checkpoint").read_text(), "the file `checkpoint`")
         except (OSError, UnicodeDecodeError) as error:
-            self.damage(LOG, None, f"the file `checkpoint` cannot be read: {error}")
-        if self.pinned is not None:
-            notes.append((PIN, "the pinned checkpoint", None, self.pinned))
-        for code, name, named, note in notes:
-            try:
-                size, root = self.key.checkpoint(note)
-                if named not in (None, size):
-                    raise Malformed(f"is for {size} entries")
-                if size > count:
-                    raise Malformed(f"covers {size} entries, there are {count}")
-                if self.root(0, size) != root:
-                    raise Malformed(f"has another root than the first {size} entries")
-            except (Malformed, TypeError) as error:
-                self.damage(code, None, f"{name} {error}")
-                continue
+            self.damage(10, None, f"the file `checkpoint` cannot be read: {error}")
+        for row in self.rows("checkpoints", 10):
+            self.check_note(10, str(row["note"]), "a checkpoint in the database", row["size"])
+        self.check_tiles()
+
+    def check_note(self, code: int, note: str, name: str, named: int | None = None) -> None:
+        try:
+            size, root = self.key.open(note)
+            require(named in (None, size), f"is for {size} entries and stands at {named}")
+            require(size <= self.size, f"covers {size} entries, there are {self.size}")
+            require(self.root(0, size) == root, f"has another root than the first {size} entries")
             self.signed, self.checkpoints = max(self.signed, size), self.checkpoints + 1
-        if self.signed < count:
-            self.unproven.append(f"entries {self.signed} to {count - 1}: no checkpoint covers them")
-        self.check_tiles(count)
+        except Malformed as error:
+            self.damage(code, None, f"{name} {error}")
 
-    def check_tiles(self, count: int) -> None:
-        tiles = {(level, n): data for level, n, data in self.rows(LOG, "tiles", level=int, n=int, data=bytes)}
-        wanted, width = {}, 1
+    def check_tiles(self) -> None:
+        tiles = {(row["level"], row["n"]): row["data"] for row in self.rows("tiles", 10)}
         for level in range(8):
-            for n in range(count // (256 * width)):
-                roots = [self.root(k * width, (k + 1) * width) for k in range(256 * n, 256 * (n + 1))]
-                wanted[level, n] = b"".join(roots)
-            width *= 256
-        for level, n in sorted(wanted.keys() | tiles.keys()):
-            if tiles.get((level, n)) != wanted.get((level, n)):
-                self.damage(LOG, None, f"tile {n} of level {level} is not that of the entries")
+            width = 256**level
+            for n in range(self.size // (256 * width)):
+                wanted = [self.root(k * width, (k + 1) * width) for k in range(256 * n, 256 * (n + 1))]
+                if (held := tiles.pop((level, n), None)) != b"".join(wanted):
+                    parts = [held[k : k + 32] for k in range(0, 8192, 32)] if isinstance(held, bytes) else []
+                    same = next((k for k, (a, b) in enumerate(zip(parts, wanted)) if a != b), 0)
+                    self.damage(10, (256 * n + same) * width, f"tile {n} of level {level} is not that of the entries")
+        for level, n in tiles:
+            self.damage(10, None, f"there is a tile {n} of level {level}, which should not be")
 
-    def rows(self, code: int, table: str, **columns) -> list:
-        """All rows whose values have these types; the others are damage."""
-        good = []
-        for row in self.db.execute(f"SELECT {', '.join(columns)} FROM {table}"):
-            if all(isinstance(value, kind) for value, kind in zip(row, columns.values(), strict=True)):
-                good.append(row)
-            else:
-                self.damage(code, None, f"a row of {table} holds something of another type: {row[0]}")
-        return good
+    def check_pin(self) -> None:
+        if self.pinned is not None:
+            self.key.open(self.pinned)  # A pin that does not hold is no damage, but nothing to check against.
+            self.check_note(11, self.pinned, "the pinned checkpoint")
 
     def check_rules(self) -> None:
-        for at, e in enumerate(self.entries):
-            if (at == 0) != (e["kind"] == KEY and e["role"] == 1) or (at == 0 and e["key"] != self.key.bytes):
-                self.damage(LOG, at, f"entry {at}: the key of the log is named by entry 0, and there only")
-        opened: dict[int, dict] = {}
-        claimed: dict[bytes, int] = {}
         self.closed: dict[int, int] = {}
+        self.claimed: dict[bytes, tuple] = {}
+        opened: dict[int, bytes] = {}
         for at, e in enumerate(self.entries):
             if e["kind"] == INTENT:
-                opened[at] = e
+                opened[at] = e["id"]
                 for claim in e["claims"]:
-                    if claim in claimed:
-                        self.damage(RULE, at, f"entry {at} makes a claim that entry {claimed[claim]} made")
-                    claimed.setdefault(claim, at)
+                    if self.claimed.setdefault(claim, (at, e["id"]))[0] != at or e["claims"].count(claim) > 1:
+                        self.damage(12, at, f"entry {at} makes a claim that was made before")
             elif e["kind"] in ENDS:
-                intent = opened.pop(e["intent"], None)
-                if intent is None or intent["id"] != e["id"]:
-                    self.damage(RULE, at, f"entry {at} closes entry {e['intent']}, no open intent of its request")
-                self.closed.setdefault(e["intent"], at)
-            elif e["kind"] in (START, STOP):
+                if opened.pop(e["intent"], None) != e["id"]:
+                    self.damage(12, at, f"entry {at} closes entry {e['intent']}, no open intent of its request")
+                self.closed[e["intent"]] = at
+            elif e["kind"] in BORDERS:
                 for intent in opened:
-                    self.damage(RULE, at, f"entry {intent} has no outcome before the start or stop at entry {at}")
+                    self.damage(12, intent, f"entry {intent} has no outcome before the start or stop at entry {at}")
                 opened.clear()
             elif e["kind"] == GAP:
-                self.unproven.append(f"{e['missing']} entries are missing, as entry {at} says")
+                self.unproven.append(f"{e['missing']} things are missing, as entry {at} says")
         if opened:
             self.unproven.append(f"{len(opened)} requests are open at the end of the log")
+        if self.signed < self.size:
+            self.unproven.append(f"entries {self.signed} to {self.size - 1}: no checkpoint covers them")
 
-    def check_bodies(self) -> None:
-        held: dict[tuple, list] = {}
-        there = set()
-        for file in sorted((self.directory / "segments").glob("*.seg")):
-            if re.fullmatch(r"\d{10}\.seg", file.name):
-                there.add(number := int(file.stem))
-                for request, direction, count, block in read_segment(file.read_bytes(), number):
-                    held.setdefault((request, direction), []).append((number, count, block))
-        dropped = {e["segment"] for e in self.entries if e["kind"] == ERASURE and e["scope"] == 3}
-        self.bodies = 0
-        for at, e in enumerate(self.entries):
-            for direction, part in enumerate(("request", "response")):
-                if not (body := e.get(part)):
-                    continue
-                name, blocks = f"the {part} body of entry {at}", held.get((e["id"], direction), [])
-                # One at a time: an entry may speak of 2^64 segments.
-                gone = (n for n in range(body["first"], body["last"] + 1) if n not in there)
-                missing = next(gone, None)
-                whole = [count for _, count, _ in blocks] == list(range(body["blocks"]))
-                if missing in dropped and all(n in dropped for n in gone) and not whole:
-                    self.unproven.append(f"{name}: segment {missing} was erased, as the log says")
-                    continue
-                if missing is not None and missing not in dropped:
-                    self.damage(BODY, at, f"{name} needs segment {missing}, which is missing")
-                elif not whole or (blocks[0][0], blocks[-1][0]) != (body["first"], body["last"]):
-                    self.damage(BODY, at, f"{name} is not whole, or elsewhere")
-                elif sha(*(block for _, _, block in blocks)) != body["digest"]:
-                    self.damage(BODY, at, f"{name} was changed")
-                else:
-                    self.bodies += 1
+    def one_each(self, table: str, entries: dict) -> dict:
+        """The rows of a table, by their entry: one for each of these entries, and no other."""
+        rows = {next(iter(row.values())): row for row in self.rows(table)}
+        for at in rows.keys() ^ entries.keys():
+            self.damage(13, at, f"entry {at} and the table {table}: one is without the other")
+        return {at: (rows[at], entries[at]) for at in sorted(rows.keys() & entries.keys(), key=int)}
 
     def check_words(self) -> None:
-        entries = dict(enumerate(self.entries))
-        self.check_sessions(entries)
-        self.check_events(entries)
-        self.check_holds(entries)
-
-    def check_sessions(self, entries: dict) -> None:
-        labels = dict(self.rows(WORDS, "labels", id=int, text=str))
-        claims: dict[int, list] = {}
-        for kind, name, session, request in self.rows(WORDS, "claims", kind=str, id=str, session=int, request=bytes):
-            claims.setdefault(session, []).append((kind, name, request))
-        erased: dict[int, list] = {n: [] for n, e in entries.items() if e["kind"] == ERASURE}
-        words = dict.fromkeys(("salt", "who", "what", "masks"), bytes | None)
-        columns = {"number": int, "id": bytes, "outcome": int | None, "subject": int | None, **words}
-        rows = {row[0]: row[1:] for row in self.rows(WORDS, "sessions", **columns, erased=int | None)}
-        self.same_keys("session", rows, [n for n, e in entries.items() if e["kind"] in (INTENT, REFUSAL)])
-        for number, (name, outcome, subject, salt, who, what, masks, erasure) in sorted(rows.items()):
-            e = entries.get(number, {})
-            if e.get("kind") not in (INTENT, REFUSAL):
-                continue
-            end = number if e["kind"] == REFUSAL else self.closed.get(number)
-            if (name, outcome) != (e["id"], end):
-                self.damage(WORDS, number, f"the row of entry {number} names another request or outcome")
-            mine = claims.pop(number, [])
-            made = [sha(as_string(kind), as_string(name))[:16] for kind, name, _ in mine]
-            if sorted(made) != sorted(e.get("claims", [])) or any(request != e["id"] for *_, request in mine):
-                self.damage(WORDS, number, f"the claims of entry {number} are not those of the database")
-            if erasure is not None:
-                erased.get(erasure, []).append(number)
-                if erasure not in erased or (salt, who, what, masks) != (None,) * 4:
-                    self.damage(WORDS, number, f"the row of entry {number} is erased, but not by an erasure")
-                continue
-            try:
-                spoken = self.spoken(e, entries.get(end, {}), salt, who, what, masks)
-                if (labels.get(subject) or "") != spoken:
-                    raise Malformed("the subject is another")
-            except (Malformed, TypeError) as error:
-                self.damage(WORDS, number, f"the words of entry {number} are not those of the log: {error}")
-        for session in claims:
-            self.damage(WORDS, None, f"claims of entry {session}, which is no request")
+        claims = self.rows("claims")
+        for row in claims:
+            made = self.claimed.get(claim_digest(str(row["kind"]), str(row["id"])))
+            if made != (row["session"], row["request"]):
+                self.damage(13, made and made[0], f"the log has no such claim of {row['kind']} {row['id']}")
+        if len(claims) != len(self.claimed):
+            self.damage(13, None, f"{len(self.claimed)} claims were made, {len(claims)} are there")
+        labels = {row["id"]: row["text"] for row in self.rows("labels")}
+        erased: dict[int, list] = {at: [] for at in self.of_kind(ERASURE)}
+        worded = {at: e for at, e in self.of_kind(EVENT, HOLD, ERASURE).items() if e.get("scope") != 3}
+        tables = [(self.check_session, self.one_each("sessions", self.of_kind(INTENT, REFUSAL)), labels, erased),
+                  (self.check_event, self.one_each("events", worded)), (self.check_hold, self.holds())]
+        for check, rows, *more in tables:
+            for at, (row, e) in rows.items():
+                try:
+                    check(at, row, e, *more)
+                except (Malformed, TypeError) as error:  # A type is damage already, where it is a row's.
+                    self.damage(13, at, f"the row of entry {at}: {error}")
         for at, numbers in erased.items():
-            listed = len(numbers), sha(*(struct.pack(">Q", number) for number in numbers))
-            if listed != (entries[at]["sessions"], entries[at]["list"]):
-                self.damage(WORDS, at, f"entry {at} erased other sessions than the database says")
+            listed = sha(*(struct.pack(">Q", number) for number in numbers))
+            if (len(numbers), listed) != (self.entries[at]["sessions"], self.entries[at]["list"]):
+                self.damage(13, at, f"entry {at} erased other sessions than the database says")
 
-    def spoken(self, e: dict, end: dict, salt: bytes, who: bytes, what: bytes, masks: bytes | None) -> str:
-        """Checks the words of one session; returns the label of its subject."""
-        if len(salt) != 16 or salted(1, salt, who) != e["who"] or salted(2, salt, what) != e["what"]:
-            raise Malformed("digests of who or what")
-        if (masks is None or salted(4, salt, masks)) != (end.get("masks") or True):
-            raise Malformed("digest of the masks")
-        b = Bytes(what)
-        b.string(), b.string()
-        words = [b.optional() for _ in range(8)][4:]
-        claims = [sha(as_string(b.string()), as_string(b.string()))[:16] for _ in range(b.varint())]
-        b.end()
-        mosts = {"rule": 32, "version": 16, "credential": 24, "credential_version": 24}
-        for (name, most), word in zip(mosts.items(), words, strict=True):
-            if e.get(name, as_text(word, most)) != as_text(word, most):
-                raise Malformed(name)
-        if claims != e.get("claims", claims):
-            raise Malformed("claims")
+    def check_session(self, at: int, row: dict, e: dict, labels: dict, erased: dict) -> None:
+        end = at if e["kind"] == REFUSAL else self.closed.get(at)
+        require((row["id"], row["outcome"]) == (e["id"], end), "it names another request or outcome")
+        words = [row[name] for name in ("salt", "who", "what", "masks")]
+        if row["erased"] is not None:
+            require(row["erased"] in erased and words == [None] * 4, "it was not erased by an erasure, or not whole")
+            return erased[row["erased"]].append(at)
+        salt, who, what, masks = words
+        require(len(salt) == 16 and sha(b"\1", salt, who) == e["who"], "who asked")
+        require(sha(b"\2", salt, what) == e["what"], "what was asked")
+        masked = self.entries[end].get("masks") if end is not None else None
+        require((masked and masked[1]) == (None if masks is None else sha(b"\4", salt, masks)), "the mask counts")
         if masks is not None:
-            b = Bytes(masks)
-            rules = [(b.string(), b.varint()) for _ in range(b.varint())]
-            b.end()
-            if rules != sorted(rules):
-                raise Malformed("masks out of order")
-        b = Bytes(who)
-        issuer, subject, _ = b.optional(), b.optional(), b.optional()
-        _ = [b.string() for _ in range(b.varint())], b.optional(), b.code(0, 1)
-        b.end()
-        if issuer is None and subject is None:
-            return ""
-        return f"{len((issuer or '').encode())}:{issuer or ''}|{subject or ''}"
+            rules = [rule for rule, _spans in Bytes(masks).all(MASKS)["rules"]]
+            require(rules == sorted(rules), "the mask counts are not sorted")
+        what, who = Bytes(what).all(WHAT), Bytes(who).all(WHO)
+        claims = [claim_digest(kind, name) for kind, name in what["claims"]]
+        require(same_texts(e, what) and claims == e.get("claims", claims), "rule, credential or claims")
+        issuer, subject = who["issuer"], who["subject"]
+        label = "" if issuer is None or subject is None else f"{len(issuer.encode())}:{issuer}|{subject}"
+        require(labels.get(row["subject"]) == label, "the label of the subject")
 
-    def check_events(self, entries: dict) -> None:
-        worded = [n for n, e in entries.items() if e["kind"] in (EVENT, HOLD) or e.get("scope") in (1, 2)]
-        columns = {"idx": int, "request": bytes | None, "salt": bytes, "who": bytes | None, "words": bytes}
-        rows = {row[0]: row[1:] for row in self.rows(WORDS, "events", **columns)}
-        self.same_keys("event", rows, worded)
-        for at in sorted(rows.keys() & set(worded)):
-            (request, salt, who, words), e = rows[at], entries[at]
-            try:
-                b = Bytes(words)
-                thing, outcome = as_text(b.string(), 64), as_text(b.string(), 64)
-                said = {"object": thing, "outcome": outcome, "reason": outcome}
-                b.end()
-                if len(salt) != 16 or (NOBODY if who is None else salted(1, salt, who)) != e["who"]:
-                    raise Malformed("who did it")
-                if any(e.get(name, word) != word for name, word in said.items()) or e.get("about") != request:
-                    raise Malformed("object, outcome, reason or request")
-            except (Malformed, TypeError) as error:
-                self.damage(WORDS, at, f"the words of entry {at} are not those of the log: {error}")
+    def check_event(self, at: int, row: dict, e: dict) -> None:
+        words = Bytes(row["words"]).all(WORDS)
+        who = bytes(32) if row["who"] is None else sha(b"\1", row["salt"], row["who"])
+        require(len(row["salt"]) == 16 and who == e["who"], "who did it")
+        require(row["request"] == e.get("about") and same_texts(e, {**words, "reason": words["outcome"]}), "what was done")
 
-    def check_holds(self, entries: dict) -> None:
-        columns = {"idx": int, "session": bytes | None, "subject": str | None, "reason": str, "salt": bytes}
-        holds = {row[0]: row[1:] for row in self.rows(WORDS, "holds", **columns, released=int | None)}
-        self.same_keys("hold", holds, [n for n, e in entries.items() if e["kind"] == HOLD and not e["released"]])
-        ends = {at for at, e in entries.items() if e["kind"] == HOLD and e["released"]}
-        self.same_keys("released hold", {row[-1]: row for row in holds.values() if row[-1] is not None}, list(ends))
-        for at, (session, subject, reason, salt, released) in holds.items():
-            words = as_optional(None if session is None else session.hex()) + as_optional(subject) + as_string(reason)
-            for index in (at, released) if released in ends else (at,):
-                if entries.get(index, {}).get("hold") != salted(5, salt, words):
-                    self.damage(WORDS, at, f"the hold of entry {at} is not that of entry {index}")
+    def holds(self) -> dict:
+        """Rule 6, and the rows of the holds that were set, whose entries are told when they were released."""
+        by_digest: dict[bytes, dict] = {}
+        for at, e in self.of_kind(HOLD).items():
+            hold = by_digest.get(e["hold"])
+            if (hold is None or hold["end"] is not None) if e["released"] else hold is not None:
+                self.damage(13, at, f"entry {at} sets a hold again, or releases one that is not in force")
+            elif e["released"]:
+                hold["end"] = at
+            else:
+                by_digest[e["hold"]] = {**e, "at": at, "end": None}
+        return self.one_each("holds", {e["at"]: e for e in by_digest.values()})
 
-    def same_keys(self, what: str, rows: dict, entries: list) -> None:
-        for number in sorted(rows.keys() ^ set(entries)):
-            self.damage(WORDS, number, f"entry {number} and the table of {what}s: one is without the other")
+    def check_hold(self, at: int, row: dict, e: dict) -> None:
+        session = None if row["session"] is None else row["session"].hex()
+        words = as_optional(session) + as_optional(row["subject"]) + as_string(row["reason"])
+        require(len(row["salt"]) == 16 and sha(b"\5", row["salt"], words) == e["hold"], "what is held")
+        require(row["released"] == e["end"], "its release")
+
+    def check_bodies(self) -> None:
+        found: dict[tuple, list] = {}  # Blocks, digest, first and last segment, whether in order
+        numbers = {int(file.stem): file for file in (self.directory / "segments").glob("*.seg")
+                   if re.fullmatch(r"[0-9]{10}\.seg", file.name)}
+        for number, file in sorted(numbers.items()):
+            for request, way, count, block in blocks(file.read_bytes(), number):
+                body = found.setdefault((request, way), [0, hashlib.sha256(), number, number, True])
+                body[4] &= count == body[0]
+                body[0], body[3] = body[0] + 1, number
+                body[1].update(block)
+        dropped = {e["segment"] for e in self.of_kind(ERASURE).values() if e["scope"] == 3}
+        for at, e in enumerate(self.entries):
+            for way, part in enumerate(("request", "response")):
+                if not (stored := e.get(part)):
+                    continue
+                count, first, more, _length, digest = stored
+                last = first + more
+                held, hashed, *place = found.get((e["id"], way), [0, hashlib.sha256(), None, None, True])
+                # One at a time: an entry may speak of 2^64 segments.
+                missing = (n for n in range(first, last + 1) if n not in numbers)
+                gone = next(missing, None)
+                if (held, hashed.digest(), *place) == (count, digest, first, last, True):
+                    self.bodies += 1
+                elif gone in dropped and all(n in dropped for n in missing) and held < count:
+                    self.unproven.append(f"the {part} body of entry {at}: segment {gone} was dropped, as the log says")
+                else:
+                    what = f"needs segment {gone}, which is missing" if gone is not None else "was changed"
+                    self.damage(14, at, f"the {part} body of entry {at} {what}")
 
     def print(self) -> int:
-        self.damages.sort(key=lambda damage: damage[0])
-        for code, _, what in self.damages[:20]:
-            print(f"DAMAGED ({code}): {what}")
-        places = [entry for _, entry, _ in self.damages if entry is not None]
-        if places:
-            print(f"first damage: entry {min(places)}")
+        self.damages.sort(key=lambda damage: (damage[0], damage[1] is None, damage[1] or 0))
+        for code, entry, what in self.damages[:20]:
+            print(f"DAMAGED ({code}){'' if entry is None else f' entry {entry}'}: {what}")
         if not self.damages:
-            entries = f"{self.signed} of {len(self.entries)} entries"
-            print(f"proven: {entries}, {self.checkpoints} checkpoints, {self.bodies} bodies")
+            print(f"proven: {self.signed} of {self.size} entries, {self.checkpoints} checkpoints, {self.bodies} bodies")
         for what in self.unproven:
             print(f"not proven: {what}")
         return self.damages[0][0] if self.damages else 0
+
+
+def blocks(data: bytes, number: int):
+    """Request, direction, number and bytes of each block of a segment, up to the first that is not whole."""
+    b = Bytes(data, 16)
+    try:
+        require(data[:16] == b"GWDSEG1\n" + struct.pack(">Q", number), "this is no such segment")
+        while b.at < len(data):
+            start, _ = b.at, b.code(0xB1, 0xB1)
+            flags, request, count, length = b.code(0, 15), b.take(16), b.varint(), b.varint()
+            require(flags < 8 or count == 0, "a head after the beginning")
+            head, checksum, sealed = data[start : b.at], b.take(4), b.take(length)
+            require(length <= 1 << 20 and zlib.crc32(head + sealed) == int.from_bytes(checksum), "it is torn")
+            yield request, flags & 1, count, data[start : b.at]
+    except Malformed:
+        return
 
 
 def main(words: list | None = None) -> int:

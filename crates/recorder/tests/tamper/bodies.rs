@@ -7,7 +7,7 @@ use gatewayd_recorder::verify::Damage;
 
 use crate::victim::{Victim, each};
 
-const BODIES: &[Damage] = &[Damage::BodyAltered, Damage::BodyMissing, Damage::SegmentMissing];
+const BODIES: (u8, &[Damage]) = (14, &[Damage::BodyAltered, Damage::BodyMissing, Damage::SegmentMissing]);
 
 pub fn changed(rounds: usize) {
     let segments = Victim::copy().segments();
@@ -24,7 +24,7 @@ pub fn changed(rounds: usize) {
         let bytes = v.original(name);
         fs::write(v.path(name), &bytes[..random.below(bytes.len())]).unwrap();
     });
-    each(rounds, "missing segment, no gap declared", &[Damage::SegmentMissing], |v, random| {
+    each(rounds, "missing segment, no gap declared", (14, &[Damage::SegmentMissing]), |v, random| {
         fs::remove_file(v.path(random.pick(&segments))).unwrap();
     });
     each(rounds, "exchanged segments", BODIES, |v, random| {
@@ -32,7 +32,7 @@ pub fn changed(rounds: usize) {
         let other = segments[(at + 1 + random.below(segments.len() - 1)) % segments.len()];
         fs::write(v.path(segments[at]), v.original(other)).unwrap();
     });
-    each(rounds, "body swap", &[Damage::BodyAltered], |v, random| {
+    each(rounds, "body swap", (14, &[Damage::BodyAltered]), |v, random| {
         // The last segment may hold one block only.
         let name = segments[random.below(segments.len() - 1)];
         let mut bytes = v.original(name).to_vec();
@@ -53,18 +53,18 @@ pub fn changed(rounds: usize) {
         bytes.splice(first, new_one);
         fs::write(v.path(name), bytes).unwrap();
     });
-    // Text and timing of the frames stand together in the sealed bytes.
-    each(rounds, "text or timing edit", &[Damage::BodyAltered], |v, random| {
+    // Text and timing of the frames stand together in the sealed bytes; `timing` edits them with the key.
+    each(rounds, "sealed bytes edited", (14, &[Damage::BodyAltered]), |v, random| {
         let name = *random.pick(&segments);
         let mut bytes = v.original(name).to_vec();
         let block = random.pick(&block_ranges(&bytes)).clone();
         // A sealed text is never shorter than its tag.
-        let at = block.end - 1 - random.below(16);
+        let at = block.end - 1 - random.below((block.len() - 30).max(16));
         bytes[at] ^= 1 << random.below(8);
         fix_checksum(&mut bytes[block]);
         fs::write(v.path(name), bytes).unwrap();
     });
-    each(rounds, "a block twice", &[Damage::BodyAltered], |v, random| {
+    each(rounds, "a block twice", (14, &[Damage::BodyAltered]), |v, random| {
         let name = *random.pick(&segments);
         let mut bytes = v.original(name).to_vec();
         let block = random.pick(&block_ranges(&bytes)).clone();
@@ -74,7 +74,7 @@ pub fn changed(rounds: usize) {
 }
 
 /// Where the blocks of a segment are, by the published format.
-fn block_ranges(bytes: &[u8]) -> Vec<Range<usize>> {
+pub fn block_ranges(bytes: &[u8]) -> Vec<Range<usize>> {
     let (mut at, mut ranges) = (16, Vec::new());
     while at < bytes.len() {
         let start = at;
@@ -111,4 +111,11 @@ fn fix_checksum(block: &mut [u8]) {
     crc.update(&block[..at]);
     crc.update(&block[at + 4..]);
     block[at..at + 4].copy_from_slice(&crc.finalize().to_be_bytes());
+}
+
+/// A block of this head and these sealed bytes.
+pub fn with_checksum(head: &[u8], sealed: &[u8]) -> Vec<u8> {
+    let mut block = [head, &[0; 4], sealed].concat();
+    fix_checksum(&mut block);
+    block
 }

@@ -6,7 +6,17 @@ use gatewayd_recorder::verify::Damage;
 
 use crate::victim::{attempt, each};
 
-const TREE: &[Damage] = &[Damage::TreeMismatch, Damage::Truncated, Damage::EntryMissing];
+/// Which of these comes first depends on the entry: some cannot be read any more, some are in no full tile.
+const TREE: (u8, &[Damage]) = (
+    10,
+    &[
+        Damage::TileMismatch,
+        Damage::TreeMismatch,
+        Damage::EntryMalformed,
+        Damage::OtherKey,
+        Damage::Truncated,
+    ],
+);
 
 pub fn changed(rounds: usize) {
     each(rounds, "bit flip", TREE, |v, random| {
@@ -15,6 +25,20 @@ pub fn changed(rounds: usize) {
             let byte = random.below(all[at].len());
             all[at][byte] ^= 1 << random.below(8);
         });
+    });
+    attempt(rounds, "the changed entry is named", |v, random| {
+        let mut at = 0;
+        v.edit_leaves(|all| {
+            at = random.below(all.len());
+            let byte = random.below(all[at].len());
+            all[at][byte] ^= 1 << random.below(8);
+        });
+        let report = v.verify(None);
+        let first = &report.findings[0];
+        let named = usize::try_from(first.entry.unwrap()).unwrap();
+        // Without a full tile over it, and if it can be read, all that is known is from where on it is not the log.
+        let exact = at < 256 || first.damage == Damage::EntryMalformed;
+        assert!(named == at || (!exact && named < at), "entry {at}: {report}");
     });
     each(rounds, "edit", TREE, |v, random| {
         v.edit_leaves(|all| {
@@ -29,7 +53,7 @@ pub fn changed(rounds: usize) {
     each(rounds, "delete", TREE, |v, random| {
         v.edit_leaves(|all| drop(all.remove(random.below(all.len()))));
     });
-    each(rounds, "delete, leaving a hole", &[Damage::EntryMissing], |v, random| {
+    each(rounds, "delete, leaving a hole", (10, &[Damage::EntryMissing]), |v, random| {
         let db = v.database();
         let count: i64 = db.query_row("SELECT count(*) FROM leaves", [], |row| row.get(0)).unwrap();
         let hole = i64::try_from(random.below(usize::try_from(count - 1).unwrap())).unwrap();
@@ -55,10 +79,10 @@ pub fn changed(rounds: usize) {
             all.swap(a, b);
         });
     });
-    each(rounds, "truncate", &[Damage::Truncated], |v, random| {
+    each(rounds, "truncate", (10, &[Damage::Truncated]), |v, random| {
         v.edit_leaves(|all| all.truncate(random.below(all.len())));
     });
-    each(rounds, "a changed tile", &[Damage::TileMismatch], |v, random| {
+    each(rounds, "a changed tile", (10, &[Damage::TileMismatch]), |v, random| {
         let db = v.database();
         let mut tile: Vec<u8> = db.query_row("SELECT data FROM tiles", [], |row| row.get(0)).unwrap();
         let at = random.below(tile.len());
@@ -68,7 +92,7 @@ pub fn changed(rounds: usize) {
 }
 
 pub fn forged_checkpoints(rounds: usize) {
-    each(rounds, "forged checkpoint", &[Damage::BadCheckpoint], |v, random| {
+    each(rounds, "forged checkpoint", (10, &[Damage::BadCheckpoint]), |v, random| {
         let path = v.path("checkpoint");
         let mut note = fs::read_to_string(&path).unwrap();
         match random.below(5) {
@@ -96,7 +120,7 @@ pub fn forged_checkpoints(rounds: usize) {
         }
         fs::write(path, note).unwrap();
     });
-    each(rounds, "forged checkpoint in the database", &[Damage::BadCheckpoint], |v, random| {
+    each(rounds, "forged checkpoint in the database", (10, &[Damage::BadCheckpoint]), |v, random| {
         let size = i64::try_from(1 + random.below(200)).unwrap();
         v.database()
             .execute(

@@ -17,6 +17,7 @@ mod rig;
 mod bodies;
 mod entries;
 mod rules;
+mod timing;
 mod victim;
 mod words;
 
@@ -50,6 +51,7 @@ suites! {
     entries::forged_checkpoints => forged_checkpoints_are_found, torture_forged_checkpoints_are_found;
     entries::broken_database => a_broken_database_file_is_damage, torture_a_broken_database_file_is_damage;
     bodies::changed => changed_bodies_are_found, torture_changed_bodies_are_found;
+    timing::changed => changed_times_are_found, torture_changed_times_are_found;
     words::changed => changed_words_are_found, torture_changed_words_are_found;
     rules::broken => broken_rules_are_found_under_a_good_signature, torture_broken_rules_are_found;
     rules::pinned => a_pin_shows_what_the_key_alone_cannot, torture_a_pin_shows_what_the_key_cannot;

@@ -7,19 +7,19 @@ use crate::victim::{Victim, attempt, each};
 pub fn broken(rounds: usize) {
     let victim = Victim::copy();
     let (intents, outcomes) = (victim.of_kind(1), victim.of_kind(2));
-    each(rounds, "missing outcome", &[Damage::OutcomeMissing], |v, random| {
+    each(rounds, "missing outcome", (12, &[Damage::OutcomeMissing]), |v, random| {
         let at = *random.pick(&outcomes);
         // The last entry, a stop, takes its place, so that every index stays.
         v.edit_leaves(|all| all[at] = all[all.len() - 1].clone());
         v.sign_again();
     });
-    each(rounds, "two outcomes", &[Damage::OutcomeTwice, Damage::OutcomeWithoutIntent], |v, random| {
+    each(rounds, "two outcomes", (12, &[Damage::OutcomeTwice, Damage::OutcomeMissing]), |v, random| {
         let at = random.below(outcomes.len());
         let to = outcomes[(at + 1 + random.below(outcomes.len() - 1)) % outcomes.len()];
         v.edit_leaves(|all| all[to] = all[outcomes[at]].clone());
         v.sign_again();
     });
-    each(rounds, "approval reuse", &[Damage::ClaimReused], |v, random| {
+    each(rounds, "approval reuse", (12, &[Damage::ClaimReused]), |v, random| {
         v.edit_leaves(|all| {
             let claiming: Vec<_> = intents.iter().filter(|at| all[**at][all[**at].len() - 17] == 1).collect();
             let from = random.below(claiming.len());
@@ -31,12 +31,21 @@ pub fn broken(rounds: usize) {
         });
         v.sign_again();
     });
-    each(rounds, "another key", &[Damage::OtherKey], |v, random| {
+    each(rounds, "another key", (10, &[Damage::OtherKey]), |v, random| {
         v.edit_leaves(|all| all[0][11 + random.below(32)] ^= 1 << random.below(8));
         v.sign_again();
     });
-    each(rounds, "no key at the head", &[Damage::OtherKey], |v, random| {
+    each(rounds, "no key at the head", (10, &[Damage::OtherKey]), |v, random| {
         v.edit_leaves(|all| all[0] = all[1 + random.below(all.len() - 1)].clone());
+        v.sign_again();
+    });
+    // A run of entries is taken out, and no entry says so.
+    let after = [Damage::OutcomeMissing, Damage::OutcomeWithoutIntent, Damage::OutcomeTwice];
+    each(rounds, "undeclared gap", (12, &after), |v, random| {
+        v.edit_leaves(|all| {
+            let from = 3 + random.below(outcomes[outcomes.len() / 2]);
+            all.drain(from..from + 2 + random.below(20));
+        });
         v.sign_again();
     });
     // Signing again alone is not noticed: that is what a pin is for.
@@ -45,8 +54,7 @@ pub fn broken(rounds: usize) {
 }
 
 pub fn pinned(rounds: usize) {
-    let pinned = Victim::copy().pinned();
-    let covered: usize = pinned.lines().nth(1).unwrap().parse().unwrap();
+    let covered: usize = Victim::copy().pinned().lines().nth(1).unwrap().parse().unwrap();
     attempt(rounds, "fork", |victim, random| {
         victim.edit_leaves(|all| {
             let at = random.below(covered);
@@ -55,15 +63,24 @@ pub fn pinned(rounds: usize) {
         });
         victim.sign_again();
         assert!(victim.verify(None).findings.iter().all(|f| f.damage != Damage::TreeMismatch));
-        let report = victim.verify(Some(pinned));
-        assert!(report.findings.iter().any(|f| f.damage == Damage::Forked), "{report}");
-        assert_eq!(report.exit_code(), 11);
+        shows(victim, Damage::Forked);
     });
-    attempt(rounds, "rollback", |victim, random| {
+    attempt(rounds, "truncation", |victim, random| {
         victim.edit_leaves(|all| all.truncate(1 + random.below(covered - 1)));
         victim.sign_again();
-        let report = victim.verify(Some(pinned));
-        assert!(report.findings.iter().any(|f| f.damage == Damage::RolledBack), "{report}");
-        assert_eq!(report.exit_code(), 11);
+        shows(victim, Damage::RolledBack);
     });
+    attempt(rounds, "rollback", |victim, random| {
+        victim.roll_back(random);
+        assert!(victim.verify(None).is_intact(), "an older copy is a good log by itself");
+        shows(victim, Damage::RolledBack);
+    });
+}
+
+/// The pin shows this damage first.
+fn shows(victim: &Victim, damage: Damage) {
+    let report = victim.verify(Some(victim.pinned()));
+    let pin = report.findings.iter().find(|finding| finding.damage == damage);
+    assert!(pin.is_some_and(|finding| finding.detail.contains("pinned")), "{report}");
+    assert_eq!(report.exit_code(), 11, "{report}");
 }

@@ -46,25 +46,32 @@ static SEED: LazyLock<u64> = LazyLock::new(|| {
 
 /// The recorded log: one for all tests of the process.
 struct Recorded {
-    /// Files by their path in the directory.
-    files: BTreeMap<PathBuf, Vec<u8>>,
+    files: Files,
     key: PublicKey,
     /// A checkpoint from before the end.
     pinned: String,
+    /// What somebody copied while it was written, each before the pinned checkpoint.
+    older: Vec<Files>,
 }
 
+/// Files by their path in the directory.
+type Files = BTreeMap<PathBuf, Vec<u8>>;
+
 static RECORDED: LazyLock<Recorded> = LazyLock::new(|| {
-    let dir = tempfile::tempdir().unwrap();
+    let (dir, copies) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
     let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build().unwrap();
-    let (key, pinned) = runtime.block_on(fill(dir.path()));
-    let relative = |path: PathBuf| path.strip_prefix(dir.path()).unwrap().to_owned();
-    let files =
-        walk(dir.path()).into_iter().map(|path| (relative(path.clone()), fs::read(path).unwrap())).collect();
-    Recorded { files, key, pinned }
+    let (key, pinned) = runtime.block_on(fill(dir.path(), copies.path()));
+    let older = fs::read_dir(copies.path()).unwrap().map(|copy| load(&copy.unwrap().path())).collect();
+    Recorded { files: load(dir.path()), key, pinned, older }
 });
 
+fn load(dir: &Path) -> Files {
+    let relative = |path: &Path| path.strip_prefix(dir).unwrap().to_owned();
+    walk(dir).into_iter().map(|path| (relative(&path), fs::read(path).unwrap())).collect()
+}
+
 /// Requests of all kinds, enough for more than one tile, several segments, a hold and erasures.
-async fn fill(dir: &Path) -> (PublicKey, String) {
+async fn fill(dir: &Path, copies: &Path) -> (PublicKey, String) {
     let config = gatewayd_recorder::Config { segment_bytes: 3_000, ..rig::config(dir) };
     let recorder = Recorder::open(config, std::sync::Arc::new(gatewayd_core::SystemClock)).unwrap();
     let stack = stack(&recorder, |request: Request<Body>| async move {
@@ -86,6 +93,7 @@ async fn fill(dir: &Path) -> (PublicKey, String) {
             let (kind, actor, outcome) = (EventKind::ApprovalVote, Some(identity("lead")), "approve".into());
             let request = sessions.last().copied();
             recorder.record(Event { kind, actor, object, outcome, request }).await.unwrap();
+            Reader::open(dir).unwrap().copy_to(copies.join(n.to_string())).unwrap();
         }
     }
     let reader = Reader::open(dir).unwrap();
@@ -133,12 +141,21 @@ impl Victim {
     }
 
     pub fn restore(&self) {
+        self.put(&RECORDED.files);
+    }
+
+    /// Puts an older copy of the whole directory in its place.
+    pub fn roll_back(&self, random: &mut Random) {
+        self.put(random.pick(&RECORDED.older));
+    }
+
+    fn put(&self, files: &Files) {
         for path in walk(self.dir.path()) {
-            if !RECORDED.files.contains_key(path.strip_prefix(self.dir.path()).unwrap()) {
+            if !files.contains_key(path.strip_prefix(self.dir.path()).unwrap()) {
                 fs::remove_file(path).unwrap();
             }
         }
-        for (name, bytes) in &RECORDED.files {
+        for (name, bytes) in files {
             let path = self.dir.path().join(name);
             if fs::read(&path).ok().as_ref() != Some(bytes) {
                 fs::write(path, bytes).unwrap();
@@ -256,16 +273,21 @@ fn root(hashes: &[[u8; 32]]) -> [u8; 32] {
     }
 }
 
-/// Tries a kind of change `rounds` times at random places, on all processors. Each must be found, as one
-/// of `kinds`.
-pub fn each(rounds: usize, what: &str, kinds: &[Damage], change: impl Fn(&Victim, &mut Random) + Sync) {
+/// Tries a kind of change `rounds` times at random places, on all processors. Each must be found: the report
+/// ends with `code`, and begins with damage of one of `kinds`. So a change that changes nothing fails here.
+pub fn each(
+    rounds: usize,
+    what: &str,
+    (code, kinds): (u8, &[Damage]),
+    change: impl Fn(&Victim, &mut Random) + Sync,
+) {
     attempt(rounds, what, |victim, random| {
         change(victim, random);
         let report = victim.verify(None);
-        let found = report.findings.iter().any(|finding| kinds.contains(&finding.damage));
-        assert!(found, "{what}: {report:#?}");
-        assert_ne!(report.exit_code(), 0, "{what}");
-        assert!(report.to_string().starts_with("DAMAGED"), "{what}: {report}");
+        let first = report.findings.first().unwrap_or_else(|| panic!("{what} is not found: {report}"));
+        assert!(kinds.contains(&first.damage), "{what}: {report:#?}");
+        assert_eq!(report.exit_code(), code, "{what}: {report}");
+        assert!(report.to_string().starts_with(&format!("DAMAGED: {}", first.detail)), "{what}: {report}");
     });
 }
 

@@ -56,15 +56,15 @@ const STATEMENTS: &[(&str, &[Damage])] = &[
     ),
     (
         "UPDATE sessions SET erased = ?1 % 400, salt = NULL, who = NULL, what = NULL, masks = NULL WHERE number = (SELECT number FROM sessions WHERE erased IS NULL ORDER BY (number * ?1) % 1000003 LIMIT 1)",
-        &[ErasureUndeclared],
+        &[ErasureUndeclared, WordsAltered],
     ),
     (
         "UPDATE sessions SET erased = NULL WHERE number = (SELECT number FROM sessions WHERE erased IS NOT NULL ORDER BY (number * ?1) % 1000003 LIMIT 1)",
-        &[ErasureUndeclared],
+        &[ErasureUndeclared, WordsAltered],
     ),
     (
         "UPDATE sessions SET erased = erased + 1 + ?1 % 20 WHERE number = (SELECT number FROM sessions WHERE erased IS NOT NULL ORDER BY (number * ?1) % 1000003 LIMIT 1)",
-        &[ErasureUndeclared],
+        &[ErasureUndeclared, WordsAltered],
     ),
     (
         "UPDATE labels SET text = text || ?1 WHERE id = (SELECT subject FROM sessions WHERE subject IS NOT NULL ORDER BY (number * ?1) % 1000003 LIMIT 1)",
@@ -132,12 +132,12 @@ const STATEMENTS: &[(&str, &[Damage])] = &[
 
 pub fn changed(rounds: usize) {
     for Column(table, key, column, rows) in BITS {
-        each(rounds, &format!("a bit of {table}.{column}"), &[WordsAltered], |v, random| {
+        each(rounds, &format!("a bit of {table}.{column}"), (13, &[WordsAltered]), |v, random| {
             turn_bit(v, random, [table, key, column, rows]);
         });
     }
     for (statement, kinds) in STATEMENTS {
-        each(rounds, statement, kinds, |v, random| {
+        each(rounds, statement, (13, kinds), |v, random| {
             let number = i64::try_from(1 + random.below(1_000_002)).unwrap();
             let changed = v.database().execute(statement, [number]).unwrap();
             assert!(changed > 0, "{statement} changes nothing");
