@@ -4,19 +4,19 @@
 //! the copy for a verifier) work on a directory, so they use [`Segments`] as what it is.
 
 use std::fs::{self, File};
-use std::io::{self, Read as _, Write as _};
+use std::io::{self, Write as _};
 use std::path::{Path, PathBuf};
 
+use crate::blocks::Blocks;
 use crate::error::Error;
 use crate::keys::sync_dir;
-use crate::segment::MAGIC;
 
 /// Keeps segments by number. One writer; readers beside it.
 pub(crate) trait BlobStore: Send + Sync {
     /// Numbers of the segments that are there, ascending.
     fn numbers(&self) -> Result<Vec<u64>, Error>;
-    /// All bytes of a segment.
-    fn read(&self, number: u64) -> Result<Segment, Error>;
+    /// The blocks of a segment.
+    fn open(&self, number: u64) -> Result<Blocks, Error>;
     /// How many bytes a segment has; 0 if it is not there.
     fn len(&self, number: u64) -> u64;
     /// Begins a segment that must not be there yet.
@@ -35,24 +35,6 @@ pub(crate) trait Blob: Send {
     fn cut(&mut self, len: u64) -> Result<(), Error>;
     /// Waits until all of it is durable.
     fn sync(&mut self) -> Result<(), Error>;
-}
-
-/// A segment, read whole.
-pub(crate) struct Segment {
-    bytes: Vec<u8>,
-}
-
-impl Segment {
-    /// How many bytes.
-    pub(crate) fn len(&self) -> u64 {
-        self.bytes.len() as u64
-    }
-
-    /// The blocks' bytes; `None` if the head is not that of the segment.
-    pub(crate) fn blocks(&self, number: u64) -> Option<&[u8]> {
-        let rest = self.bytes.strip_prefix(MAGIC.as_slice())?;
-        rest.strip_prefix(number.to_be_bytes().as_slice())
-    }
 }
 
 /// Segments as files of a directory.
@@ -83,23 +65,21 @@ impl BlobStore for Segments {
         let mut numbers = Vec::new();
         for entry in entries {
             let name = entry.map_err(Error::file("read", &self.0))?.file_name();
-            if let Some(number) =
-                name.to_str().and_then(|n| n.strip_suffix(".seg")).and_then(|n| n.parse().ok())
-            {
-                numbers.push(number);
-            }
+            let number = name.to_str().and_then(|n| n.strip_suffix(".seg")).and_then(|n| n.parse().ok());
+            // In any other spelling, or as anything but a file, it is none of ours.
+            numbers.extend(number.filter(|number| {
+                let path = self.path(*number);
+                path.file_name() == Some(&name) && fs::symlink_metadata(path).is_ok_and(|m| m.is_file())
+            }));
         }
         numbers.sort_unstable();
         Ok(numbers)
     }
 
-    fn read(&self, number: u64) -> Result<Segment, Error> {
+    fn open(&self, number: u64) -> Result<Blocks, Error> {
         let path = self.path(number);
-        let mut bytes = Vec::new();
-        File::open(&path)
-            .and_then(|mut file| file.read_to_end(&mut bytes))
-            .map_err(Error::file("read", &path))?;
-        Ok(Segment { bytes })
+        let open = |path: &Path| Blocks::new(Box::new(File::open(path)?), number);
+        open(&path).map_err(Error::file("read", &path))
     }
 
     fn len(&self, number: u64) -> u64 {

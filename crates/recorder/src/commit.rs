@@ -25,6 +25,8 @@ use crate::store::Store;
 const BATCH: usize = 4096;
 /// How long the thread waits before it tries again to write.
 const RETRY: Duration = Duration::from_millis(250);
+/// How often it tries at the end, before it leaves what is owed to the next start.
+const LAST_TRIES: usize = 20;
 /// At most so often a gap is told.
 const GAP_EVERY: Duration = Duration::from_secs(1);
 
@@ -303,8 +305,15 @@ impl Committer {
     }
 
     fn stop(mut self) {
-        if !self.owed.is_empty() || self.shared.writing.is_failing() || self.shared.missing.count() > 0 {
+        for _ in 0..LAST_TRIES {
+            let settled = self.owed.is_empty() && !self.shared.writing.is_failing();
+            if settled && self.shared.missing.count() == 0 {
+                break;
+            }
             self.try_again(true);
+            if self.shared.writing.is_failing() {
+                std::thread::sleep(RETRY);
+            }
         }
         let time = self.shared.now();
         let task: Task = Box::new(move |_, _| Ok(vec![Leaf { time, kind: Kind::Stop }]));

@@ -87,6 +87,11 @@ impl From<aws_lc_rs::error::Unspecified> for Error {
 }
 
 impl Error {
+    /// Names what was being read.
+    pub(crate) fn read(what: &'static str) -> impl FnOnce(io::Error) -> Self {
+        move |source| Self::File { doing: "read", path: what.into(), source }
+    }
+
     /// Names the file and what was attempted.
     pub(crate) fn file(doing: &'static str, path: impl Into<PathBuf>) -> impl FnOnce(io::Error) -> Self {
         let path = path.into();

@@ -150,8 +150,15 @@ impl LogKey {
 fn read_secret(path: &Path) -> Result<Zeroizing<String>, Error> {
     let text = Zeroizing::new(fs::read_to_string(path).map_err(Error::file("read the key file", path))?);
     let mode = fs::metadata(path).map_err(Error::file("look at", path))?.permissions().mode();
-    if mode & 0o077 != 0 {
-        tracing::warn!(file = %path.display(), mode = format!("{:o}", mode & 0o777), "a key file can be read by others; set its mode to 600");
+    if mode & 0o007 != 0 {
+        let why = format!(
+            "everybody on this machine can use it (mode {:o}); set its mode to 600, and think of it as known",
+            mode & 0o777
+        );
+        return Err(Error::BadKey { path: path.to_owned(), why });
+    }
+    if mode & 0o070 != 0 {
+        tracing::warn!(file = %path.display(), mode = format!("{:o}", mode & 0o777), "a key file can be read by its group; set its mode to 600 if that is not meant");
     }
     Ok(text)
 }

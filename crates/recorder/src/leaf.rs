@@ -311,7 +311,7 @@ impl Kind {
 }
 
 #[cfg(test)]
-mod tests {
+pub(crate) mod tests {
     use super::*;
     use proptest::prelude::*;
 
@@ -324,7 +324,7 @@ mod tests {
     }
 
     /// Entries of every kind, as long as they get.
-    fn longest() -> Vec<Leaf> {
+    pub(crate) fn longest() -> Vec<Leaf> {
         // More than any disk holds: 2^34 blocks, 2^54 bytes.
         let bodies = Bodies {
             request_cut: true,

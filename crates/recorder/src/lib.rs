@@ -98,6 +98,7 @@
 #![forbid(unsafe_code)]
 
 mod blobs;
+mod blocks;
 mod body;
 mod budget;
 mod capture;
@@ -109,6 +110,9 @@ mod copy;
 mod error;
 pub mod export;
 mod facts;
+#[cfg(any(test, feature = "fuzzing"))]
+#[doc(hidden)]
+pub mod fuzz;
 mod hashes;
 mod head;
 mod intent;

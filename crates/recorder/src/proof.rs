@@ -158,13 +158,13 @@ pub(crate) fn tile_range(height: u32, index: u64) -> (u8, u64, u64) {
 }
 
 #[cfg(test)]
-mod tests {
+pub(crate) mod tests {
     use super::*;
     use crate::tree::{Tree, leaf_hash};
     use proptest::prelude::*;
 
     /// Leaves in memory.
-    struct Plain(Vec<Digest>);
+    pub(crate) struct Plain(pub(crate) Vec<Digest>);
 
     impl Hashes for Plain {
         type Error = std::convert::Infallible;

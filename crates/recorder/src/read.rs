@@ -399,13 +399,24 @@ impl Session {
         Ok((who.unwrap_or_default(), what.unwrap_or_default()))
     }
 
-    /// True if the words are not those that the entry commits to.
+    /// True if the row is not that of its entries: other words, another request, another outcome.
     fn is_altered(&self, head: &Head<'_>) -> bool {
-        let (Some(salt), Some(who), Some(what)) = (&self.salt, &self.who, &self.what) else {
-            return !self.erased;
+        let named = match (self.intent(), self.outcome_at, self.outcome()) {
+            (Some(intent), None, _) => intent.id == self.id,
+            (Some(intent), Some(_), Some(end)) => {
+                (intent.id, end.id, end.intent) == (self.id, self.id, self.number)
+            }
+            (Some(_), Some(_), None) => false,
+            (None, at, _) => at == Some(self.number) && self.refused().is_some_and(|r| r.id == self.id),
         };
+        if !named || self.erased {
+            return !named;
+        }
+        let (Some(salt), Some(who), Some(what)) = (&self.salt, &self.who, &self.what) else { return true };
+        let masks = self.masks.as_deref().map(|masks| facts::digest(Words::Masks, salt, masks));
         facts::digest(Words::Who, salt, who) != *head.who
             || facts::digest(Words::What, salt, what) != *head.what
+            || masks != self.outcome().and_then(|end| end.mask_digest)
     }
 
     fn summary(&self) -> Result<Summary, Error> {

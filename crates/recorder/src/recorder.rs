@@ -397,7 +397,7 @@ fn begin(
     let rolled_back = compare_with_published(store, config, key, &tree)?;
     let now = clock.now();
     store.begin()?;
-    recovery::settle_segments(store, segments, now)?;
+    recovery::settle_segments(store, segments, now, tree.size())?;
     let mut leaves = Vec::new();
     if tree.size() == 0 {
         let name = Text::new(Some(key.name()), leaf::WORD);

@@ -10,8 +10,8 @@ use crate::blobs::BlobStore;
 use crate::codec;
 use crate::error::Error;
 use crate::leaf::{Bodies, Kind, Leaf, Outcome, Stored};
-use crate::segment::{Way, next_block};
-use crate::store::{self, Store, index, row_id};
+use crate::segment::Way;
+use crate::store::{Store, index, row_id};
 
 /// What is found of one direction of a request.
 #[derive(Default)]
@@ -85,9 +85,8 @@ fn find(
     }
     let first = orphans.first().map_or(Ok(u64::MAX), |(oldest, _)| first_segment(store.conn(), *oldest))?;
     for number in segments.numbers()?.into_iter().filter(|n| *n >= first) {
-        let segment = segments.read(number)?;
-        let mut rest = segment.blocks(number).unwrap_or_default();
-        while let Some(block) = next_block(&mut rest) {
+        let mut blocks = segments.open(number)?;
+        while let Some(block) = blocks.next_block().map_err(Error::read("a segment"))? {
             let Some(found) = found.get_mut(&(block.head.id, block.head.way)) else { continue };
             if block.head.number != found.blocks {
                 continue;
@@ -100,17 +99,23 @@ fn find(
     Ok(found)
 }
 
-/// The first segment that can hold blocks of a session: all before were closed when it began.
+/// The first segment that can hold blocks of a session: all before were closed when it began. Told by the order
+/// of the entries, as clocks are set.
 pub(crate) fn first_segment(conn: &Connection, session: u64) -> Result<u64, Error> {
-    let leaf = Leaf::decode(&store::leaf(conn, session)?)
-        .map_err(|error| Error::Damaged(format!("entry {session}: {error}")))?;
     let last_before: Option<i64> =
-        conn.query_row("SELECT max(n) FROM segments WHERE closed < ?1", [leaf.time.0], |row| row.get(0))?;
+        conn.query_row("SELECT max(n) FROM segments WHERE entries <= ?1", [row_id(session)], |row| {
+            row.get(0)
+        })?;
     Ok(last_before.map_or(0, |n| index(n) + 1))
 }
 
 /// Notes the segments that a crash left open as closed, and removes those whose dropping was cut off.
-pub(crate) fn settle_segments(store: &Store, segments: &dyn BlobStore, now: Timestamp) -> Result<(), Error> {
+pub(crate) fn settle_segments(
+    store: &Store,
+    segments: &dyn BlobStore,
+    now: Timestamp,
+    entries: u64,
+) -> Result<(), Error> {
     for number in segments.numbers()? {
         let dropped: i64 = store.conn().query_row(
             "SELECT count(*) FROM segments WHERE n = ?1 AND dropped IS NOT NULL",
@@ -120,7 +125,7 @@ pub(crate) fn settle_segments(store: &Store, segments: &dyn BlobStore, now: Time
         if dropped > 0 {
             segments.remove(number)?;
         } else {
-            store.insert_segment(number, now, segments.len(number))?;
+            store.insert_segment(number, now, segments.len(number), entries)?;
         }
     }
     Ok(())

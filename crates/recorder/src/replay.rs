@@ -11,7 +11,7 @@ use crate::head::{self, HeaderField};
 use crate::keys::{RootKey, SealKey, session_purpose, subject_purpose};
 use crate::leaf::Stored;
 use crate::recovery::first_segment;
-use crate::segment::{Block, Way, next_block, next_frame};
+use crate::segment::{Block, Way};
 use crate::store::row_id;
 use crate::track::keep_tail;
 
@@ -146,14 +146,14 @@ pub(crate) fn heads(
     let ways = [(Way::Request, wanted.request), (Way::Response, wanted.response)];
     for ((way, stored), head) in ways.into_iter().zip(&mut heads) {
         let Some(number) = stored.map(|stored| stored.first_segment) else { continue };
-        let segment = segments.read(number)?;
-        let mut rest = segment.blocks(number).unwrap_or_default();
-        let is_first =
-            |block: &Block<'_>| (block.head.id, block.head.way, block.head.number) == (*wanted.id, way, 0);
-        if let Some(block) = std::iter::from_fn(|| next_frame(&mut rest)).find(is_first) {
-            let mut opener = Opener::new(key)?;
-            opener.open(&block)?;
-            *head = opener.head;
+        let mut blocks = segments.open(number)?;
+        while let Some(block) = blocks.next_frame().map_err(Error::read("a segment"))? {
+            if (block.head.id, block.head.way, block.head.number) == (*wanted.id, way, 0) {
+                let mut opener = Opener::new(key)?;
+                opener.open(&block)?;
+                *head = opener.head;
+                break;
+            }
         }
     }
     Ok(heads)
@@ -177,9 +177,8 @@ pub(crate) fn replay(
     let Some(first) = first else { return Ok(Replay { open: wanted.open, ..Replay::default() }) };
     let last = if wanted.open { u64::MAX } else { last.unwrap_or(first) };
     for number in segments.numbers()?.into_iter().filter(|n| (first..=last).contains(n)) {
-        let segment = segments.read(number)?;
-        let mut rest = segment.blocks(number).unwrap_or_default();
-        while let Some(block) = next_block(&mut rest) {
+        let mut blocks = segments.open(number)?;
+        while let Some(block) = blocks.next_block().map_err(Error::read("a segment"))? {
             if block.head.id != *wanted.id {
                 continue;
             }

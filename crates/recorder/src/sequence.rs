@@ -144,7 +144,7 @@ impl LocalSequencer {
                 return Ok(Ok(index));
             }
             Entry::Segment { number, closed, bytes } => {
-                self.store.insert_segment(*number, *closed, *bytes)?;
+                self.store.insert_segment(*number, *closed, *bytes, next.tree.size())?;
             }
             Entry::Task { task, ack } => return self.apply_task(task, ack, next),
             Entry::Barrier(_) | Entry::Stop => {}

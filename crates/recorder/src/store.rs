@@ -42,7 +42,7 @@ CREATE INDEX events_of_request ON events(request) WHERE request IS NOT NULL;
 CREATE TABLE subject_keys(subject INTEGER PRIMARY KEY, root BLOB NOT NULL, wrapped BLOB NOT NULL);
 CREATE TABLE session_keys(number INTEGER PRIMARY KEY, subject INTEGER NOT NULL, wrapped BLOB NOT NULL);
 CREATE TABLE holds(idx INTEGER PRIMARY KEY, session BLOB, subject TEXT, reason TEXT NOT NULL, salt BLOB NOT NULL, released INTEGER);
-CREATE TABLE segments(n INTEGER PRIMARY KEY, closed INTEGER NOT NULL, bytes INTEGER NOT NULL, dropped INTEGER);
+CREATE TABLE segments(n INTEGER PRIMARY KEY, closed INTEGER NOT NULL, bytes INTEGER NOT NULL, entries INTEGER NOT NULL, dropped INTEGER);
 ";
 
 /// Name of the database file.
@@ -274,10 +274,19 @@ impl Store {
         Ok(())
     }
 
-    pub(crate) fn insert_segment(&self, number: u64, closed: Timestamp, bytes: u64) -> Result<(), Error> {
+    /// Notes a segment as closed, when the log had so many entries.
+    pub(crate) fn insert_segment(
+        &self,
+        number: u64,
+        closed: Timestamp,
+        bytes: u64,
+        entries: u64,
+    ) -> Result<(), Error> {
         self.conn
-            .prepare_cached("INSERT OR IGNORE INTO segments(n, closed, bytes) VALUES(?1, ?2, ?3)")?
-            .execute(params![row_id(number), closed.0, row_id(bytes)])?;
+            .prepare_cached(
+                "INSERT OR IGNORE INTO segments(n, closed, bytes, entries) VALUES(?1, ?2, ?3, ?4)",
+            )?
+            .execute(params![row_id(number), closed.0, row_id(bytes), row_id(entries)])?;
         Ok(())
     }
 

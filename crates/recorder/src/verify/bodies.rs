@@ -9,7 +9,7 @@ use super::report::{Damage, Report};
 use crate::blobs::{BlobStore as _, Segments};
 use crate::codec;
 use crate::error::Error;
-use crate::segment::{Block, Way, next_frame};
+use crate::segment::{Block, Way};
 
 /// A body that was found in part.
 struct Partial {
@@ -27,19 +27,16 @@ pub(super) fn check(segments: &Segments, log: Log, report: &mut Report) -> Resul
     let mut there = HashSet::new();
     let mut headless = Vec::new();
     for number in segments.numbers()? {
-        // A file whose name has the number in another spelling is no segment.
-        if !segments.path(number).is_file() || !there.insert(number) {
-            continue;
-        }
-        let segment = segments.read(number)?;
-        report.body_bytes += segment.len();
-        let Some(mut rest) = segment.blocks(number) else {
+        there.insert(number);
+        let bytes = segments.len(number);
+        report.body_bytes += bytes;
+        let mut blocks = segments.open(number)?;
+        if !blocks.is_segment() {
             // Torn when it was begun, or damaged: that depends on whether an entry needs it.
             headless.push(number);
-            unclaimed += segment.len();
-            continue;
-        };
-        while let Some(block) = next_frame(&mut rest) {
+        }
+        let mut whole_until = blocks.taken();
+        while let Some(block) = blocks.next_frame().map_err(Error::read("a segment"))? {
             let key = (block.head.id, block.head.way);
             if expected.contains_key(&key) {
                 if take_in(&mut expected, &mut partial, &block, number, report) {
@@ -54,11 +51,11 @@ pub(super) fn check(segments: &Segments, log: Log, report: &mut Report) -> Resul
             } else if block.is_intact() {
                 unclaimed += block.bytes.len() as u64;
             } else {
-                rest = block.bytes;
                 break;
             }
+            whole_until = blocks.taken();
         }
-        unclaimed += rest.len() as u64;
+        unclaimed += bytes.saturating_sub(whole_until);
     }
     let mut gone = 0_u64;
     let mut missing: Vec<_> = expected.into_iter().collect();

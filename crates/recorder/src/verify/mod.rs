@@ -27,6 +27,7 @@ mod words;
 mod tests;
 
 use std::fs;
+use std::io::{self, Read as _};
 use std::path::Path;
 
 pub use report::{Damage, Finding, Report};
@@ -66,7 +67,7 @@ impl Default for Options {
 pub fn verify(dir: impl AsRef<Path>, options: &Options) -> Result<Report, Error> {
     let dir = dir.as_ref();
     // Read before the snapshot, so that the snapshot is never behind it.
-    let published = fs::read_to_string(dir.join(CHECKPOINT)).ok();
+    let published = read_note(&dir.join(CHECKPOINT)).ok();
     let mut report = Report::default();
     match check(dir, options, published, &mut report) {
         // What SQLite itself calls broken is damage, not a failure to look.
@@ -98,7 +99,7 @@ fn check(dir: &Path, options: &Options, published: Option<String>, report: &mut 
         None => {
             report.unproven("the public key was taken from the directory itself, not from you".into());
             let path = dir.join("log.pub");
-            PublicKey::parse(&fs::read_to_string(&path).map_err(Error::file("read", &path))?)?
+            PublicKey::parse(&read_note(&path).map_err(Error::file("read", &path))?)?
         }
     };
     let notes = log::Notes { published, pinned: options.pinned.as_deref() };
@@ -123,6 +124,19 @@ fn check(dir: &Path, options: &Options, published: Option<String>, report: &mut 
     }
     Ok(())
 }
+
+/// Reads a file that holds a note or a key. Whoever copied the directory may have put anything in its place.
+fn read_note(path: &Path) -> io::Result<String> {
+    if !fs::symlink_metadata(path)?.is_file() {
+        return Err(io::Error::other("it is no file"));
+    }
+    let mut text = String::new();
+    fs::File::open(path)?.take(MAX_NOTE).read_to_string(&mut text)?;
+    Ok(text)
+}
+
+/// No note and no key is longer.
+const MAX_NOTE: u64 = 64 * 1024;
 
 /// What the format puts into tables; the others serve the writer.
 const TABLES: [&str; 8] =

@@ -1,0 +1,229 @@
+//! What happens to the clock, the files and the words that somebody else chose.
+#![allow(missing_docs, clippy::unwrap_used, clippy::panic, clippy::indexing_slicing)]
+
+mod rig;
+
+use std::fs;
+use std::os::unix::fs::{PermissionsExt as _, symlink};
+use std::path::Path;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicI64, Ordering};
+use std::time::Duration;
+
+use gatewayd_core::{Body, Clock, SystemClock, Timestamp};
+use gatewayd_recorder::export::{Format, export};
+use gatewayd_recorder::verify::{Damage, Options, Report, verify};
+use gatewayd_recorder::{Config, Error, Filter, Reader, Recorder};
+use http::{Request, Response};
+use rig::{channel, config, echo_len, open, request, send, stack, until};
+use tower::ServiceExt as _;
+
+/// A clock that somebody sets.
+struct Set(AtomicI64);
+
+impl Clock for Set {
+    fn now(&self) -> Timestamp {
+        Timestamp(self.0.load(Ordering::SeqCst))
+    }
+}
+
+#[tokio::test]
+async fn a_clock_that_is_set_back_hides_nothing() {
+    let dir = tempfile::tempdir().unwrap();
+    let clock = Arc::new(Set(AtomicI64::new(1_800_000_000_000_000)));
+    let often = Config { segment_age: Duration::from_millis(1), ..config(dir.path()) };
+    let recorder = Recorder::open(often, clock.clone()).unwrap();
+    let (senders, mut bodies) = tokio::sync::mpsc::unbounded_channel();
+    let stack = stack(&recorder, move |_: Request<Body>| {
+        let (sender, body) = channel();
+        senders.send(sender).unwrap();
+        async { Response::new(body) }
+    });
+    let response = stack.clone().oneshot(request("alice", "x")).await.unwrap();
+    let id = rig::id_of(&response);
+    let sender = bodies.recv().await.unwrap();
+    let mut body = response.into_body();
+    let reader = Reader::open(dir.path()).unwrap();
+    let frames = || reader.replay(id).map_or(0, |replay| replay.response.len());
+    for n in 1..=3 {
+        sender.send(Ok("data: 1\n\n".into())).unwrap();
+        http_body_util::BodyExt::frame(&mut body).await.unwrap().unwrap();
+        until("it is written, in a segment of its own", || frames() == n).await;
+        clock.0.fetch_sub(3_600_000_000, Ordering::SeqCst);
+    }
+    drop(sender);
+    assert!(http_body_util::BodyExt::frame(&mut body).await.is_none());
+    let ended = || reader.show(id).unwrap().summary.ending == "complete";
+    until("the outcome", ended).await;
+    recorder.close();
+    assert!(verify(dir.path(), &Options::default()).unwrap().is_intact());
+    assert_eq!(frames(), 3);
+}
+
+fn copy(from: &Path, to: &Path) {
+    fs::create_dir_all(to).unwrap();
+    for entry in fs::read_dir(from).unwrap() {
+        let entry = entry.unwrap();
+        let target = to.join(entry.file_name());
+        if entry.file_type().unwrap().is_dir() {
+            copy(&entry.path(), &target);
+        } else {
+            fs::copy(entry.path(), target).unwrap();
+        }
+    }
+}
+
+#[tokio::test]
+async fn an_older_database_is_not_continued() {
+    let dir = tempfile::tempdir().unwrap();
+    let older = tempfile::tempdir().unwrap();
+    let disk = || Config { durability: gatewayd_recorder::Durability::Disk, ..config(dir.path()) };
+    for round in 0..2 {
+        let recorder = Recorder::open(disk(), Arc::new(SystemClock)).unwrap();
+        send(&stack(&recorder, echo_len), request("alice", "x")).await;
+        recorder.close();
+        if round == 0 {
+            copy(dir.path(), older.path());
+        }
+    }
+    for name in ["evidence.db", "evidence.db-wal", "evidence.db-shm"] {
+        let _not_all_are_there = fs::remove_file(dir.path().join(name));
+        if older.path().join(name).exists() {
+            fs::copy(older.path().join(name), dir.path().join(name)).unwrap();
+        }
+    }
+    let continued = Recorder::open(disk(), Arc::new(SystemClock));
+    assert!(matches!(continued, Err(Error::RolledBack { .. })), "{continued:?}");
+    let report = verify(dir.path(), &Options::default()).unwrap();
+    assert_eq!((report.findings[0].damage, report.exit_code()), (Damage::Truncated, 10));
+}
+
+async fn recorded() -> tempfile::TempDir {
+    let dir = tempfile::tempdir().unwrap();
+    let recorder = open(dir.path());
+    let stack = stack(&recorder, echo_len);
+    for _ in 0..3 {
+        send(&stack, request("alice", "x".repeat(200))).await;
+    }
+    recorder.close();
+    dir
+}
+
+fn damage(dir: &Path) -> (Vec<Damage>, Report) {
+    let report = verify(dir, &Options::default()).unwrap();
+    (report.findings.iter().map(|finding| finding.damage).collect(), report)
+}
+
+#[tokio::test]
+async fn segments_that_are_no_files_or_not_where_they_were_are_missed() {
+    let path = |dir: &Path| dir.join("segments/0000000001.seg");
+    type Change = fn(&Path);
+    let changes: [(&str, Change); 6] = [
+        ("renamed", |file| fs::rename(file, file.with_file_name("0000000002.seg")).unwrap()),
+        ("other spelling", |file| fs::rename(file, file.with_file_name("1.seg")).unwrap()),
+        ("link", |file| {
+            let away = file.with_file_name("away");
+            fs::rename(file, &away).unwrap();
+            symlink(away, file).unwrap();
+        }),
+        ("device", |file| {
+            fs::remove_file(file).unwrap();
+            symlink("/dev/zero", file).unwrap();
+        }),
+        ("pipe", |file| {
+            fs::remove_file(file).unwrap();
+            let made = std::process::Command::new("mkfifo").arg(file).status().unwrap();
+            assert!(made.success());
+        }),
+        ("truncated", |file| fs::File::options().write(true).open(file).unwrap().set_len(40).unwrap()),
+    ];
+    for (name, change) in changes {
+        let dir = recorded().await;
+        change(&path(dir.path()));
+        let (found, report) = damage(dir.path());
+        assert!(!found.is_empty(), "{name}: {report}");
+        assert_eq!(report.exit_code(), 14, "{name}: {report}");
+        // The gateway itself starts all the same: evidence that is lost is no reason to lose more.
+        open(dir.path()).close();
+    }
+}
+
+#[tokio::test]
+async fn a_segment_larger_than_memory_is_verified() {
+    let dir = recorded().await;
+    let file = dir.path().join("segments/0000000001.seg");
+    fs::File::options().write(true).open(file).unwrap().set_len(1 << 40).unwrap();
+    let (found, report) = damage(dir.path());
+    assert_eq!(found, [], "what no entry speaks of is not proven, and no damage: {report}");
+    assert!(report.unproven.iter().any(|what| what.contains("bytes in segments that no entry speaks of")));
+}
+
+#[tokio::test]
+async fn a_checkpoint_that_is_no_small_file_is_damage() {
+    let dir = recorded().await;
+    let file = dir.path().join("checkpoint");
+    fs::remove_file(&file).unwrap();
+    symlink("/dev/zero", &file).unwrap();
+    assert_eq!(damage(dir.path()).0, [Damage::BadCheckpoint]);
+}
+
+#[tokio::test]
+async fn keys_are_secret_and_there() {
+    let dir = recorded().await;
+    for name in ["log.key", "root.key"] {
+        let key = dir.path().join(name);
+        assert_eq!(fs::metadata(&key).unwrap().permissions().mode() & 0o777, 0o600);
+        fs::set_permissions(&key, fs::Permissions::from_mode(0o604)).unwrap();
+        let opened = Recorder::open(config(dir.path()), Arc::new(SystemClock));
+        assert!(matches!(opened, Err(Error::BadKey { .. })), "{name} is everybody's: {opened:?}");
+        fs::set_permissions(&key, fs::Permissions::from_mode(0o600)).unwrap();
+        let away = dir.path().join("away");
+        fs::rename(&key, &away).unwrap();
+        let opened = Recorder::open(config(dir.path()), Arc::new(SystemClock));
+        assert!(opened.is_err(), "the log goes on under another {name}: {opened:?}");
+        assert!(!key.exists(), "another {name} was made");
+        fs::rename(&away, &key).unwrap();
+    }
+    open(dir.path()).close();
+}
+
+#[tokio::test]
+async fn an_export_drives_no_terminal() {
+    let dir = tempfile::tempdir().unwrap();
+    let recorder = open(dir.path());
+    let nasty = "\u{1b}]0;owned\u{7} \u{9b}2J \u{7f} \u{202e}txt \u{2066}x";
+    let answer = move |_| async move {
+        Response::builder().header("server", "\u{9b}2J".as_bytes()).body(Body::from(nasty)).unwrap()
+    };
+    let (id, ..) = send(&stack(&recorder, answer), request("alice", nasty)).await;
+    recorder.close();
+    let reader = Reader::open(dir.path()).unwrap();
+    let (bundle, replay) = (reader.show(id).unwrap(), reader.replay(id).unwrap());
+    for format in Format::ALL {
+        let text = export(&bundle, &replay, format);
+        let drives = |c: char| (c.is_control() && c != '\n') || ('\u{202a}'..='\u{2069}').contains(&c);
+        assert!(!text.contains(drives), "{}: {text:?}", format.as_str());
+        for line in text.lines() {
+            serde_json::from_str::<serde_json::Value>(line).unwrap();
+        }
+    }
+    let lines = export(&bundle, &replay, Format::JsonLines);
+    let last: serde_json::Value = serde_json::from_str(lines.lines().last().unwrap()).unwrap();
+    assert_eq!(last["text"], nasty, "nothing is lost");
+}
+
+#[tokio::test]
+async fn a_callers_request_id_names_nothing() {
+    let dir = tempfile::tempdir().unwrap();
+    let recorder = open(dir.path());
+    let stack = stack(&recorder, echo_len);
+    let (first, ..) = send(&stack, request("alice", "x")).await;
+    let again = rig::with(request("mallory", "y"), "x-request-id", &first.to_string());
+    let (second, status, _) = send(&stack, again).await;
+    assert_eq!(status, 200);
+    assert_ne!(first, second);
+    recorder.close();
+    let sessions = Reader::open(dir.path()).unwrap().list(&Filter::default()).unwrap();
+    assert_eq!(sessions.len(), 2);
+    assert!(verify(dir.path(), &Options::default()).unwrap().is_intact());
+}
