@@ -6,9 +6,7 @@ use super::machine::{Machine, Step};
 use super::{Span, Window};
 
 /// How far a context reaches from its anchor.
-const CONTEXT_CAP: u64 = 320;
-/// A blackout ends at a blank or quote, or after so many bytes.
-const BLACKOUT: u64 = 4096;
+pub(super) const CONTEXT_CAP: u64 = 320;
 
 /// A rule that has begun to match.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -39,6 +37,13 @@ pub(crate) enum Phase {
     Blackout,
 }
 
+/// Whether a context ends before a byte, so that a secret may begin with it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Begins {
+    No,
+    Here,
+}
+
 impl Phase {
     pub(crate) fn is_certain(self) -> bool {
         matches!(self, Self::Tail | Self::Until | Self::Blackout)
@@ -54,12 +59,18 @@ impl Candidate {
         Self { start, late: start, ..self }
     }
 
-    pub(crate) fn blackout(rule: u16, start: u64, pos: u64) -> Self {
-        Self { mark: pos + BLACKOUT, ..Self::new(rule, Phase::Blackout, StateID::ZERO, None, start) }
+    /// A blackout from `start` to the first blank or quote from `mark` on.
+    pub(crate) fn blackout(rule: u16, start: u64, mark: u64) -> Self {
+        Self { mark, ..Self::new(rule, Phase::Blackout, StateID::ZERO, None, start) }
     }
 
-    /// Takes the byte at `at`; says whether the candidate lives on. Where a context ends, the rule is added to
-    /// `begun`: its secret begins at `at`.
+    /// Whether a blackout ends before the byte at `at`: before a blank or a quote.
+    pub(crate) fn blackout_ends(&self, byte: u8, at: u64) -> bool {
+        at >= self.mark && ends_blackout(byte)
+    }
+
+    /// Takes the byte at `at`; says whether the candidate lives on, and where a context ends, that the secret begins at
+    /// `at`.
     #[inline]
     pub(crate) fn step(
         &mut self,
@@ -68,20 +79,22 @@ impl Candidate {
         byte: u8,
         at: u64,
         spans: &mut Vec<Span>,
-        begun: &mut Vec<u16>,
+        begins: &mut Begins,
     ) -> bool {
         match self.phase {
             Phase::Secret => self.step_secret(machine, text, byte, at, spans),
-            Phase::Context => self.step_context(machine, byte, at, begun),
-            Phase::Tail | Phase::Until | Phase::Blackout => self.swallow(machine, byte, at, spans),
+            Phase::Context => self.step_context(machine, byte, at, begins),
+            Phase::Tail | Phase::Until => self.swallow(machine, byte, at, spans),
+            // It is stepped without a machine.
+            Phase::Blackout => true,
         }
     }
 
-    fn step_context(&mut self, machine: &Machine, byte: u8, at: u64, begun: &mut Vec<u16>) -> bool {
+    fn step_context(&mut self, machine: &Machine, byte: u8, at: u64, begins: &mut Begins) -> bool {
         let Some(context) = &machine.context else { return false };
         let step = context.step(&mut self.state, byte);
         if matches!(step, Step::Match | Step::Last) {
-            begun.push(self.rule);
+            *begins = Begins::Here;
         }
         matches!(step, Step::Alive | Step::Match | Step::Sure) && at - self.start < CONTEXT_CAP
     }
@@ -150,11 +163,10 @@ impl Candidate {
 
     fn swallow(&mut self, machine: &Machine, byte: u8, at: u64, spans: &mut Vec<Span>) -> bool {
         let goes_on = at < self.mark
-            && match self.phase {
-                Phase::Until => machine.until.as_ref().is_some_and(|until| {
+            && match (self.phase, &machine.until) {
+                (Phase::Until, Some(until)) => {
                     matches!(until.step(&mut self.state, byte), Step::Alive | Step::Dead)
-                }),
-                Phase::Blackout => !byte.is_ascii_whitespace() && byte != b'"' && byte != b'\'',
+                }
                 _ => matches!(
                     machine.secret.step(&mut self.state, byte),
                     Step::Alive | Step::Match | Step::Sure
@@ -206,4 +218,9 @@ impl Candidate {
         }
         same
     }
+}
+
+/// Whether a blackout can end before this byte.
+pub(super) fn ends_blackout(byte: u8) -> bool {
+    byte.is_ascii_whitespace() || byte == b'"' || byte == b'\''
 }

@@ -8,7 +8,7 @@ use regex_automata::{Anchored, MatchKind};
 use regex_syntax::hir::Hir;
 
 use super::anchors::word_may_begin;
-use super::candidate::{Candidate, Phase};
+use super::candidate::{Candidate, Phase, ends_blackout};
 use super::telling::Telling;
 use crate::rule::{Boundary, Judge, Rule, RuleError};
 
@@ -34,6 +34,8 @@ pub(crate) struct Machine {
     pub(crate) after: u64,
     /// How much of a secret is masked where the text ends inside of it; `None` where only the whole is.
     pub(crate) telling: Option<Telling>,
+    /// A secret may hold a blank or a quote: it reaches beyond the end of a blackout.
+    pub(crate) reaches_far: bool,
     /// The secret begins only where a word does.
     word: bool,
     /// The states a secret starts in, where they do not depend on what stands before it.
@@ -211,6 +213,18 @@ impl Dfa {
         self.dfa.is_match_state(self.dfa.next_eoi_state(state))
     }
 
+    /// Whether a match can hold one of some bytes.
+    fn goes_on_behind(&self, byte: impl Fn(u8) -> bool) -> bool {
+        let bytes = || (0..=255).filter(|b| byte(*b));
+        let numbers = 0..self.terminal.len();
+        numbers.map(|number| StateID::must(number << self.stride2)).any(|state| {
+            bytes().any(|byte| {
+                let next = self.dfa.next_state(state, byte);
+                !self.dfa.is_dead_state(next) && !self.dfa.is_quit_state(next) && !self.is_terminal(next)
+            })
+        })
+    }
+
     /// The number of a state, from zero on.
     pub(crate) fn number(&self, state: StateID) -> usize {
         state.as_usize() >> self.stride2
@@ -299,6 +313,7 @@ impl Machine {
                 None => None,
             },
             telling: Telling::new(rule, &parsed_pattern, &secret),
+            reaches_far: rule.until.is_some() || secret.goes_on_behind(ends_blackout),
             secret,
             commit: match &rule.commit {
                 Some(commit) => Some(compile("commit", commit, true)?),
@@ -337,6 +352,11 @@ impl Machine {
                 }
             }
         }
+    }
+
+    /// A secret may be of any length and hold anything.
+    pub(crate) fn is_endless(&self) -> bool {
+        self.reaches_far && self.commit.is_some()
     }
 
     /// Whether a secret can begin with this byte.

@@ -6,6 +6,7 @@
 
 mod anchors;
 mod candidate;
+mod crowd;
 mod known;
 mod machine;
 mod telling;
@@ -14,7 +15,8 @@ mod variants;
 use aho_corasick::automaton::StateID as AnchorState;
 
 use self::anchors::{Anchors, Hit};
-use self::candidate::{Candidate, Phase};
+use self::candidate::{Begins, CONTEXT_CAP, Candidate, Phase};
+use self::crowd::BEGINNING;
 use self::known::Trace;
 pub(crate) use self::known::{HEAD, Known};
 use self::machine::Machine;
@@ -23,13 +25,6 @@ use crate::rule::{Rule, RuleError};
 /// The rule number of known secrets.
 pub(crate) const KNOWN: u16 = u16::MAX;
 
-/// How many candidates may be alive at once; beyond it everything up to the next blank is masked.
-const MOST_LIVE: usize = 16;
-/// How many that are swallowed up to an end marker stay alive then.
-const MOST_ENDLESS: usize = 4;
-/// How many of them may be contexts: they hold nothing back, and ordinary text has more of them.
-const MOST_CONTEXTS: usize = 64;
-
 /// All rules, compiled.
 #[derive(Debug)]
 pub(crate) struct Machines {
@@ -37,6 +32,9 @@ pub(crate) struct Machines {
     anchors: Anchors,
     /// The length of the shortest secret.
     shortest: usize,
+    /// Where nothing has begun for so many bytes, nothing is under way that reaches beyond a blank, but what has no
+    /// longest match.
+    calm: u64,
 }
 
 /// A part of a text that is to be masked.
@@ -58,6 +56,10 @@ pub(crate) struct Scan {
     generation: u64,
     live: Vec<Candidate>,
     traces: Vec<Trace>,
+    /// Steps of candidates that the bytes so far have not paid for.
+    debt: u32,
+    /// A candidate is a [`Phase::Hush`].
+    hushed: bool,
 }
 
 /// The bytes at hand: those not yet released and some before them.
@@ -85,7 +87,9 @@ impl Machines {
         let anchors = Anchors::new(rules, &machines)?;
         let rules = machines;
         let shortest = rules.iter().map(|machine| machine.shortest).min().unwrap_or(usize::MAX);
-        Ok(Self { rules, anchors, shortest })
+        let far = rules.iter().filter(|machine| machine.reaches_far && !machine.is_endless());
+        let calm = CONTEXT_CAP + far.map(|machine| machine.max).max().unwrap_or_default();
+        Ok(Self { rules, anchors, shortest, calm })
     }
 
     /// How many bytes before the undecided ones a scan must be able to see.
@@ -97,6 +101,11 @@ impl Machines {
         self.anchors.memory() + self.rules.iter().map(Machine::memory).sum::<usize>()
     }
 
+    fn calm(&self, known: &Known) -> u64 {
+        self.calm.max(known.longest() as u64)
+    }
+
+    #[inline]
     fn rule(&self, rule: u16) -> Option<&Machine> {
         self.rules.get(usize::from(rule))
     }
@@ -111,6 +120,8 @@ impl Scan {
             generation: 0,
             live: Vec::new(),
             traces: Vec::new(),
+            debt: 0,
+            hushed: false,
         }
     }
 
@@ -142,9 +153,7 @@ impl Scan {
             rest = more;
             self.byte(machines, known, text, byte, spans);
         }
-        for candidate in self.live.iter().filter(|candidate| candidate.phase.is_certain()) {
-            spans.push(Span { start: candidate.start, end: self.pos, rule: candidate.rule });
-        }
+        spans.extend(self.certain());
     }
 
     /// The end of the text: decides what is still open. A text may end inside of a secret, where a model was stopped;
@@ -158,8 +167,8 @@ impl Scan {
     ) {
         let mut live = std::mem::take(&mut self.live);
         for candidate in &mut live {
-            let Some(machine) = machines.rule(candidate.rule) else { continue };
-            if candidate.phase == Phase::Secret {
+            let machine = machines.rule(candidate.rule);
+            if let (Some(machine), Phase::Secret) = (machine, candidate.phase) {
                 if machine.secret.matches_at_end(candidate.state) {
                     candidate.mark = self.pos;
                 }
@@ -235,6 +244,7 @@ impl Scan {
         self.anchor = state;
         self.window = window;
         self.pos += clean as u64;
+        self.rest(clean);
         clean
     }
 
@@ -248,53 +258,64 @@ impl Scan {
     ) {
         let at = self.pos;
         self.pos += 1;
-        self.step_live(machines, text, byte, at, spans);
-        self.step_known(known, byte, spans);
+        let mut steps = u32::try_from(self.live.len()).unwrap_or(u32::MAX);
+        if steps > 0 {
+            self.step_live(machines, text, byte, at, spans);
+        }
+        steps += self.step_known(machines, known, byte, spans) * BEGINNING;
         self.anchor = machines.anchors.step(self.anchor, byte);
         if machines.anchors.is_hit(self.anchor) {
             let seen = text.before(self.pos);
             for hit in machines.anchors.hits(self.anchor, seen) {
-                self.begin(machines, text, hit, spans);
+                steps += BEGINNING;
+                self.begin(machines, known, text, hit, spans);
             }
         }
-        if self.live.len() > 1 && self.pos.is_multiple_of(8) {
-            self.merge();
-        }
-        if self.is_crowded() {
-            self.merge();
-            if self.is_crowded() {
-                self.black_out();
-            }
-        }
-    }
-
-    fn is_crowded(&self) -> bool {
-        if self.live.len() + self.traces.len() <= MOST_LIVE {
-            return false;
-        }
-        let contexts = self.live.iter().filter(|candidate| candidate.phase == Phase::Context).count();
-        contexts > MOST_CONTEXTS || self.live.len() + self.traces.len() - contexts > MOST_LIVE
+        self.pay(steps);
+        self.limit(machines, known);
     }
 
     fn step_live(&mut self, machines: &Machines, text: Window<'_>, byte: u8, at: u64, spans: &mut Vec<Span>) {
-        if self.live.is_empty() {
-            return;
+        let count = self.live.len();
+        let mut kept = 0;
+        for index in 0..count {
+            let Some(candidate) = self.live.get_mut(index) else { break };
+            let rule = candidate.rule;
+            let mut begins = Begins::No;
+            let goes_on = if candidate.phase == Phase::Blackout {
+                // It may stand for a known secret, which has no machine.
+                let ends = candidate.blackout_ends(byte, at);
+                if ends {
+                    spans.push(Span { start: candidate.start, end: at, rule });
+                    self.hushed = false;
+                }
+                !ends
+            } else if let Some(machine) = machines.rule(rule) {
+                candidate.step(machine, text, byte, at, spans, &mut begins)
+            } else {
+                false
+            };
+            if goes_on {
+                if kept < index {
+                    self.live.swap(kept, index);
+                }
+                kept += 1;
+            }
+            if begins == Begins::Here {
+                // Behind those that are being stepped.
+                self.begin_secret(machines, text, rule, at, spans);
+            }
         }
-        let mut begun = Vec::new();
-        self.live.retain_mut(|candidate| match machines.rule(candidate.rule) {
-            Some(machine) => candidate.step(machine, text, byte, at, spans, &mut begun),
-            None => false,
-        });
-        for rule in begun {
-            self.begin_secret(machines, text, rule, at, spans);
-        }
+        self.live.drain(kept..count);
     }
 
-    fn step_known(&mut self, known: &Known, byte: u8, spans: &mut Vec<Span>) {
+    /// Gives how many of them there are.
+    fn step_known(&mut self, machines: &Machines, known: &Known, byte: u8, spans: &mut Vec<Span>) -> u32 {
         self.window = (self.window << 8) | u64::from(byte);
         if known.is_empty() {
-            return;
+            return 0;
         }
+        let mut steps = u32::try_from(self.traces.len()).unwrap_or(u32::MAX);
         let end = self.pos;
         self.traces.retain_mut(|trace| match known.follow(trace, byte) {
             None => false,
@@ -308,6 +329,11 @@ impl Scan {
         if known.may_begin(self.window)
             && let Some((trace, ends)) = known.begin(self.window, end)
         {
+            steps += 1;
+            if self.is_hushed() {
+                self.prolong(machines, known);
+                return steps;
+            }
             if ends {
                 spans.push(Span { start: trace.start, end, rule: KNOWN });
             }
@@ -315,6 +341,7 @@ impl Scan {
                 self.traces.push(trace);
             }
         }
+        steps
     }
 
     /// The table of known secrets has changed: finds again what has begun, in the bytes at hand.
@@ -337,8 +364,19 @@ impl Scan {
     }
 
     /// An anchor has been seen: its rule begins.
-    fn begin(&mut self, machines: &Machines, text: Window<'_>, hit: &Hit, spans: &mut Vec<Span>) {
+    fn begin(
+        &mut self,
+        machines: &Machines,
+        known: &Known,
+        text: Window<'_>,
+        hit: &Hit,
+        spans: &mut Vec<Span>,
+    ) {
         let Some(machine) = machines.rule(hit.rule) else { return };
+        if self.is_hushed() && !machine.is_endless() {
+            self.prolong(machines, known);
+            return;
+        }
         if let Some(ready) = hit.ready {
             let Some(start) = self.pos.checked_sub(hit.back.0 as u64).filter(|start| *start >= text.base)
             else {
@@ -375,9 +413,9 @@ impl Scan {
         let mut candidate = Candidate::new(rule, Phase::Context, state, None, start);
         let mut alive = true;
         for (at, byte) in (start..).zip(text.get(start, self.pos)) {
-            let mut begun = Vec::new();
-            alive = candidate.step(machine, text, *byte, at, spans, &mut begun);
-            if !begun.is_empty() {
+            let mut begins = Begins::No;
+            alive = candidate.step(machine, text, *byte, at, spans, &mut begins);
+            if begins == Begins::Here {
                 self.begin_secret(machines, text, rule, at, spans);
             }
             if !alive {
@@ -410,53 +448,11 @@ impl Scan {
         let Some((state, commit)) = machine.start(before.last().copied()) else { return };
         let mut candidate = Candidate::new(rule, Phase::Secret, state, commit, start);
         for (at, byte) in (start..).zip(bytes) {
-            if !candidate.step(machine, text, *byte, at, spans, &mut Vec::new()) {
+            if !candidate.step(machine, text, *byte, at, spans, &mut Begins::No) {
                 return;
             }
         }
         self.add(candidate);
-    }
-
-    fn add(&mut self, candidate: Candidate) {
-        if !self.live.iter_mut().any(|other| other.absorb(&candidate)) {
-            self.live.push(candidate);
-        }
-    }
-
-    /// Makes one of candidates that can only go the same way.
-    fn merge(&mut self) {
-        let mut kept = 0;
-        for index in 0..self.live.len() {
-            let Some(candidate) = self.live.get(index).copied() else { break };
-            let absorbed = self
-                .live
-                .get_mut(..kept)
-                .is_some_and(|kept| kept.iter_mut().any(|one| one.absorb(&candidate)));
-            if !absorbed {
-                self.live.swap(kept, index);
-                kept += 1;
-            }
-        }
-        self.live.truncate(kept);
-    }
-
-    /// Too much is undecided: all of it is masked, and what follows up to a blank.
-    fn black_out(&mut self) {
-        let undecided = self.live.iter().filter(|candidate| candidate.phase != Phase::Context);
-        let first = undecided.map(|candidate| (candidate.start, candidate.rule));
-        let traced = self.traces.iter().map(|trace| (trace.start, KNOWN));
-        let (start, rule) = first.chain(traced).min().unwrap_or((self.pos, 0));
-        self.traces.clear();
-        // What goes on to an end marker goes on: it may reach far beyond the next blank.
-        let mut until = 0;
-        self.live.retain(|candidate| {
-            until += usize::from(candidate.phase == Phase::Until);
-            candidate.phase == Phase::Context || (candidate.phase == Phase::Until && until <= MOST_ENDLESS)
-        });
-        if self.live.len() > MOST_CONTEXTS {
-            self.live.retain(|candidate| candidate.phase == Phase::Until);
-        }
-        self.live.push(Candidate::blackout(rule, start, self.pos));
     }
 }
 

@@ -1,0 +1,152 @@
+//! Limits: where too much is undecided at once, or has been for long, all of it is masked.
+//!
+//! What a byte costs grows with the number of candidates that it is shown to. Ordinary text has one on average
+//! and ten at most; an input made for it has hundreds. Two things are limited:
+//!
+//! - *How many at once.* Beyond it what has begun is masked, and what follows up to a blank or quote. What can reach
+//!   farther than that stays alive.
+//! - *How many in the long run.* Beyond it everything is masked until nothing has begun for so long that nothing that
+//!   began before can still be under way. Meanwhile only rules without a longest match are followed.
+
+use super::candidate::{Candidate, Phase};
+use super::known::Known;
+use super::machine::Machine;
+use super::{KNOWN, Machines, Scan, Span};
+
+/// How many secrets may have begun at once.
+const MOST_SECRETS: usize = 16;
+/// How many of them that can reach beyond a blank stay alive where there are more.
+const MOST_FAR: usize = 6;
+/// How many contexts may be alive at once.
+const MOST_CONTEXTS: usize = 32;
+/// How many steps of candidates each byte pays for.
+const STEPS: u32 = 8;
+/// How many unpaid steps there may be.
+const MOST_DEBT: u32 = 8 << 10;
+/// What a rule costs that begins, and a known secret that is followed, in steps.
+pub(super) const BEGINNING: u32 = 4;
+
+impl Scan {
+    /// Notes the steps that a byte took.
+    #[inline]
+    pub(super) fn pay(&mut self, steps: u32) {
+        self.debt = (self.debt + steps).saturating_sub(STEPS);
+    }
+
+    /// Notes bytes that took none.
+    #[inline]
+    pub(super) fn rest(&mut self, bytes: usize) {
+        if self.debt > 0 {
+            let paid = u32::try_from(bytes).unwrap_or(u32::MAX).saturating_mul(STEPS);
+            self.debt = self.debt.saturating_sub(paid);
+        }
+    }
+
+    /// Whether everything is being masked for a long crowd.
+    #[inline]
+    pub(super) fn is_hushed(&self) -> bool {
+        self.hushed
+    }
+
+    /// Keeps the crowd within limits.
+    pub(super) fn limit(&mut self, machines: &Machines, known: &Known) {
+        if self.live.len() > 1 && self.pos.is_multiple_of(8) {
+            self.merge();
+        }
+        if self.live.len() + self.traces.len() <= MOST_SECRETS && self.debt <= MOST_DEBT {
+            return;
+        }
+        self.merge();
+        if self.hushed {
+            self.stay_hushed();
+            return;
+        }
+        let contexts = self.live.iter().filter(|candidate| candidate.phase == Phase::Context).count();
+        if contexts > MOST_CONTEXTS || self.debt > MOST_DEBT {
+            self.hush(machines, known);
+        } else if self.live.len() - contexts + self.traces.len() > MOST_SECRETS {
+            self.black_out(machines, known);
+        }
+    }
+
+    /// Too much is undecided: all of it is masked, and what follows up to a blank.
+    fn black_out(&mut self, machines: &Machines, known: &Known) {
+        let (start, rule) = self.first_undecided();
+        let stays = |candidate: &Candidate| {
+            candidate.phase == Phase::Until
+                || (candidate.phase != Phase::Blackout
+                    && machines.rule(candidate.rule).is_some_and(|machine| machine.reaches_far))
+        };
+        let secrets = self.live.iter().filter(|candidate| candidate.phase != Phase::Context);
+        if secrets.filter(|candidate| stays(candidate)).count() + self.traces.len() > MOST_FAR {
+            self.hush(machines, known);
+            return;
+        }
+        self.live.retain(|candidate| candidate.phase == Phase::Context || stays(candidate));
+        self.live.push(Candidate::blackout(rule, start, 0));
+    }
+
+    /// There has been too much for too long: everything is masked until it is over.
+    fn hush(&mut self, machines: &Machines, known: &Known) {
+        let (start, rule) = self.first_undecided();
+        self.traces.clear();
+        self.live.retain(|candidate| machines.rule(candidate.rule).is_some_and(Machine::is_endless));
+        self.live.push(Candidate::blackout(rule, start, self.pos + machines.calm(known)));
+        self.hushed = true;
+        self.debt = 0;
+    }
+
+    /// More endless candidates than can be followed: the hush lasts to the end of the text.
+    fn stay_hushed(&mut self) {
+        self.live.retain(|candidate| candidate.phase == Phase::Blackout);
+        for candidate in &mut self.live {
+            candidate.mark = u64::MAX;
+        }
+        self.debt = 0;
+    }
+
+    /// Something has begun while everything is masked: it may be under way for as long again.
+    pub(super) fn prolong(&mut self, machines: &Machines, known: &Known) {
+        let mark = self.pos + machines.calm(known);
+        for candidate in self.live.iter_mut().filter(|candidate| candidate.phase == Phase::Blackout) {
+            candidate.mark = candidate.mark.max(mark);
+        }
+    }
+
+    /// Where masking must begin, and in the name of which rule.
+    fn first_undecided(&self) -> (u64, u16) {
+        let undecided = self.live.iter().filter(|candidate| candidate.phase != Phase::Context);
+        let first = undecided.map(|candidate| (candidate.start, candidate.rule));
+        let traced = self.traces.iter().map(|trace| (trace.start, KNOWN));
+        first.chain(traced).min().unwrap_or((self.pos, 0))
+    }
+
+    pub(super) fn add(&mut self, candidate: Candidate) {
+        if !self.live.iter_mut().any(|other| other.absorb(&candidate)) {
+            self.live.push(candidate);
+        }
+    }
+
+    /// Makes one of candidates that can only go the same way.
+    fn merge(&mut self) {
+        let mut kept = 0;
+        for index in 0..self.live.len() {
+            let Some(candidate) = self.live.get(index).copied() else { break };
+            let absorbed = self
+                .live
+                .get_mut(..kept)
+                .is_some_and(|kept| kept.iter_mut().any(|one| one.absorb(&candidate)));
+            if !absorbed {
+                self.live.swap(kept, index);
+                kept += 1;
+            }
+        }
+        self.live.truncate(kept);
+    }
+
+    /// The open spans of what is certain.
+    pub(super) fn certain(&self) -> impl Iterator<Item = Span> {
+        let certain = self.live.iter().filter(|candidate| candidate.phase.is_certain());
+        certain.map(|candidate| Span { start: candidate.start, end: self.pos, rule: candidate.rule })
+    }
+}
