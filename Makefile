@@ -78,9 +78,12 @@ audit:
 
 # Tests that take long are marked #[ignore = "torture: ..."] and have `torture` in their names.
 torture: setup
-	@cargo test --locked --release --workspace -- --ignored torture
+	$(SAY) 'tampering, crashes, failing calls and random cuts, optimised (minutes to build, then the better part of an hour)'
+	@cargo test --locked --release --workspace --no-fail-fast --lib --bins --tests -- --ignored torture
 	@cargo build --locked -p gatewayd
-	@GATEWAYD_TORTURE=1 GATEWAYD_CRASHES=200 $(PYTHON) -m pytest -c e2e/pytest.ini --rootdir e2e e2e/tests -k 'sigkill or faults'
+	$(SAY) 'crashes, failing disks and damaged evidence of the whole gateway'
+	@GATEWAYD_TORTURE=1 GATEWAYD_CRASHES=200 GATEWAYD_DAMAGES=20 $(PYTHON) -m pytest -c e2e/pytest.ini --rootdir e2e \
+		e2e/tests -k 'sigkill or faults or same_damage'
 
 # The targets need a nightly feature of the compiler, which RUSTC_BOOTSTRAP opens on the pinned one.
 fuzz:
@@ -90,7 +93,9 @@ fuzz:
 	@for folder in crates/*/fuzz; do \
 		for target in $$(cd $$folder/.. && RUSTC_BOOTSTRAP=1 cargo fuzz list); do \
 			printf '\n== %s %s\n' $$folder $$target; \
-			(cd $$folder/.. && RUSTC_BOOTSTRAP=1 cargo fuzz run $$target -- -max_total_time=$(FUZZ_SECONDS)) || exit 1; \
+			(cd $$folder/.. && mkdir -p fuzz/corpus/$$target fuzz/seeds/$$target && \
+				RUSTC_BOOTSTRAP=1 cargo fuzz run $$target fuzz/corpus/$$target fuzz/seeds/$$target \
+				-- -max_total_time=$(FUZZ_SECONDS)) || exit 1; \
 		done; \
 	done
 

@@ -7,11 +7,13 @@ import shutil
 import subprocess
 import time
 
+import httpx
 import pytest
 
 from calls import ask, refused
+from parts.process import ROOT, PartFailed
 
-pytestmark = pytest.mark.skipif(shutil.which("strace") is None, reason="strace is not installed")
+traced = pytest.mark.skipif(shutil.which("strace") is None, reason="strace is not installed")
 
 SYNC = "fsync,fdatasync"
 # From which of its calls on the disk fails; `make torture` tries each.
@@ -49,6 +51,7 @@ def struck(gateway) -> bool:
     return "(INJECTED)" in (gateway.folder / "strace.log").read_text()
 
 
+@traced
 @pytest.mark.parametrize("first", FIRSTS)
 @pytest.mark.parametrize(
     "calls,error", [(SYNC, "EIO"), ("pwrite64", "ENOSPC"), ("pwrite64", "EIO"), ("write", "ENOSPC"), (RENAME, "EIO")]
@@ -80,6 +83,7 @@ def test_a_failing_disk(own_gateway, world, calls, error, first):
         assert strikes, "the fault never struck, so this shows nothing"
 
 
+@traced
 @pytest.mark.parametrize("calls,error", [(SYNC, "EIO"), ("pwrite64", "ENOSPC")])
 def test_what_has_side_effects_is_not_forwarded_without_its_intent(own_gateway, world, calls, error):
     allow = '\n[[policy.rule]]\nname = "may-write"\ngroups = ["ml-eng"]\nactions = ["write"]\neffect = "allow"\n'
@@ -100,3 +104,49 @@ def test_what_has_side_effects_is_not_forwarded_without_its_intent(own_gateway, 
                 refusals += 1
                 assert len(world.fake.seen) == before, "it reached the upstream without a record"
     assert refusals, "the fault never struck"
+
+
+@pytest.fixture(scope="module")
+def shim(tmp_path_factory):
+    """The library of the recorder's own tests that strikes one call; there at every call, here at some."""
+    if shutil.which("cc") is None:
+        pytest.skip("no C compiler is installed")
+    library = tmp_path_factory.mktemp("shim") / "shim.so"
+    source = ROOT / "crates/recorder/tests/faults/shim.c"
+    subprocess.run(["cc", "-shared", "-fPIC", "-O1", "-o", library, source, "-ldl"], check=True)
+    return library
+
+
+# `make torture` tries more of a life, which has about 200 of them.
+PLACES = range(1, 200, 9) if os.environ.get("GATEWAYD_TORTURE") else (40,)
+
+
+@pytest.mark.parametrize("first", PLACES)
+@pytest.mark.parametrize("kind", ["short", "torn", "tornkill"])
+def test_a_disk_that_writes_in_part(own_gateway, world, shim, kind, first):
+    """Short writes, short writes on a disk that is then full, and a process that ends in the middle of one."""
+    gateway = own_gateway()
+    token, evidence, report = world.token("alice"), gateway.data / "evidence", gateway.folder / "struck"
+    gateway.stop()
+    strike = {"FAULT_CALL": "pwrite", "FAULT_KIND": kind, "FAULT_FIRST": str(first), "FAULT_TIMES": "3"}
+    preload = {"LD_PRELOAD": str(shim), "FAULT_DIR": str(evidence), "FAULT_REPORT": str(report)}
+    gateway.process.env = {**strike, **preload}
+    answered = []
+    with contextlib.suppress(PartFailed, httpx.TransportError):
+        gateway.start()
+        for _ in range(25):
+            answer = ask(gateway, token, "fake-answer")
+            if answer.status_code == 200:
+                answered.append(answer.headers["x-request-id"])
+            else:
+                refused(answer, 503, "recorder_unavailable")
+    gateway.stop()
+    assert "struck" in report.read_text(), "the fault never struck, so this shows nothing"
+
+    gateway.process.env = None
+    gateway.start()
+    known = {session["id"]: session for session in gateway.sessions("--limit", "1000")}
+    assert set(answered) <= set(known), "an answer was given that the record does not have"
+    assert not [session for session in known.values() if session["altered"]]
+    gateway.cli("sessions", "verify", evidence)
+    assert ask(gateway, token, "fake-answer").status_code == 200

@@ -1,7 +1,7 @@
 //! When the disk takes no more: nothing passes unrecorded, and it goes on by itself once there is room.
 //!
 //! A child process runs under a limit on the size of files, which the parent lifts later; a small file
-//! system gets really full; `strace` injects errors into the calls that write.
+//! system gets really full. What happens when single calls fail is in `tests/faults`.
 #![allow(missing_docs, clippy::unwrap_used, clippy::panic, clippy::indexing_slicing, clippy::print_stderr)]
 
 mod rig;
@@ -25,12 +25,6 @@ use tower::ServiceExt as _;
 #[ignore = "started by the tests below, in a process of its own"]
 fn child() {
     let Ok(dir) = std::env::var("RECORDER_TEST_DIR") else { return };
-    if let Some(millis) = std::env::var("RECORDER_TEST_MILLIS").ok().and_then(|n| n.parse().ok()) {
-        std::thread::spawn(move || {
-            std::thread::sleep(Duration::from_millis(millis));
-            std::process::abort();
-        });
-    }
     let config = Config { reserve_bytes: 4096, ..Config::new(dir) };
     let Ok(recorder) = Recorder::open(config, Arc::new(SystemClock)) else { return };
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
@@ -274,38 +268,4 @@ async fn fill_and_free(
         tokio::time::sleep(Duration::from_millis(50)).await;
     }
     refused
-}
-
-/// Errors of the system calls that write, now and then or for a while.
-#[test]
-#[ignore = "torture: needs strace; takes minutes"]
-fn torture_errors_of_the_disk_lose_nothing_acknowledged() {
-    if Command::new("strace").arg("-V").stdout(Stdio::null()).status().is_err() {
-        eprintln!("SKIPPED: injecting errors of the disk needs `strace`; install it (apt install strace)");
-        return;
-    }
-    let calls = ["fdatasync", "fsync", "pwrite64", "write", "ftruncate", "rename"];
-    let errors = ["error=EIO", "error=ENOSPC"];
-    let mut refused = 0;
-    for (n, (call, error)) in calls.iter().flat_map(|call| errors.map(|error| (call, error))).enumerate() {
-        for when in
-            [format!("{}", 30 + n), format!("{}+{}", 20 + n, 5 + n), format!("{}..{}", 30 + n, 60 + n)]
-        {
-            let dir = tempfile::tempdir().unwrap();
-            let inject = format!("inject={call}:{error}:when={when}");
-            let run = Command::new("strace")
-                .args(["-f", "-qqq", "-o", "/dev/null", "-e", &format!("trace={call}"), "-e", &inject])
-                .arg(std::env::current_exe().unwrap())
-                .args(["child", "--exact", "--ignored", "--nocapture"])
-                .env("RECORDER_TEST_DIR", dir.path())
-                .env("RECORDER_TEST_MILLIS", "1500")
-                .output()
-                .expect("strace is installed");
-            let mut said = Said::default();
-            String::from_utf8_lossy(&run.stderr).lines().for_each(|line| said.line(line));
-            refused += said.refused;
-            said.check(dir.path(), &inject);
-        }
-    }
-    assert!(refused > 0, "some of the errors were noticed");
 }
