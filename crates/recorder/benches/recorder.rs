@@ -16,7 +16,7 @@ use std::time::{Duration, Instant};
 use bytes::Bytes;
 use gatewayd_core::{Body, Event, EventKind, Journal as _, SystemClock};
 use gatewayd_recorder::verify::{Options, verify};
-use gatewayd_recorder::{Config, Durability, Filter, Reader, Recorder, Replay};
+use gatewayd_recorder::{Config, Durability, Filter, Pace, Reader, Recorder, Replay};
 use http::Response;
 use rig::{Plain, channel, request, send, stack_with};
 
@@ -44,6 +44,7 @@ fn main() {
         "one request through the recorder and an empty stack, process: {:.1} us (p50), nothing subtracted",
         runtime.block_on(one_request(dir().path()))
     );
+    wakeups(&runtime, dir().path());
     runtime.block_on(stream(dir().path()));
     memory(&runtime, dir().path());
     verification(&runtime, dir().path());
@@ -161,6 +162,56 @@ async fn one_request(dir: &Path) -> f64 {
     times[times.len() / 2].as_secs_f64() * 1e6
 }
 
+/// How often the recorder's threads are woken and what they compute for a request, at a rate that leaves them time to
+/// sleep in between.
+fn wakeups(runtime: &tokio::runtime::Runtime, dir: &Path) {
+    const REQUESTS: u32 = 800;
+    let recorder = open(dir, Durability::Process);
+    let stack = stack_with(&recorder, Arc::new(Plain), |_| async {
+        tokio::time::sleep(Duration::from_millis(20)).await;
+        Response::new(Body::full(&[b'x'; 1024][..]))
+    });
+    let before = threads();
+    runtime.block_on(async {
+        let callers = (0..8).map(|_| {
+            let stack = stack.clone();
+            tokio::spawn(async move {
+                for _ in 0..REQUESTS / 8 {
+                    send(&stack, request("alice", "a short question")).await;
+                }
+            })
+        });
+        for caller in callers.collect::<Vec<_>>() {
+            caller.await.unwrap();
+        }
+    });
+    for (name, switches, busy) in threads() {
+        let Some((_, old, was_busy)) = before.iter().find(|(other, ..)| *other == name) else { continue };
+        println!(
+            "8 callers, 20 ms upstream: {name} sleeps {:.2} times and computes {:.1} us a request",
+            (switches - old) as f64 / f64::from(REQUESTS),
+            (busy - was_busy) as f64 / 1e3 / f64::from(REQUESTS),
+        );
+    }
+}
+
+/// Name, voluntary context switches and nanoseconds of processor time of each thread of the recorder.
+fn threads() -> Vec<(String, u64, u64)> {
+    let tasks = fs::read_dir("/proc/self/task").unwrap().map(|task| task.unwrap().path());
+    let mut found = Vec::new();
+    for task in tasks {
+        let name = fs::read_to_string(task.join("comm")).unwrap().trim().to_owned();
+        if name.starts_with("recorder-") {
+            let status = fs::read_to_string(task.join("status")).unwrap();
+            let line = status.lines().find(|line| line.starts_with("voluntary")).unwrap();
+            let switches = line.split_whitespace().nth(1).unwrap().parse().unwrap();
+            let times = fs::read_to_string(task.join("schedstat")).unwrap();
+            found.push((name, switches, times.split_whitespace().next().unwrap().parse().unwrap()));
+        }
+    }
+    found
+}
+
 fn event(n: usize) -> String {
     let words = [
         "the", " model", " of", " a", " gateway", " is", " to", " stream", " tokens", " slowly", ",", " and",
@@ -202,14 +253,12 @@ async fn stream(dir: &Path) {
     pacing(&reader.replay(id).unwrap());
 }
 
-/// How late the frames of a replay come that sleeps, as `gatewayd sessions replay` does, until each is due.
+/// How late the frames of a replay come, as `gatewayd sessions replay` plays them.
 fn pacing(replay: &Replay) {
-    let (started, mut due) = (Instant::now(), Duration::ZERO);
-    let mut late = Vec::new();
+    let (mut pace, mut late) = (Pace::start(), Vec::new());
     for frame in &replay.response {
-        due += Duration::from_micros(frame.delta_us);
-        std::thread::sleep(due.saturating_sub(started.elapsed()));
-        late.push(started.elapsed().saturating_sub(due));
+        pace.wait(Duration::from_micros(frame.delta_us));
+        late.push(pace.late());
     }
     late.sort_unstable();
     let at = |q: f64| late[((late.len() - 1) as f64 * q) as usize].as_secs_f64() * 1e3;

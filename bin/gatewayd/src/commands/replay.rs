@@ -6,6 +6,7 @@ use std::time::Duration;
 use anyhow::Context as _;
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
+use gatewayd_recorder::Pace;
 use serde_json::Value;
 
 use super::print;
@@ -27,8 +28,7 @@ pub(crate) fn play(played: &Value, manner: &Manner) -> anyhow::Result<()> {
     anyhow::ensure!(manner.speed >= 0.0 && manner.speed.is_finite(), "--speed must be 0 or more");
     let mut reader = Reader::default();
     let mut out = std::io::stdout().lock();
-    let started = std::time::Instant::now();
-    let mut due = Duration::ZERO;
+    let mut pace = Pace::start();
     for frame in played["response"].as_array().into_iter().flatten() {
         let bytes = STANDARD
             .decode(frame["data"].as_str().unwrap_or_default())
@@ -38,9 +38,7 @@ pub(crate) fn play(played: &Value, manner: &Manner) -> anyhow::Result<()> {
             let mut enter = String::new();
             std::io::stdin().read_line(&mut enter)?;
         } else if manner.speed > 0.0 {
-            // Against the start, so that small errors do not add up.
-            due += delta.min(LONGEST_PAUSE).div_f64(manner.speed);
-            std::thread::sleep(due.saturating_sub(started.elapsed()));
+            pace.wait(delta.min(LONGEST_PAUSE).div_f64(manner.speed));
         }
         let shown =
             if manner.raw { raw(&bytes) } else { print::printable(&reader.text(&bytes)).into_bytes() };

@@ -44,6 +44,8 @@ pub(super) struct Log {
     pub(super) dropped: HashSet<u64>,
     /// Outcome of each closed session, by the index of its intent.
     pub(super) outcome_of: HashMap<u64, u64>,
+    /// Digest of the mask counts, by the index of the outcome that has one.
+    pub(super) masks: HashMap<u64, Digest>,
     /// Who made each claim: the index of the intent, and its request.
     pub(super) claims: HashMap<[u8; 16], (u64, [u8; 16])>,
     /// The legal holds that were set, by the digest of each, and the entry that released it.
@@ -301,6 +303,7 @@ impl Pass<'_> {
             }
         }
         self.log.outcome_of.entry(outcome.intent).or_insert(at);
+        self.log.masks.extend(outcome.mask_digest.map(|digest| (at, digest)));
         self.expect(at, outcome.id, &outcome.bodies, report);
     }
 

@@ -7,7 +7,7 @@ use rusqlite::{Connection, Row};
 use super::column::{blob, is_null, number, or_null, text};
 use super::log::{Log, RowOf};
 use super::report::{Damage, Report};
-use crate::codec::Text;
+use crate::codec::{Digest, Text};
 use crate::error::Error;
 use crate::facts::{self, Salt, What, Who, Words, claim_digest};
 use crate::leaf::{CREDENTIAL, Kind, Leaf, POLICY, RULE, WORD};
@@ -69,18 +69,19 @@ impl Pass<'_> {
 
     fn sessions(&mut self, conn: &Connection, report: &mut Report) -> Result<(), Error> {
         let mut query = conn.prepare(
-            "SELECT s.number, s.id, s.outcome, s.salt, s.who, s.what, s.masks, s.erased, subject.text, first.data, last.data
+            "SELECT s.number, s.id, s.outcome, s.salt, s.who, s.what, s.masks, s.erased, subject.text, first.data
              FROM sessions s LEFT JOIN labels subject ON subject.id = s.subject
-             LEFT JOIN leaves first ON first.idx = s.number LEFT JOIN leaves last ON last.idx = s.outcome ORDER BY s.number",
+             LEFT JOIN leaves first ON first.idx = s.number ORDER BY s.number",
         )?;
         let mut rows = query.query([])?;
         while let Some(row) = rows.next()? {
             let Some(entry) = self.entry_of(row, RowOf::Session, report) else { continue };
-            if let Err(what) = self.session(entry, row) {
+            let first = leaf(row, 9);
+            if let Err(what) = self.session(entry, row, first.as_ref()) {
                 report.find(Damage::WordsAltered, entry, format!("the words of entry {entry}: {what}"));
             }
             let expected = self.log.outcome_of.get(&entry).copied();
-            let refusal = matches!(leaf(row, 9).map(|l| l.kind), Some(Kind::Refusal(_)));
+            let refusal = matches!(first.map(|l| l.kind), Some(Kind::Refusal(_)));
             if or_null(row, 2, number) != Some(if refusal { Some(entry) } else { expected }) {
                 let detail = format!("the row of entry {entry} names another outcome than the log");
                 report.find(Damage::WordsAltered, entry, detail);
@@ -89,8 +90,8 @@ impl Pass<'_> {
         Ok(())
     }
 
-    fn session(&mut self, entry: u64, row: &Row<'_>) -> Result<(), &'static str> {
-        let first = leaf(row, 9).ok_or("their entry cannot be read")?;
+    fn session(&mut self, entry: u64, row: &Row<'_>, first: Option<&Leaf>) -> Result<(), &'static str> {
+        let first = first.ok_or("their entry cannot be read")?;
         let (id, who_digest, what_digest) = match &first.kind {
             Kind::Intent(intent) => (&intent.id, &intent.who, &intent.what),
             Kind::Refusal(refused) => (&refused.id, &refused.who, &refused.what),
@@ -119,8 +120,9 @@ impl Pass<'_> {
         if text(row, 8) != Some(&who.subject_key()) {
             return Err("the index by subject was changed");
         }
-        self.reasons(&first, what)?;
-        masks(row, &salt)
+        self.reasons(first, what)?;
+        let outcome = self.log.outcome_of.get(&entry);
+        masks(row, &salt, outcome.and_then(|outcome| self.log.masks.get(outcome)).copied())
     }
 
     /// The words that stand in both places must be the same.
@@ -253,11 +255,7 @@ fn leaf(row: &Row<'_>, column: usize) -> Option<Leaf> {
     blob(row, column).and_then(|bytes| Leaf::decode(bytes).ok())
 }
 
-fn masks(row: &Row<'_>, salt: &Salt) -> Result<(), &'static str> {
-    let expected = match leaf(row, 10).map(|leaf| leaf.kind) {
-        Some(Kind::Outcome(outcome) | Kind::Interruption(outcome)) => outcome.mask_digest,
-        _ => None,
-    };
+fn masks(row: &Row<'_>, salt: &Salt, expected: Option<Digest>) -> Result<(), &'static str> {
     let found = or_null(row, 6, blob).ok_or("the mask counts are no bytes")?;
     if found.map(|words| facts::digest(Words::Masks, salt, words)) != expected {
         return Err("the mask counts were changed");
