@@ -107,6 +107,7 @@ pub use self::known::{KnownSecretError, KnownSecrets};
 pub use self::masker::{BuildError, Builder, Masker, Placeholder};
 pub use self::report::{Finding, MaskEvent};
 pub use self::rule::{Rule, RuleError, Tier};
+pub use self::scan::Engine;
 pub use self::stream::Stream;
 
 /// The example of the README compiles.

@@ -9,7 +9,7 @@ use crate::known::{KnownSecretError, KnownSecrets};
 use crate::lane::Session;
 use crate::report::{Finding, MaskEvent};
 use crate::rule::{self, Rule, RuleError, Tier};
-use crate::scan::{KNOWN, Machines, Span};
+use crate::scan::{Engine, KNOWN, Machines, Span};
 use crate::stream::Stream;
 
 /// Finds secrets and replaces them. A cheap handle: clones share everything.
@@ -64,6 +64,7 @@ pub struct Builder {
     style: Placeholder,
     key: Option<Zeroizing<Vec<u8>>>,
     suffix: bool,
+    engine: Engine,
 }
 
 /// Why a masker cannot be built.
@@ -217,6 +218,13 @@ impl Builder {
         self
     }
 
+    /// What looks for the places in large texts where a secret may begin. What is masked is the same with each.
+    #[must_use]
+    pub fn engine(mut self, engine: Engine) -> Self {
+        self.engine = engine;
+        self
+    }
+
     /// Compiles everything.
     ///
     /// # Errors
@@ -244,7 +252,7 @@ impl Builder {
             return Err(BuildError::TwoRules(twice.id.clone()));
         }
         self.known.extend(self.values.iter().map(|value| value.as_slice()))?;
-        let machines = Machines::new(&rules, self.key.as_ref().map(|key| key.as_slice()))?;
+        let machines = Machines::new(&rules, self.key.as_ref().map(|key| key.as_slice()), self.engine)?;
         let inner = Inner {
             lookbehind: machines.lookbehind(),
             machines,

@@ -2,13 +2,13 @@
 
 use std::collections::HashMap;
 
-use aho_corasick::automaton::{Automaton as _, StateID};
-use aho_corasick::{Anchored, MatchKind, dfa};
-
-use super::candidate::Candidate;
-use super::machine::Machine;
+use super::automaton::{Automaton, State};
+use super::candidate::{Candidate, Phase};
+use super::machine::{Machine, Step};
 use crate::rule::{Boundary, Rule, RuleError};
 
+/// No anchor is longer.
+pub(crate) const LONGEST: usize = 64;
 /// How many bytes before a match decide whether a word begins there.
 const BOUNDARY: usize = 24;
 
@@ -17,14 +17,14 @@ const BOUNDARY: usize = 24;
 /// It ignores case; anchors that do not are compared with the text when they are hit.
 #[derive(Debug)]
 pub(crate) struct Anchors {
-    dfa: dfa::DFA,
-    /// By pattern of the automaton.
+    automaton: Automaton,
+    /// By anchor of the automaton.
     hits: Vec<Vec<Hit>>,
-    /// By state, shifted: which anchors could have begun, longest first.
+    /// By number of a state: which anchors could have begun, longest first.
     heads: Vec<Box<[Head]>>,
-    shift: u32,
-    start: StateID,
     lookbehind: usize,
+    /// The length of the longest anchor.
+    longest: usize,
 }
 
 /// An anchor that has been seen, and the rule that starts there.
@@ -37,6 +37,17 @@ pub(crate) struct Hit {
     exact: Box<[u8]>,
     /// The candidate as it is behind the anchor, where that is the same wherever the anchor stands.
     pub(crate) ready: Option<Candidate>,
+    /// With which bytes behind the anchor a ready candidate stays alive or decides something, as bits.
+    goes_on: [u64; 4],
+}
+
+/// What begins with an anchor.
+#[derive(Debug)]
+pub(crate) enum Begun {
+    Nothing,
+    /// A candidate that dies with the next byte and decides nothing.
+    Flash(Candidate),
+    Lasting,
 }
 
 /// The beginning of an anchor that must be held back.
@@ -69,7 +80,7 @@ impl Anchors {
                 ));
             }
             for anchor in &rule.anchors {
-                if anchor.len() < 2 || anchor.len() > 64 || farthest > 64 || nearest > farthest {
+                if anchor.len() < 2 || anchor.len() > LONGEST || farthest > 64 || nearest > farthest {
                     return Err(bad(
                         "anchors",
                         "an anchor has 2 to 64 bytes, at most 64 bytes into the match",
@@ -91,35 +102,27 @@ impl Anchors {
                     let machine = machines.get(index).filter(|_| back.0 == back.1 && farthest == 0);
                     let ready =
                         machine.and_then(|machine| machine.behind_anchor(rule_index, anchor.as_bytes()));
-                    hits.push(Hit { rule: rule_index, back, exact, ready });
+                    let goes_on =
+                        machine.zip(ready).map_or([u64::MAX; 4], |(machine, ready)| goes_on(machine, ready));
+                    hits.push(Hit { rule: rule_index, back, exact, ready, goes_on });
                 }
                 if rule.context.is_none() {
                     hold_heads_of(anchor, rule, &mut held);
                 }
             }
         }
-        let dfa = dfa::Builder::new()
-            .match_kind(MatchKind::Standard)
-            .start_kind(aho_corasick::StartKind::Unanchored)
-            .ascii_case_insensitive(true)
-            .prefilter(false)
-            .build(&literals)
-            .map_err(|error| RuleError {
-                rule: "all".into(),
-                field: "anchors",
-                problem: error.to_string(),
-            })?;
-        let start = dfa.start_state(Anchored::No).map_err(|error| RuleError {
+        let automaton = Automaton::new(&literals).map_err(|error| RuleError {
             rule: "all".into(),
             field: "anchors",
             problem: error.to_string(),
         })?;
-        let (heads, shift) = heads_by_state(&dfa, start, &literals, &held);
-        Ok(Self { dfa, hits, heads, shift, start, lookbehind })
+        let heads = heads_by_state(&automaton, &literals, &held);
+        let longest = literals.iter().map(Vec::len).max().unwrap_or_default();
+        Ok(Self { automaton, hits, heads, lookbehind, longest })
     }
 
-    pub(crate) fn start(&self) -> StateID {
-        self.start
+    pub(crate) fn start(&self) -> State {
+        self.automaton.start()
     }
 
     /// How many bytes of history a hit can look back at.
@@ -127,37 +130,63 @@ impl Anchors {
         self.lookbehind
     }
 
-    #[inline]
-    pub(crate) fn step(&self, state: StateID, byte: u8) -> StateID {
-        self.dfa.next_state(Anchored::No, state, byte)
+    pub(crate) fn longest(&self) -> usize {
+        self.longest
     }
 
-    #[inline]
-    pub(crate) fn is_hit(&self, state: StateID) -> bool {
-        self.dfa.is_special(state) && self.dfa.is_match(state)
+    /// The state behind some bytes. What stands before them does not matter if they are as many as the longest anchor
+    /// has, or the first of a text.
+    pub(crate) fn behind(&self, text: &[u8]) -> State {
+        let last = text.get(text.len().saturating_sub(self.longest)..).unwrap_or_default();
+        last.iter().fold(self.start(), |state, byte| self.step(state, *byte))
+    }
+
+    #[inline(always)]
+    pub(crate) fn step(&self, state: State, byte: u8) -> State {
+        self.automaton.step(state, byte)
+    }
+
+    #[inline(always)]
+    pub(crate) fn is_hit(&self, state: State) -> bool {
+        self.automaton.is_hit(state)
     }
 
     /// The rules that begin at an anchor which ends at the end of `text`.
-    pub(crate) fn hits<'a>(&'a self, state: StateID, text: &'a [u8]) -> impl Iterator<Item = &'a Hit> {
-        (0..self.dfa.match_len(state))
-            .filter_map(move |index| self.hits.get(self.dfa.match_pattern(state, index).as_usize()))
+    pub(crate) fn hits<'a>(&'a self, state: State, text: &'a [u8]) -> impl Iterator<Item = &'a Hit> {
+        let anchors = self.automaton.matches(state).iter();
+        anchors
+            .filter_map(|anchor| self.hits.get(*anchor as usize))
             .flatten()
             .filter(move |hit| hit.is_spelled_in(text))
     }
 
     /// How many of the last bytes of `text` may be the beginning of an anchor that is held back.
     /// `first` says that the text has no byte before it.
-    pub(crate) fn held(&self, state: StateID, text: &[u8], first: bool) -> usize {
-        let Some(heads) = self.heads.get(state.as_usize() >> self.shift) else { return 0 };
+    pub(crate) fn held(&self, state: State, text: &[u8], first: bool) -> usize {
+        let Some(heads) = self.heads.get(self.automaton.number(state)) else { return 0 };
         heads.iter().find(|head| head.fits(text, first)).map_or(0, |head| head.spelled.len())
     }
 
     pub(crate) fn memory(&self) -> usize {
-        self.dfa.memory_usage()
+        self.automaton.memory()
     }
 }
 
 impl Hit {
+    /// What begins where the anchor has been seen, at the end of `seen`, and `next` stands behind it.
+    pub(crate) fn begun(&self, machine: &Machine, seen: &[u8], first: bool, next: Option<u8>) -> Begun {
+        let Some(ready) = self.ready else { return Begun::Lasting };
+        let start = seen.len().saturating_sub(self.back.0);
+        let before = seen.get(..start).unwrap_or_default();
+        if ready.phase != Phase::Context && !machine.may_begin(before, first && start == 0) {
+            return Begun::Nothing;
+        }
+        let dies = |byte: u8| {
+            self.goes_on.get(usize::from(byte >> 6)).is_some_and(|word| word >> (byte & 63) & 1 == 0)
+        };
+        if next.is_some_and(dies) { Begun::Flash(ready) } else { Begun::Lasting }
+    }
+
     fn is_spelled_in(&self, text: &[u8]) -> bool {
         // Most of what differs in case differs in the last letter.
         self.exact.is_empty() || (text.last() == self.exact.last() && text.ends_with(&self.exact))
@@ -221,39 +250,46 @@ fn hold_heads_of(anchor: &str, rule: &Rule, held: &mut HashMap<Vec<u8>, Vec<Head
     }
 }
 
+/// The bytes with which a candidate stays alive or decides something.
+fn goes_on(machine: &Machine, ready: Candidate) -> [u64; 4] {
+    let mut bytes = [0; 4];
+    for byte in 0..=255u8 {
+        let mut state = ready.state;
+        let dead = match (&machine.context, ready.phase) {
+            (Some(context), Phase::Context) => context.step(&mut state, byte) == Step::Dead,
+            _ => {
+                let commit = machine.commit.as_ref().zip(ready.commit);
+                let commit = commit.map_or(Step::Dead, |(commit, mut state)| commit.step(&mut state, byte));
+                machine.secret.step(&mut state, byte) == Step::Dead && commit == Step::Dead
+            }
+        };
+        if let Some(word) = bytes.get_mut(usize::from(byte >> 6)).filter(|_| !dead) {
+            *word |= 1 << (byte & 63);
+        }
+    }
+    bytes
+}
+
 /// For each state of the automaton, the heads its text ends with, longest first.
 fn heads_by_state(
-    dfa: &dfa::DFA,
-    start: StateID,
+    automaton: &Automaton,
     literals: &[Vec<u8>],
     held: &HashMap<Vec<u8>, Vec<Head>>,
-) -> (Vec<Box<[Head]>>, u32) {
-    let mut heads: HashMap<u32, Vec<Head>> = HashMap::new();
+) -> Vec<Box<[Head]>> {
+    let mut table: Vec<Box<[Head]>> = vec![Box::default(); automaton.count()];
     for literal in literals {
-        let mut state = start;
+        let mut state = automaton.start();
         for (index, byte) in literal.iter().enumerate() {
-            state = dfa.next_state(Anchored::No, state, *byte);
-            if heads.contains_key(&state.as_u32()) {
+            state = automaton.step(state, *byte);
+            let Some(slot) = table.get_mut(automaton.number(state)).filter(|slot| slot.is_empty()) else {
                 continue;
-            }
-            let here: Vec<Head> = (0..=index)
+            };
+            *slot = (0..=index)
                 .filter_map(|from| held.get(literal.get(from..=index)?))
                 .flatten()
                 .cloned()
                 .collect();
-            if !here.is_empty() {
-                heads.insert(state.as_u32(), here);
-            }
         }
     }
-    // States are numbered in steps of a power of two.
-    let shift = heads.keys().fold(0, |all, state| all | state).trailing_zeros().min(31);
-    let most = heads.keys().max().map_or(0, |state| (state >> shift) as usize + 1);
-    let mut table = vec![Box::default(); most];
-    for (state, here) in heads {
-        if let Some(slot) = table.get_mut((state >> shift) as usize) {
-            *slot = here.into_boxed_slice();
-        }
-    }
-    (table, shift)
+    table
 }

@@ -42,6 +42,12 @@ impl Scan {
         }
     }
 
+    /// Whether so many candidates that begin where there is none, and so many steps, come near no limit.
+    #[inline]
+    pub(super) fn bears(&self, candidates: u32, steps: u32) -> bool {
+        candidates as usize <= MOST_SECRETS && self.debt.saturating_add(steps) <= MOST_DEBT
+    }
+
     /// Whether everything is being masked for a long crowd.
     #[inline]
     pub(super) fn is_hushed(&self) -> bool {

@@ -5,7 +5,9 @@
 //! hash and one bit test a byte.
 
 use std::collections::HashMap;
+use std::ops::Range;
 
+use super::scout::heads::Heads;
 use super::variants::{self, Spelling, Tail};
 use crate::value::Value;
 
@@ -29,6 +31,8 @@ pub(crate) struct Known {
     heads: HashMap<u64, (u32, u32)>,
     /// Which heads there are, hashed.
     filter: Bits,
+    /// The same, for a scout.
+    scouted: Heads,
     /// Which bytes they begin with.
     firsts: Vec<bool>,
     /// Which beginnings of two to five bytes there are, hashed together with their length.
@@ -75,9 +79,10 @@ impl Known {
                 beginnings.insert(beginning(key >> (8 * (HEAD - length)), length));
             }
         }
+        let scouted = Heads::new(heads.keys().copied(), heads.len());
         // A tail is up to three bytes.
         let longest = spellings.iter().map(|spelling| spelling.len() + 3).max().unwrap_or_default();
-        Self { generation, spellings, tails, heads, filter, firsts, beginnings, longest }
+        Self { generation, spellings, tails, heads, filter, scouted, firsts, beginnings, longest }
     }
 
     pub(crate) fn is_empty(&self) -> bool {
@@ -92,6 +97,12 @@ impl Known {
     #[inline]
     pub(crate) fn may_begin(&self, window: u64) -> bool {
         self.filter.contains(window & HEAD_MASK)
+    }
+
+    /// Notes where a spelling begins: the last bytes of all heads that end within `block`, in order.
+    pub(crate) fn note(&self, text: &[u8], block: Range<usize>, ends: &mut Vec<usize>) {
+        let is_head = |head| self.filter.contains(head) && self.heads.contains_key(&head);
+        self.scouted.note(text, block, is_head, ends);
     }
 
     /// The trace of a head just seen in full; `pos` is where it ends. Says too whether a spelling ends here.
@@ -173,6 +184,7 @@ impl Known {
         rows + self.tails.len() * size_of::<Tail>()
             + self.heads.capacity() * 24
             + (self.filter.words.len() + self.beginnings.words.len()) * 8
+            + self.scouted.memory()
     }
 }
 

@@ -5,21 +5,25 @@
 //! never on where the pieces were cut, because every step is taken byte by byte.
 
 mod anchors;
+mod automaton;
 mod candidate;
 mod crowd;
 mod known;
 mod machine;
+mod pass;
+mod scout;
 mod telling;
 mod variants;
 
-use aho_corasick::automaton::StateID as AnchorState;
-
 use self::anchors::{Anchors, Hit};
+use self::automaton::State;
 use self::candidate::{Begins, CONTEXT_CAP, Candidate, Phase};
 use self::crowd::BEGINNING;
 use self::known::Trace;
 pub(crate) use self::known::{HEAD, Known};
 use self::machine::Machine;
+pub use self::scout::Engine;
+use self::scout::Scout;
 use crate::rule::{Rule, RuleError};
 
 /// The rule number of known secrets.
@@ -35,6 +39,10 @@ pub(crate) struct Machines {
     /// Where nothing has begun for so many bytes, nothing is under way that reaches beyond a blank, but what has no
     /// longest match.
     calm: u64,
+    /// What looks ahead in large pieces.
+    engine: Engine,
+    #[cfg(feature = "vectorscan")]
+    database: Option<scout::vectorscan::Database>,
 }
 
 /// A part of a text that is to be masked.
@@ -49,7 +57,7 @@ pub(crate) struct Span {
 #[derive(Debug, Clone)]
 pub(crate) struct Scan {
     pos: u64,
-    anchor: AnchorState,
+    anchor: State,
     /// The last eight bytes.
     window: u64,
     /// Which table of known secrets `traces` points into.
@@ -82,14 +90,25 @@ impl<'a> Window<'a> {
 }
 
 impl Machines {
-    pub(crate) fn new(rules: &[Rule], key: Option<&[u8]>) -> Result<Self, RuleError> {
+    pub(crate) fn new(rules: &[Rule], key: Option<&[u8]>, engine: Engine) -> Result<Self, RuleError> {
         let machines = rules.iter().map(|rule| Machine::new(rule, key)).collect::<Result<Vec<_>, _>>()?;
         let anchors = Anchors::new(rules, &machines)?;
+        #[cfg(feature = "vectorscan")]
+        let database =
+            (engine == Engine::Vectorscan).then(|| scout::vectorscan::Database::new(rules)).transpose()?;
         let rules = machines;
         let shortest = rules.iter().map(|machine| machine.shortest).min().unwrap_or(usize::MAX);
         let far = rules.iter().filter(|machine| machine.reaches_far && !machine.is_endless());
         let calm = CONTEXT_CAP + far.map(|machine| machine.max).max().unwrap_or_default();
-        Ok(Self { rules, anchors, shortest, calm })
+        Ok(Self {
+            rules,
+            anchors,
+            shortest,
+            calm,
+            engine,
+            #[cfg(feature = "vectorscan")]
+            database,
+        })
     }
 
     /// How many bytes before the undecided ones a scan must be able to see.
@@ -98,7 +117,10 @@ impl Machines {
     }
 
     pub(crate) fn memory(&self) -> usize {
-        self.anchors.memory() + self.rules.iter().map(Machine::memory).sum::<usize>()
+        let rules: usize = self.rules.iter().map(Machine::memory).sum();
+        #[cfg(feature = "vectorscan")]
+        let rules = rules + self.database.as_ref().map_or(0, scout::vectorscan::Database::memory);
+        rules + self.anchors.memory()
     }
 
     fn calm(&self, known: &Known) -> u64 {
@@ -141,17 +163,19 @@ impl Scan {
         if self.generation != known.generation {
             self.retrace(known, text);
         }
-        let fresh =
-            text.bytes.get(usize::try_from(self.pos - text.base).unwrap_or(usize::MAX)..).unwrap_or_default();
-        let mut rest = fresh;
-        while !rest.is_empty() {
+        let index = |pos: u64| usize::try_from(pos - text.base).unwrap_or(usize::MAX);
+        let mut scout = Scout::new(machines, text.bytes.len().saturating_sub(index(self.pos)));
+        while index(self.pos) < text.bytes.len() {
+            let mut ahead = None;
             if self.live.is_empty() && self.traces.is_empty() {
-                let clean = self.skim(machines, known, rest);
-                rest = rest.get(clean..).unwrap_or_default();
+                ahead = scout.as_mut().and_then(|scout| self.pass(machines, known, text, scout));
+                if ahead.is_none() {
+                    self.skim(machines, known, text.bytes.get(index(self.pos)..).unwrap_or_default());
+                }
             }
-            let Some((&byte, more)) = rest.split_first() else { break };
-            rest = more;
-            self.byte(machines, known, text, byte, spans);
+            let Some(&byte) = text.bytes.get(index(self.pos)) else { break };
+            let anchor = ahead.unwrap_or_else(|| machines.anchors.step(self.anchor, byte));
+            self.byte(machines, known, text, byte, anchor, spans);
         }
         spans.extend(self.certain());
     }
@@ -212,48 +236,14 @@ impl Scan {
         if known.is_empty() { machines.shortest } else { machines.shortest.min(HEAD) }
     }
 
-    /// Passes over clean bytes: up to the first that completes an anchor or the head of a known secret.
-    #[inline]
-    fn skim(&mut self, machines: &Machines, known: &Known, bytes: &[u8]) -> usize {
-        let mut state = self.anchor;
-        let mut window = self.window;
-        let mut clean = bytes.len();
-        if known.is_empty() {
-            for (index, byte) in bytes.iter().enumerate() {
-                let next = machines.anchors.step(state, *byte);
-                if machines.anchors.is_hit(next) {
-                    clean = index;
-                    break;
-                }
-                state = next;
-            }
-            let seen = bytes.get(clean.saturating_sub(8)..clean).unwrap_or_default();
-            window = seen.iter().fold(window, |window, byte| (window << 8) | u64::from(*byte));
-        } else {
-            for (index, byte) in bytes.iter().enumerate() {
-                let next = machines.anchors.step(state, *byte);
-                let shifted = (window << 8) | u64::from(*byte);
-                if machines.anchors.is_hit(next) || known.may_begin(shifted) {
-                    clean = index;
-                    break;
-                }
-                state = next;
-                window = shifted;
-            }
-        }
-        self.anchor = state;
-        self.window = window;
-        self.pos += clean as u64;
-        self.rest(clean);
-        clean
-    }
-
+    /// Takes one byte, behind which the anchor automaton is in the state `anchor`.
     fn byte(
         &mut self,
         machines: &Machines,
         known: &Known,
         text: Window<'_>,
         byte: u8,
+        anchor: State,
         spans: &mut Vec<Span>,
     ) {
         let at = self.pos;
@@ -263,7 +253,7 @@ impl Scan {
             self.step_live(machines, text, byte, at, spans);
         }
         steps += self.step_known(machines, known, byte, spans) * BEGINNING;
-        self.anchor = machines.anchors.step(self.anchor, byte);
+        self.anchor = anchor;
         if machines.anchors.is_hit(self.anchor) {
             let seen = text.before(self.pos);
             for hit in machines.anchors.hits(self.anchor, seen) {
