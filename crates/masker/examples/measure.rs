@@ -1,20 +1,22 @@
 //! Measures the rules: recall and false alarms on labelled samples, alarms and delay on ordinary text.
 //!
 //! ```text
-//! measure labelled [--tier default|all] [--misses] FILE.jsonl...
-//! measure ordinary [--tier default|all] FILE-OR-FOLDER...
-//! measure size [--tier default|all]
+//! measure labelled [--tier default|all] [--rules FILE.toml] [--misses] FILE.jsonl...
+//! measure ordinary [--tier default|all] [--rules FILE.toml] FILE-OR-FOLDER...
+//! measure size [--tier default|all] [--rules FILE.toml]
 //! ```
+//!
+//! `--rules` changes the rules as the gateway's configuration does, so that rules of one's own are measured too.
 //!
 //! A labelled file holds one JSON object a line: `label` (`positive` or `negative`), `text`, sometimes `secret`
 //! (the exact value that must be hidden) and `rule` (whose sample it is).
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::error::Error;
 use std::io::Write as _;
 use std::path::{Path, PathBuf};
 
-use gatewayd_masker::rule::{self, Rule, Tier};
+use gatewayd_masker::rule::{self, Rule, Tier, Tuning};
 use gatewayd_masker::{Finding, Masker};
 
 /// Alarms shown in full; the rest is counted.
@@ -25,13 +27,15 @@ type Fallible<T = ()> = Result<T, Box<dyn Error>>;
 struct Options {
     tiers: Vec<Tier>,
     misses: bool,
+    rules: Vec<Rule>,
     paths: Vec<PathBuf>,
 }
 
 fn main() -> Fallible {
     let mut arguments = std::env::args().skip(1);
     let command = arguments.next().unwrap_or_default();
-    let mut options = Options { tiers: vec![Tier::Default], misses: false, paths: Vec::new() };
+    let mut options =
+        Options { tiers: vec![Tier::Default], misses: false, rules: rule::builtin(), paths: Vec::new() };
     while let Some(argument) = arguments.next() {
         match argument.as_str() {
             "--tier" => match arguments.next().as_deref() {
@@ -39,12 +43,17 @@ fn main() -> Fallible {
                 Some("default") => {}
                 _ => return Err("--tier takes `default` or `all`".into()),
             },
+            "--rules" => {
+                let file = arguments.next().ok_or("--rules takes a file of rules")?;
+                let tuning = Tuning::parse(&std::fs::read_to_string(file)?)?;
+                options.rules = tuning.apply(options.rules)?;
+            }
             "--misses" => options.misses = true,
             path => options.paths.push(path.into()),
         }
     }
     let begin = std::time::Instant::now();
-    let masker = Masker::builder().tiers(options.tiers.clone()).build()?;
+    let masker = Masker::builder().rules(options.rules.clone()).tiers(options.tiers.clone()).build()?;
     let built = begin.elapsed();
     let mut out = std::io::stdout().lock();
     match command.as_str() {
@@ -67,6 +76,12 @@ struct Sample {
     rule: String,
 }
 
+impl Sample {
+    fn is_positive(&self) -> bool {
+        self.label == "positive"
+    }
+}
+
 #[derive(Default)]
 struct Tally {
     found: usize,
@@ -77,6 +92,11 @@ impl Tally {
     fn add(&mut self, found: bool) {
         self.all += 1;
         self.found += usize::from(found);
+    }
+
+    fn extend(&mut self, more: &Self) {
+        self.found += more.found;
+        self.all += more.all;
     }
 
     fn cell(&self) -> String {
@@ -91,47 +111,157 @@ impl Tally {
     }
 }
 
-fn labelled(masker: &Masker, options: &Options, out: &mut impl std::io::Write) -> Fallible {
-    let rules = rule::builtin();
-    let vocabulary = vocabulary(&rules);
-    writeln!(
-        out,
-        "| samples | recall, our issuers | recall, all | alarms, same issuer | alarms, any rule |"
-    )?;
-    writeln!(out, "|---|---|---|---|---|")?;
-    let mut shown = Vec::new();
-    for path in &options.paths {
-        let mut tallies: [Tally; 4] = Default::default();
-        let [own, all, same, any] = &mut tallies;
-        for line in std::fs::read_to_string(path)?.lines() {
-            let sample: Sample = serde_json::from_str(line)?;
-            let findings = masker.find(sample.text.as_bytes());
-            let positive = sample.label == "positive";
-            let ours = vocabulary.contains(issuer(&sample.rule)) && !(positive && is_companion(&sample.text));
-            let hidden = if positive { hides(&sample, &findings) } else { !findings.is_empty() };
-            if positive {
-                all.add(hidden);
-                if ours {
-                    own.add(hidden);
-                }
-            } else {
-                any.add(hidden);
-                same.add(findings.iter().any(|finding| is_of(&rules, finding, issuer(&sample.rule))));
-            }
-            if options.misses && positive != hidden {
-                shown.push((ours, sample, findings));
-            }
+/// Why something is found in a sample in which its scanner wants nothing to be found.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+enum Alarm {
+    /// The rule for this very kind of secret finds what the scanner calls none.
+    SameKind,
+    /// The sample ends inside of what may be a secret, and its beginning is masked. With a line end behind it nothing
+    /// is found.
+    CutShort,
+    /// The form of another kind of secret, which is one whatever stands around it.
+    OtherKind,
+    /// A random value behind a name that says it is secret.
+    Named,
+}
+
+impl Alarm {
+    const ALL: [Self; 4] = [Self::SameKind, Self::CutShort, Self::OtherKind, Self::Named];
+
+    fn name(self) -> &'static str {
+        match self {
+            Self::SameKind => "same kind",
+            Self::CutShort => "cut short",
+            Self::OtherKind => "another kind",
+            Self::Named => "value behind a name",
         }
-        let name = path.file_stem().unwrap_or_default().to_string_lossy().into_owned();
-        let cells: Vec<String> = tallies.iter().map(Tally::cell).collect();
-        writeln!(out, "| {name} | {} |", cells.join(" | "))?;
     }
-    for (ours, sample, findings) in shown {
-        let rules: Vec<&str> = findings.iter().map(|finding| finding.rule.as_ref()).collect();
-        let mark = if ours { "own" } else { "other" };
-        writeln!(out, "{} {mark} {} {rules:?} {:?}", sample.label, sample.rule, sample.text)?;
+}
+
+/// What tells one kind of alarm from another.
+struct Judge<'a> {
+    masker: &'a Masker,
+    rules: &'a [Rule],
+    /// Which rules find positive samples of a scanner's rule. Of a rule without any, all of its issuer count.
+    finders: BTreeMap<String, BTreeSet<String>>,
+}
+
+impl<'a> Judge<'a> {
+    fn new(masker: &'a Masker, rules: &'a [Rule], samples: &[Vec<Sample>]) -> Self {
+        let mut finders = BTreeMap::<String, BTreeSet<String>>::new();
+        for sample in samples.iter().flatten().filter(|sample| sample.is_positive()) {
+            let found = masker.find(sample.text.as_bytes());
+            finders
+                .entry(sample.rule.clone())
+                .or_default()
+                .extend(found.iter().map(|finding| finding.rule.to_string()));
+        }
+        Self { masker, rules, finders }
+    }
+
+    /// The worst of what is found in a negative sample, and by which rule.
+    fn alarm<'f>(&self, sample: &Sample, findings: &'f [Finding]) -> Option<(Alarm, &'f str)> {
+        let whole = [sample.text.as_bytes(), b"\n"].concat();
+        let cut_short = self.masker.find(&whole).is_empty();
+        let kind = |finding: &Finding| if cut_short { Alarm::CutShort } else { self.kind(sample, finding) };
+        findings.iter().map(|finding| (kind(finding), finding.rule.as_ref())).min()
+    }
+
+    fn kind(&self, sample: &Sample, finding: &Finding) -> Alarm {
+        let rule = self.rules.iter().find(|rule| rule.id == *finding.rule);
+        let same_issuer =
+            rule.is_some_and(|rule| vocabulary(std::slice::from_ref(rule)).contains(issuer(&sample.rule)));
+        let finds_the_like =
+            self.finders.get(&sample.rule).is_none_or(|rules| rules.contains(finding.rule.as_ref()));
+        if same_issuer && finds_the_like {
+            Alarm::SameKind
+        } else if rule.is_some_and(|rule| rule.context.is_some()) {
+            Alarm::Named
+        } else {
+            Alarm::OtherKind
+        }
+    }
+}
+
+/// What the samples of one file came to.
+#[derive(Default)]
+struct Labelled {
+    own: Tally,
+    all: Tally,
+    /// One tally for each kind of alarm, and one for any.
+    alarms: [Tally; 5],
+}
+
+impl Labelled {
+    fn row(&self, name: &str) -> String {
+        let tallies = [&self.own, &self.all].into_iter().chain(&self.alarms);
+        let cells: Vec<String> = tallies.map(Tally::cell).collect();
+        format!("| {name} | {} |", cells.join(" | "))
+    }
+
+    fn add(&mut self, more: &Self) {
+        self.own.extend(&more.own);
+        self.all.extend(&more.all);
+        for (mine, theirs) in self.alarms.iter_mut().zip(&more.alarms) {
+            mine.extend(theirs);
+        }
+    }
+}
+
+fn labelled(masker: &Masker, options: &Options, out: &mut impl std::io::Write) -> Fallible {
+    let samples = options.paths.iter().map(|path| read(path)).collect::<Fallible<Vec<_>>>()?;
+    let vocabulary = vocabulary(&options.rules);
+    let judge = Judge::new(masker, &options.rules, &samples);
+    let titles = Alarm::ALL.map(|alarm| format!("alarms, {}", alarm.name())).join(" | ");
+    writeln!(out, "| samples | recall, our issuers | recall, all | {titles} | alarms, any |")?;
+    writeln!(out, "|---|---|---|---|---|---|---|---|")?;
+    let (mut together, mut wrong) = (Labelled::default(), Vec::new());
+    for (path, samples) in options.paths.iter().zip(&samples) {
+        let mut file = Labelled::default();
+        for sample in samples {
+            let findings = masker.find(sample.text.as_bytes());
+            let why = if sample.is_positive() {
+                let ours = vocabulary.contains(issuer(&sample.rule)) && !is_companion(&sample.text);
+                positive(&mut file, sample, &findings, ours)
+            } else {
+                negative(&mut file, judge.alarm(sample, &findings))
+            };
+            wrong.extend(why.map(|why| (why, sample)));
+        }
+        writeln!(out, "{}", file.row(&path.file_stem().unwrap_or_default().to_string_lossy()))?;
+        together.add(&file);
+    }
+    writeln!(out, "{}", together.row("together"))?;
+    if options.misses {
+        wrong.sort_by_key(|(why, sample)| (why.clone(), sample.rule.clone()));
+        for (why, sample) in wrong {
+            writeln!(out, "{why}: sample of {}: {:?}", sample.rule, sample.text)?;
+        }
     }
     Ok(())
+}
+
+fn read(path: &Path) -> Fallible<Vec<Sample>> {
+    let text = std::fs::read_to_string(path)?;
+    Ok(text.lines().map(serde_json::from_str).collect::<Result<_, _>>()?)
+}
+
+fn positive(file: &mut Labelled, sample: &Sample, findings: &[Finding], ours: bool) -> Option<String> {
+    let hidden = hides(sample, findings);
+    file.all.add(hidden);
+    if ours {
+        file.own.add(hidden);
+    }
+    (!hidden).then(|| format!("missed, {} issuer", if ours { "our" } else { "other" }))
+}
+
+fn negative(file: &mut Labelled, worst: Option<(Alarm, &str)>) -> Option<String> {
+    let [kinds @ .., any] = &mut file.alarms;
+    any.add(worst.is_some());
+    for (alarm, tally) in Alarm::ALL.into_iter().zip(kinds) {
+        tally.add(worst.is_some_and(|(kind, _)| kind == alarm));
+    }
+    worst.map(|(kind, rule)| format!("alarm, {}, {rule}", kind.name()))
 }
 
 /// Whether what is to be hidden is: the secret where the sample names it, else anything.
@@ -163,12 +293,6 @@ fn vocabulary(rules: &[Rule]) -> String {
 fn issuer(scanner_rule: &str) -> &str {
     let name = scanner_rule.trim_start_matches("kingfisher.");
     name.split(['.', '-']).find(|word| !word.is_empty()).unwrap_or("unnamed")
-}
-
-/// Whether the rule that found something names this issuer.
-fn is_of(rules: &[Rule], finding: &Finding, issuer: &str) -> bool {
-    let rule = rules.iter().find(|rule| rule.id == *finding.rule);
-    rule.is_some_and(|rule| vocabulary(std::slice::from_ref(rule)).contains(issuer))
 }
 
 /// Whether a sample shows what scanners look for beside a secret and that is none: a host, the name of a user or

@@ -96,8 +96,8 @@ fn a_text_that_ends_in_what_is_no_key_is_left_alone() {
         &format!("ghp_{}", &random(BASE62, 40)[..26]),
         &format!("AKIA{}", &random(BASE32, 16)[..11]),
         // What would make keys of an issuer of it has not come.
-        &format!("token = {hex}"),
-        &format!("api_key={}", &hex[..32]),
+        &format!("key = {hex}"),
+        &format!("sort key={}", &hex[..32]),
     ] {
         assert_eq!(masked(&masker, clean), clean);
     }

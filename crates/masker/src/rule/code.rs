@@ -6,6 +6,22 @@
 /// config.password   get_token()   process.env.KEY   KeyEvent.VK_ENTER   lib/keys.py
 /// ```
 pub(super) fn code(value: &[u8]) -> bool {
+    if path(value) {
+        return true;
+    }
+    // `Ed25519PublicKey`, `win32api.RegEnumKey`: short or a path, all words once a number or two are taken out.
+    let letters = || value.split(|b| !b.is_ascii_alphabetic()).filter(|part| !part.is_empty());
+    let numbers = value.split(|b| !b.is_ascii_digit()).filter(|part| !part.is_empty()).count();
+    (value.len() < 24 || value.contains(&b'.'))
+        && numbers < 3
+        && letters().count() > 1
+        && letters().all(is_word)
+        && letters().any(|part| part.len() > 5)
+}
+
+/// Whether a value is an expression, or words with signs between them and no more than a number at the end of each.
+/// A random password of letters and digits never is, whereas it may pass for a name with a number in it.
+pub(super) fn path(value: &[u8]) -> bool {
     if value.iter().any(|b| matches!(b, b'(' | b')' | b'[' | b']' | b'{' | b'}' | b';')) {
         return true;
     }
@@ -18,17 +34,7 @@ pub(super) fn code(value: &[u8]) -> bool {
     }
     // `kVK_Return.u16`, `x64-uwp`: mostly words, the digits stand alone or at a word's end.
     let digits = value.iter().filter(|b| b.is_ascii_digit()).count();
-    if digits < 5 && segments().count() > 1 && segments().all(|part| is_word(trim_digits(part))) {
-        return true;
-    }
-    // `Ed25519PublicKey`, `win32api.RegEnumKey`: short, all words once a number or two are taken out.
-    let letters = || value.split(|b| !b.is_ascii_alphabetic()).filter(|part| !part.is_empty());
-    let numbers = value.split(|b| !b.is_ascii_digit()).filter(|part| !part.is_empty()).count();
-    value.len() < 24
-        && numbers < 3
-        && letters().count() > 1
-        && letters().all(is_word)
-        && letters().any(|part| part.len() > 5)
+    digits < 5 && segments().count() > 1 && segments().all(|part| is_word(trim_digits(part)))
 }
 
 /// Whether a value is words with single signs between them: `www-data`, `SOME_NAME`, `x.y.z`, `challengePassword`.
@@ -117,9 +123,11 @@ mod tests {
             "lib/keys",
             "CREDENTIALS_ID",
             "x64-uwp",
+            "ed25519.Ed25519PrivateKey",
         ] {
             assert!(code(piece.as_bytes()), "{piece}");
         }
+        assert!(!path(b"r7KyluN25uWeen") && path(b"config.Password1"));
         for secret in ["hunter22", "9f8b2c41d0", "qW3rT-y7Ui9", "sjdhfgkqwrtzpsdfg", "Tr0ub4dor&3"] {
             assert!(!code(secret.as_bytes()), "{secret}");
         }

@@ -155,6 +155,7 @@ const FILES: &[(&str, &str)] = &[
     ("saas.toml", include_str!("../../rules/saas.toml")),
     ("stores.toml", include_str!("../../rules/stores.toml")),
     ("structures.toml", include_str!("../../rules/structures.toml")),
+    ("named.toml", include_str!("../../rules/named.toml")),
     ("assignments.toml", include_str!("../../rules/assignments.toml")),
 ];
 

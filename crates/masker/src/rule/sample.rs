@@ -59,6 +59,13 @@ impl Sampler {
                 out.extend(STANDARD.encode(login).bytes());
                 return Some(());
             }
+            ("basic-key", 0) => {
+                let mut key = b"key_".to_vec();
+                self.text(BASE62, 25, &mut key);
+                key.push(b':');
+                out.extend(STANDARD.encode(key).bytes());
+                return Some(());
+            }
             ("jwt", 0) => {
                 self.jwt(out);
                 return Some(());

@@ -46,6 +46,15 @@ pub(super) fn hex(value: &[u8]) -> bool {
     last.iter().all(u8::is_ascii_hexdigit)
 }
 
+/// Whether the value is a UUID in its usual spelling.
+pub(super) fn uuid(value: &[u8]) -> bool {
+    value.len() == 36
+        && value.iter().enumerate().all(|(at, b)| match at {
+            8 | 13 | 18 | 23 => *b == b'-',
+            _ => b.is_ascii_hexdigit(),
+        })
+}
+
 /// Whether the first segment of a compact JWS or JWE is a JSON object that names an algorithm.
 pub(super) fn jwt_header(token: &[u8]) -> bool {
     let header = token.split(|&b| b == b'.').next().unwrap_or_default();
@@ -64,19 +73,25 @@ pub(super) fn base64_json(value: &[u8]) -> bool {
         .is_ok_and(|text| text.trim_ascii_start().starts_with(b"{") && std::str::from_utf8(&text).is_ok())
 }
 
-/// Whether the value is base64 of `name:password`, both of them printable and the password not empty.
+/// Whether the value is base64 of `name:password`, both of them printable, or of a key in the place of the name and no
+/// password.
 pub(super) fn basic_credentials(value: &[u8]) -> bool {
     let Ok(text) = decode(value) else { return false };
-    let printable = text.iter().all(|&b| b >= 0x20 && b != 0x7f);
-    match text.iter().position(|&b| b == b':') {
-        Some(colon) => {
-            printable
-                && colon + 1 < text.len()
-                && !super::stand_in::placeholder(text.get(colon + 1..).unwrap_or_default())
-        }
-        None => false,
+    if !text.iter().all(|&b| b >= 0x20 && b != 0x7f) {
+        return false;
+    }
+    let Some(colon) = text.iter().position(|&b| b == b':') else { return false };
+    let (name, password) = text.split_at(colon);
+    match password {
+        // Services that know their users by a key alone want it as the name.
+        [b':'] => name.len() >= KEY_AS_NAME && kinds(name) > 1 && !super::code::name(name),
+        [_, password @ ..] => !super::stand_in::placeholder(password),
+        [] => false,
     }
 }
+
+/// So long is a key that stands in the place of a name.
+const KEY_AS_NAME: usize = 12;
 
 /// Decodes base64 of either alphabet.
 pub(super) fn decode(value: &[u8]) -> Result<Vec<u8>, base64::DecodeError> {
@@ -115,7 +130,9 @@ mod tests {
     fn basic_credentials_have_a_colon_and_a_password() {
         let encode = |text: &str| STANDARD.encode(text).into_bytes();
         assert!(basic_credentials(&encode("deploy:correct horse")));
-        assert!(!basic_credentials(&encode("deploy:")));
+        assert!(!basic_credentials(&encode("deploy:")), "a name alone");
+        assert!(!basic_credentials(&encode("deploy-of-the-site:")), "a long name alone");
+        assert!(basic_credentials(&encode("sk_4eC39HqLyjWDarjtT1z:")), "a key in the place of the name");
         assert!(!basic_credentials(&encode("just a sentence")));
         assert!(!basic_credentials(&encode("user:password")), "a stand-in");
         assert!(!basic_credentials(b"%%%"));

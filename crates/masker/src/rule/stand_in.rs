@@ -7,6 +7,10 @@ pub(super) fn placeholder(value: &[u8]) -> bool {
     if value.iter().all(|&b| b == first) || WORDS.iter().any(|word| value.eq_ignore_ascii_case(word)) {
         return true;
     }
+    // `pwd`, `xyz`: a password of so few small letters stands for one, or is none.
+    if value.len() <= FEW && value.iter().all(u8::is_ascii_lowercase) {
+        return true;
+    }
     let name = value.strip_prefix(b"\\").unwrap_or(value).strip_prefix(b"$").unwrap_or_default();
     let variable = !name.is_empty() && name.iter().all(|&b| b == b'_' || b.is_ascii_alphanumeric())
         || name.len() > 2 && name.iter().take(3).all(|&b| b == b'_' || b.is_ascii_uppercase());
@@ -37,6 +41,9 @@ pub(super) fn sample_beginning(value: &[u8]) -> bool {
 
 /// So many letters of a word of samples are seen as it, where the text ends.
 const MOST_OF_A_WORD: usize = 3;
+
+/// The longest value of small letters alone that nobody takes for a secret.
+const FEW: usize = 4;
 
 /// Texts that stand where a secret will be put: each so long, or of such signs, that a random value practically
 /// never holds one.
@@ -141,6 +148,7 @@ mod tests {
             "\\$_POST",
             "$BASE_URL/reset",
             "null",
+            "pwd",
             "AKIAIOSFODNN7EXAMPLE",
             "TRUE",
         ] {

@@ -20,6 +20,8 @@ pub(super) enum Validator {
     Entropy(f32),
     /// `digits:N`: at least N decimal digits.
     Digits(usize),
+    /// `kinds:N`: characters of at least N kinds (lower case, upper case, digits, signs).
+    Kinds(usize),
     /// `github-crc32`: GitHub's trailing checksum proves a token; a wrong one proves nothing.
     GithubCrc32,
     /// `npm-crc32`: the same for npm.
@@ -40,10 +42,14 @@ pub(super) enum Validator {
     NotPlaceholder,
     /// `not-code`: not a name, a path or an expression of a program.
     NotCode,
+    /// `not-path`: not an expression, nor words with signs between them; a word with a number in it may be a password.
+    NotPath,
     /// `not-sample`: holds no long word that marks a sample, such as `example` or `xxxxxxxx`.
     NotSample,
     /// `not-hex`: not hexadecimal digits alone behind the last `-` or `_`.
     NotHex,
+    /// `not-uuid`: not a UUID, which names things more often than it opens them.
+    NotUuid,
     /// `no-space`: without white space.
     NoSpace,
     /// `not-reference`: not an expression that fetches a value from elsewhere, such as `config["pw"]`.
@@ -51,13 +57,13 @@ pub(super) enum Validator {
     /// `not-name`: not words of small or of capital letters with single signs between them (`www-data`, `SOME_NAME`),
     /// nor an expression.
     NotName,
-    /// `mixed`: characters of at least two kinds (lower case, upper case, digits, signs).
+    /// `mixed`: the same as `kinds:2`.
     Mixed,
 }
 
 /// The names of all checks, for messages.
-const NAMES: &str = "entropy:N, digits:N, github-crc32, npm-crc32, gatewayd-crc32, pypi-macaroon, jwt-header, base64, base64-structure, \
-                     basic-credentials, not-placeholder, not-code, not-reference, not-sample, not-hex, no-space, not-name, mixed";
+const NAMES: &str = "entropy:N, digits:N, kinds:N, github-crc32, npm-crc32, gatewayd-crc32, pypi-macaroon, jwt-header, base64, base64-structure, \
+                     basic-credentials, not-placeholder, not-code, not-path, not-reference, not-sample, not-hex, not-uuid, no-space, not-name, mixed";
 
 impl Validator {
     /// Reads a check from its name in a rule.
@@ -69,10 +75,8 @@ impl Validator {
                     Ok(bits) if (0.0..=8.0).contains(&bits) => Ok(Self::Entropy(bits)),
                     _ => Err(format!("`{name}` needs a number of bits from 0 to 8, such as entropy:3.0")),
                 },
-                "digits" => argument
-                    .parse()
-                    .map(Self::Digits)
-                    .map_err(|_| format!("`{name}` needs a whole number, such as digits:2")),
+                "digits" => count(name, argument).map(Self::Digits),
+                "kinds" => count(name, argument).map(Self::Kinds),
                 _ => Err(unknown()),
             };
         }
@@ -87,8 +91,10 @@ impl Validator {
             "basic-credentials" => Self::BasicCredentials,
             "not-placeholder" => Self::NotPlaceholder,
             "not-code" => Self::NotCode,
+            "not-path" => Self::NotPath,
             "not-sample" => Self::NotSample,
             "not-hex" => Self::NotHex,
+            "not-uuid" => Self::NotUuid,
             "no-space" => Self::NoSpace,
             "not-reference" => Self::NotReference,
             "not-name" => Self::NotName,
@@ -111,11 +117,14 @@ impl Validator {
             Self::BasicCredentials => plausible(shape::basic_credentials(value)),
             Self::NotPlaceholder => plausible(!stand_in::placeholder(value)),
             Self::NotCode => plausible(!code::code(value)),
+            Self::NotPath => plausible(!code::path(value)),
             Self::NotSample => plausible(!stand_in::sample(value)),
             Self::NotHex => plausible(!shape::hex(value)),
+            Self::NotUuid => plausible(!shape::uuid(value)),
             Self::NoSpace => plausible(!value.iter().any(u8::is_ascii_whitespace)),
             Self::NotReference => plausible(!code::reference(value)),
             Self::NotName => plausible(!code::name(value) && !code::reference(value)),
+            Self::Kinds(least) => plausible(shape::kinds(value) >= least),
             Self::Mixed => plausible(shape::kinds(value) >= 2),
         }
     }
@@ -147,6 +156,10 @@ fn share(length: usize, whole: usize) -> f32 {
     (bits(length) / bits(whole)).min(1.0)
 }
 
+fn count(name: &str, argument: &str) -> Result<usize, String> {
+    argument.parse().map_err(|_| format!("`{name}` needs a whole number, such as digits:2"))
+}
+
 fn plausible(holds: bool) -> Verdict {
     if holds { Verdict::Plausible } else { Verdict::Refuted }
 }
@@ -164,7 +177,7 @@ mod tests {
         assert_eq!(Validator::parse("entropy:3.5"), Ok(Validator::Entropy(3.5)));
         assert_eq!(Validator::parse("digits:2"), Ok(Validator::Digits(2)));
         assert_eq!(Validator::parse("jwt-header"), Ok(Validator::JwtHeader));
-        for wrong in ["entropy", "entropy:", "entropy:9", "entropy:NaN", "digits:x", "luck:3", ""] {
+        for wrong in ["entropy", "entropy:", "entropy:9", "entropy:NaN", "digits:x", "kinds:", "luck:3", ""] {
             let problem = Validator::parse(wrong).expect_err(wrong);
             assert!(problem.contains("entropy") || problem.contains("number"), "{problem}");
         }
