@@ -12,6 +12,9 @@ const URL_SAFE: GeneralPurpose = GeneralPurpose::new(&alphabet::URL_SAFE, LENIEN
 
 /// Shannon entropy in bits a byte.
 pub(super) fn entropy(value: &[u8]) -> f32 {
+    if value.is_empty() {
+        return 0.0;
+    }
     let mut counts = [0_u32; 256];
     for &byte in value {
         if let Some(count) = counts.get_mut(usize::from(byte)) {
@@ -19,16 +22,13 @@ pub(super) fn entropy(value: &[u8]) -> f32 {
         }
     }
     #[expect(clippy::cast_precision_loss, reason = "values are far shorter than 2^24 bytes")]
-    let length = value.len() as f32;
-    counts
-        .iter()
-        .filter(|&&count| count > 0)
-        .map(|&count| {
-            #[expect(clippy::cast_precision_loss, reason = "a count is at most the length")]
-            let share = count as f32 / length;
-            -share * share.log2()
-        })
-        .sum()
+    let float = |number: usize| number as f32;
+    // The sum over the bytes that occur: a logarithm is dear, and most occur once, whose logarithm is nothing.
+    let weights = counts.iter().filter(|&&count| count > 1).map(|&count| {
+        let count = float(count as usize);
+        count * count.log2()
+    });
+    float(value.len()).log2() - weights.sum::<f32>() / float(value.len())
 }
 
 /// How many kinds of characters occur: lower case, upper case, digits, signs.

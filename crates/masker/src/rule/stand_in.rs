@@ -1,5 +1,9 @@
 //! Values that stand where a secret will be put, and samples that say so themselves.
 
+use std::sync::LazyLock;
+
+use aho_corasick::AhoCorasick;
+
 /// Whether a value stands in for a secret: a template, a row of one character, a word that says so.
 pub(super) fn placeholder(value: &[u8]) -> bool {
     let value = value.trim_ascii();
@@ -21,13 +25,13 @@ pub(super) fn placeholder(value: &[u8]) -> bool {
         || value.starts_with(b"arn:")
         || value.ends_with(b"...")
         || starts_ignoring_case(value, b"your")
-        || STAND_INS.iter().any(|word| contains_ignoring_case(value, word))
+        || ANY_STAND_IN.is_match(value)
         || words().any(|part| STAND_IN_WORDS.iter().any(|word| part.eq_ignore_ascii_case(word)))
 }
 
 /// Whether a value says itself that it is a sample.
 pub(super) fn sample(value: &[u8]) -> bool {
-    SAMPLES.iter().any(|word| contains_ignoring_case(value, word))
+    ANY_SAMPLE.is_match(value)
 }
 
 /// Whether the beginning of a value says so already, or breaks off in a word that would.
@@ -114,6 +118,18 @@ const SAMPLES: &[&[u8]] = &[
     b"-here",
     b"0000000000",
 ];
+
+/// Looked for in one pass: an upstream may have millions of values judged.
+static ANY_STAND_IN: LazyLock<AhoCorasick> = LazyLock::new(|| any_of(STAND_INS));
+static ANY_SAMPLE: LazyLock<AhoCorasick> = LazyLock::new(|| any_of(SAMPLES));
+
+fn any_of(words: &[&[u8]]) -> AhoCorasick {
+    AhoCorasick::builder()
+        .ascii_case_insensitive(true)
+        .kind(Some(aho_corasick::AhoCorasickKind::DFA))
+        .build(words)
+        .expect("a handful of short words")
+}
 
 fn starts_ignoring_case(value: &[u8], word: &[u8]) -> bool {
     value.get(..word.len()).is_some_and(|start| start.eq_ignore_ascii_case(word))

@@ -11,7 +11,7 @@
 use super::candidate::{Candidate, Phase};
 use super::known::Known;
 use super::machine::Machine;
-use super::{KNOWN, Machines, Scan, Span};
+use super::{Effects, KNOWN, Machines, Scan, Span};
 
 /// How many secrets may have begun at once.
 const MOST_SECRETS: usize = 16;
@@ -23,14 +23,32 @@ const MOST_CONTEXTS: usize = 32;
 const STEPS: u32 = 8;
 /// How many unpaid steps there may be.
 const MOST_DEBT: u32 = 8 << 10;
-/// What a rule costs that begins, and a known secret that is followed, in steps.
+/// What it costs that a rule begins, in steps.
 pub(super) const BEGINNING: u32 = 4;
+/// What it costs to follow a known secret by one byte.
+pub(super) const FOLLOWING: usize = 4;
+/// What it costs to judge a byte of a finished match.
+const JUDGING: u32 = 4;
+
+impl Effects<'_> {
+    /// Notes steps of candidates.
+    #[inline]
+    pub(super) fn stepping(&mut self, steps: usize) {
+        self.steps += u32::try_from(steps).unwrap_or(MOST_DEBT);
+    }
+
+    /// Notes that a match is judged.
+    pub(super) fn judging(&mut self, bytes: u64) {
+        self.steps =
+            self.steps.saturating_add(u32::try_from(bytes).unwrap_or(MOST_DEBT).saturating_mul(JUDGING));
+    }
+}
 
 impl Scan {
     /// Notes the steps that a byte took.
     #[inline]
     pub(super) fn pay(&mut self, steps: u32) {
-        self.debt = (self.debt + steps).saturating_sub(STEPS);
+        self.debt = self.debt.saturating_add(steps).saturating_sub(STEPS);
     }
 
     /// Notes bytes that took none.

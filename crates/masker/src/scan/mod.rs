@@ -18,7 +18,7 @@ mod variants;
 use self::anchors::{Anchors, Hit};
 use self::automaton::State;
 use self::candidate::{Begins, CONTEXT_CAP, Candidate, Phase};
-use self::crowd::BEGINNING;
+use self::crowd::{BEGINNING, FOLLOWING};
 use self::known::Trace;
 pub(crate) use self::known::{HEAD, Known};
 use self::machine::Machine;
@@ -51,6 +51,13 @@ pub(crate) struct Span {
     pub(crate) start: u64,
     pub(crate) end: u64,
     pub(crate) rule: u16,
+}
+
+/// What the bytes bring about.
+pub(crate) struct Effects<'a> {
+    spans: &'a mut Vec<Span>,
+    /// What it costs, in steps of candidates.
+    steps: u32,
 }
 
 /// What is carried from one piece of a text to the next.
@@ -165,6 +172,7 @@ impl Scan {
         }
         let index = |pos: u64| usize::try_from(pos - text.base).unwrap_or(usize::MAX);
         let mut scout = Scout::new(machines, text.bytes.len().saturating_sub(index(self.pos)));
+        let mut effects = Effects { spans, steps: 0 };
         while index(self.pos) < text.bytes.len() {
             let mut ahead = None;
             if self.live.is_empty() && self.traces.is_empty() {
@@ -175,9 +183,9 @@ impl Scan {
             }
             let Some(&byte) = text.bytes.get(index(self.pos)) else { break };
             let anchor = ahead.unwrap_or_else(|| machines.anchors.step(self.anchor, byte));
-            self.byte(machines, known, text, byte, anchor, spans);
+            self.byte(machines, known, text, byte, anchor, &mut effects);
         }
-        spans.extend(self.certain());
+        effects.spans.extend(self.certain());
     }
 
     /// The end of the text: decides what is still open. A text may end inside of a secret, where a model was stopped;
@@ -189,6 +197,7 @@ impl Scan {
         text: Window<'_>,
         spans: &mut Vec<Span>,
     ) {
+        let mut effects = Effects { spans, steps: 0 };
         let mut live = std::mem::take(&mut self.live);
         for candidate in &mut live {
             let machine = machines.rule(candidate.rule);
@@ -198,16 +207,16 @@ impl Scan {
                 }
                 let committed = machine.commit.as_ref().zip(candidate.commit);
                 if committed.is_some_and(|(commit, state)| commit.matches_at_end(state)) {
-                    spans.push(Span { start: candidate.start, end: self.pos, rule: candidate.rule });
+                    effects.spans.push(Span { start: candidate.start, end: self.pos, rule: candidate.rule });
                 }
-                candidate.conclude(machine, text, spans);
-                candidate.cut_off(machine, text, self.pos, spans);
+                candidate.conclude(machine, text, &mut effects);
+                candidate.cut_off(machine, text, self.pos, &mut effects);
             } else if candidate.phase.is_certain() {
-                spans.push(Span { start: candidate.start, end: self.pos, rule: candidate.rule });
+                effects.spans.push(Span { start: candidate.start, end: self.pos, rule: candidate.rule });
             }
         }
         let told = self.traces.drain(..).filter(|trace| known.tells(trace));
-        spans.extend(told.map(|trace| Span { start: trace.start, end: self.pos, rule: KNOWN }));
+        effects.spans.extend(told.map(|trace| Span { start: trace.start, end: self.pos, rule: KNOWN }));
     }
 
     /// No byte before this position can become a part of a span that is not yet reported.
@@ -244,29 +253,37 @@ impl Scan {
         text: Window<'_>,
         byte: u8,
         anchor: State,
-        spans: &mut Vec<Span>,
+        effects: &mut Effects<'_>,
     ) {
         let at = self.pos;
         self.pos += 1;
-        let mut steps = u32::try_from(self.live.len()).unwrap_or(u32::MAX);
-        if steps > 0 {
-            self.step_live(machines, text, byte, at, spans);
+        effects.steps = 0;
+        if !self.live.is_empty() {
+            self.step_live(machines, text, byte, at, effects);
         }
-        steps += self.step_known(machines, known, byte, spans) * BEGINNING;
+        self.step_known(machines, known, byte, effects);
         self.anchor = anchor;
         if machines.anchors.is_hit(self.anchor) {
             let seen = text.before(self.pos);
             for hit in machines.anchors.hits(self.anchor, seen) {
-                steps += BEGINNING;
-                self.begin(machines, known, text, hit, spans);
+                effects.steps += BEGINNING;
+                self.begin(machines, known, text, hit, effects);
             }
         }
-        self.pay(steps);
+        self.pay(effects.steps);
         self.limit(machines, known);
     }
 
-    fn step_live(&mut self, machines: &Machines, text: Window<'_>, byte: u8, at: u64, spans: &mut Vec<Span>) {
+    fn step_live(
+        &mut self,
+        machines: &Machines,
+        text: Window<'_>,
+        byte: u8,
+        at: u64,
+        effects: &mut Effects<'_>,
+    ) {
         let count = self.live.len();
+        effects.stepping(count);
         let mut kept = 0;
         for index in 0..count {
             let Some(candidate) = self.live.get_mut(index) else { break };
@@ -276,12 +293,12 @@ impl Scan {
                 // It may stand for a known secret, which has no machine.
                 let ends = candidate.blackout_ends(byte, at);
                 if ends {
-                    spans.push(Span { start: candidate.start, end: at, rule });
+                    effects.spans.push(Span { start: candidate.start, end: at, rule });
                     self.hushed = false;
                 }
                 !ends
             } else if let Some(machine) = machines.rule(rule) {
-                candidate.step(machine, text, byte, at, spans, &mut begins)
+                candidate.step(machine, text, byte, at, effects, &mut begins)
             } else {
                 false
             };
@@ -292,26 +309,26 @@ impl Scan {
                 kept += 1;
             }
             if begins == Begins::Here {
-                // Behind those that are being stepped.
-                self.begin_secret(machines, text, rule, at, spans);
+                // Behind those that are being stepped, some of which are dead or have not seen this byte.
+                let secret = self.secret_at(machines, text, rule, at, effects);
+                self.live.extend(secret);
             }
         }
         self.live.drain(kept..count);
     }
 
-    /// Gives how many of them there are.
-    fn step_known(&mut self, machines: &Machines, known: &Known, byte: u8, spans: &mut Vec<Span>) -> u32 {
+    fn step_known(&mut self, machines: &Machines, known: &Known, byte: u8, effects: &mut Effects<'_>) {
         self.window = (self.window << 8) | u64::from(byte);
         if known.is_empty() {
-            return 0;
+            return;
         }
-        let mut steps = u32::try_from(self.traces.len()).unwrap_or(u32::MAX);
+        effects.stepping(self.traces.len() * FOLLOWING);
         let end = self.pos;
         self.traces.retain_mut(|trace| match known.follow(trace, byte) {
             None => false,
             Some(ends) => {
                 if ends {
-                    spans.push(Span { start: trace.start, end, rule: KNOWN });
+                    effects.spans.push(Span { start: trace.start, end, rule: KNOWN });
                 }
                 !known.is_last(trace)
             }
@@ -319,19 +336,18 @@ impl Scan {
         if known.may_begin(self.window)
             && let Some((trace, ends)) = known.begin(self.window, end)
         {
-            steps += 1;
+            effects.steps += BEGINNING;
             if self.is_hushed() {
                 self.prolong(machines, known);
-                return steps;
+                return;
             }
             if ends {
-                spans.push(Span { start: trace.start, end, rule: KNOWN });
+                effects.spans.push(Span { start: trace.start, end, rule: KNOWN });
             }
             if !known.is_last(&trace) {
                 self.traces.push(trace);
             }
         }
-        steps
     }
 
     /// The table of known secrets has changed: finds again what has begun, in the bytes at hand.
@@ -360,7 +376,7 @@ impl Scan {
         known: &Known,
         text: Window<'_>,
         hit: &Hit,
-        spans: &mut Vec<Span>,
+        effects: &mut Effects<'_>,
     ) {
         let Some(machine) = machines.rule(hit.rule) else { return };
         if self.is_hushed() && !machine.is_endless() {
@@ -382,9 +398,9 @@ impl Scan {
                 break;
             };
             if machine.context.is_some() {
-                self.begin_context(machines, machine, text, hit.rule, start, spans);
+                self.begin_context(machines, machine, text, hit.rule, start, effects);
             } else {
-                self.begin_secret(machines, text, hit.rule, start, spans);
+                self.begin_secret(machines, text, hit.rule, start, effects);
             }
         }
     }
@@ -396,7 +412,7 @@ impl Scan {
         text: Window<'_>,
         rule: u16,
         start: u64,
-        spans: &mut Vec<Span>,
+        effects: &mut Effects<'_>,
     ) {
         let last = text.before(start).last().copied();
         let Some(state) = machine.context.as_ref().and_then(|context| context.start(last)) else { return };
@@ -404,9 +420,9 @@ impl Scan {
         let mut alive = true;
         for (at, byte) in (start..).zip(text.get(start, self.pos)) {
             let mut begins = Begins::No;
-            alive = candidate.step(machine, text, *byte, at, spans, &mut begins);
+            alive = candidate.step(machine, text, *byte, at, effects, &mut begins);
             if begins == Begins::Here {
-                self.begin_secret(machines, text, rule, at, spans);
+                self.begin_secret(machines, text, rule, at, effects);
             }
             if !alive {
                 break;
@@ -417,32 +433,44 @@ impl Scan {
         }
     }
 
-    /// Starts the secret part of a rule at `start`, and catches up with the bytes already taken.
     fn begin_secret(
         &mut self,
         machines: &Machines,
         text: Window<'_>,
         rule: u16,
         start: u64,
-        spans: &mut Vec<Span>,
+        effects: &mut Effects<'_>,
     ) {
-        let Some(machine) = machines.rule(rule) else { return };
+        if let Some(candidate) = self.secret_at(machines, text, rule, start, effects) {
+            self.add(candidate);
+        }
+    }
+
+    /// The secret part of a rule from `start` on, behind the bytes already taken, if it is still alive there.
+    fn secret_at(
+        &self,
+        machines: &Machines,
+        text: Window<'_>,
+        rule: u16,
+        start: u64,
+        effects: &mut Effects<'_>,
+    ) -> Option<Candidate> {
+        let machine = machines.rule(rule)?;
         let bytes = text.get(start, self.pos);
         if bytes.first().is_some_and(|byte| !machine.can_begin_with(*byte)) {
-            return;
+            return None;
         }
         let before = text.before(start);
         if !machine.may_begin(before, start == 0) {
-            return;
+            return None;
         }
-        let Some((state, commit)) = machine.start(before.last().copied()) else { return };
+        let (state, commit) = machine.start(before.last().copied())?;
         let mut candidate = Candidate::new(rule, Phase::Secret, state, commit, start);
-        for (at, byte) in (start..).zip(bytes) {
-            if !candidate.step(machine, text, *byte, at, spans, &mut Begins::No) {
-                return;
-            }
-        }
-        self.add(candidate);
+        effects.stepping(bytes.len());
+        let mut bytes = (start..).zip(bytes);
+        let alive =
+            bytes.all(|(at, byte)| candidate.step(machine, text, *byte, at, effects, &mut Begins::No));
+        alive.then_some(candidate)
     }
 }
 

@@ -1,0 +1,216 @@
+//! The dearest input: what a hostile upstream can make a byte cost.
+
+#![allow(
+    clippy::unwrap_used,
+    clippy::panic,
+    clippy::indexing_slicing,
+    clippy::cast_possible_truncation,
+    clippy::cast_precision_loss,
+    clippy::print_stdout,
+    reason = "a test that fails may panic"
+)]
+
+use std::time::{Duration, Instant};
+
+use gatewayd_masker::{KnownSecrets, Masker, Tier, rule};
+
+/// How long a text is measured.
+const LENGTH: usize = 1 << 15;
+
+/// Time of this thread on the processor, so that a busy machine measures the same as an idle one.
+fn now() -> Duration {
+    let time = rustix::time::clock_gettime(rustix::time::ClockId::ThreadCPUTime);
+    Duration::new(u64::try_from(time.tv_sec).unwrap(), u32::try_from(time.tv_nsec).unwrap())
+}
+
+/// Nanoseconds a byte, the least of some runs.
+fn cost(masker: &Masker, text: &[u8], runs: usize) -> f64 {
+    let mut stream = masker.stream();
+    let mut out = Vec::with_capacity(text.len() * 2);
+    (0..runs)
+        .map(|_| {
+            out.clear();
+            let begin = now();
+            stream.push_into(text, &mut out);
+            out.extend(stream.finish());
+            (now() - begin).as_nanos() as f64 / text.len() as f64
+        })
+        .fold(f64::MAX, f64::min)
+}
+
+fn repeated(unit: &[u8]) -> Vec<u8> {
+    unit.iter().copied().cycle().take(LENGTH).collect()
+}
+
+/// A source of choices, the same in every run.
+struct Dice(u64);
+
+impl Dice {
+    fn below(&mut self, bound: usize) -> usize {
+        self.0 ^= self.0 << 13;
+        self.0 ^= self.0 >> 7;
+        self.0 ^= self.0 << 17;
+        (self.0 >> 20) as usize % bound
+    }
+
+    fn pick<'a, T: ?Sized>(&mut self, from: &'a [Box<T>]) -> &'a T {
+        &from[self.below(from.len())]
+    }
+}
+
+/// What rules are provoked by: their anchors, whole and in part, pieces of their examples, the known secrets and the
+/// signs between them.
+fn fragments(known: &[String]) -> Vec<Box<[u8]>> {
+    let mut all: Vec<Vec<u8>> = Vec::new();
+    for rule in rule::builtin() {
+        for anchor in &rule.anchors {
+            all.push(anchor.clone().into_bytes());
+            all.push(anchor.as_bytes()[..anchor.len() - 1].to_vec());
+        }
+        for example in rule.positives(0).unwrap() {
+            for secret in example.secrets {
+                let before = &example.text[secret.start.saturating_sub(24)..secret.start];
+                let head = &example.text[secret.start..secret.end.min(secret.start + 24)];
+                all.push([before, &head[..head.len().min(4)]].concat());
+                all.push(before.to_vec());
+                all.push(head.to_vec());
+                all.push(example.text[secret].to_vec());
+            }
+        }
+    }
+    for value in known.iter().take(40) {
+        all.extend([6, 7, 12, value.len() - 1].map(|length| value.as_bytes()[..length].to_vec()));
+    }
+    let signs = [
+        "pa--",
+        "fo1__",
+        "Bearer ",
+        "-----BEGIN ",
+        "AccountKey=",
+        "'",
+        "\"",
+        "`",
+        "=",
+        ":",
+        ": ",
+        " ",
+        ".",
+        "-",
+        "_",
+        "://",
+        "@",
+        "\n",
+        "\\n",
+        "%3D",
+        "\\\"",
+        "a",
+        "0",
+        "A",
+        "Zm9v",
+        "MIIE",
+        "eyJ",
+        "key",
+        "token",
+        "secret",
+        "password",
+        "\0",
+        "\r\n",
+        "\u{FEFF}",
+        "=>",
+        ";",
+        ",",
+        "/",
+        "+",
+    ];
+    all.extend(signs.map(|sign| sign.as_bytes().to_vec()));
+    all.retain(|piece| !piece.is_empty());
+    all.sort();
+    all.dedup();
+    all.into_iter().map(Vec::into_boxed_slice).collect()
+}
+
+/// Changes a unit a little.
+fn mutate(unit: &[Box<[u8]>], others: &[Box<[u8]>], pieces: &[Box<[u8]>], dice: &mut Dice) -> Vec<Box<[u8]>> {
+    let mut unit = unit.to_vec();
+    for _ in 0..=dice.below(2) {
+        let at = dice.below(unit.len());
+        match dice.below(6) {
+            0 if unit.len() > 1 => drop(unit.remove(at)),
+            1 if unit.len() < 12 => unit.insert(at, dice.pick(pieces).into()),
+            2 => unit[at] = dice.pick(pieces).into(),
+            3 if unit.len() < 8 => unit.extend(others.iter().take(4).cloned()),
+            4 => {
+                let length = unit[at].len();
+                unit[at] = unit[at][..1 + dice.below(length)].into();
+            }
+            _ => {
+                let other = dice.below(unit.len());
+                unit.swap(at, other);
+            }
+        }
+    }
+    unit
+}
+
+/// Looks for the dearest unit by climbing from the dearest fragments.
+fn search(name: &str, masker: &Masker, pieces: &[Box<[u8]>], time: Duration) -> f64 {
+    let mut dice = Dice(0x9E37_79B9_7F4A_7C15);
+    let measure = |unit: &[Box<[u8]>]| cost(masker, &repeated(&unit.concat()), 2);
+    let mut best: Vec<(f64, Vec<Box<[u8]>>)> = pieces
+        .iter()
+        .map(|piece| {
+            let unit = vec![piece.clone()];
+            (measure(&unit), unit)
+        })
+        .collect();
+    let order = |best: &mut Vec<(f64, Vec<Box<[u8]>>)>| {
+        best.sort_by(|left, right| right.0.total_cmp(&left.0));
+        best.dedup_by(|left, right| left.1 == right.1);
+        best.truncate(24);
+    };
+    order(&mut best);
+    let begin = Instant::now();
+    while begin.elapsed() < time {
+        let from = dice.below(best.len());
+        let other = dice.below(best.len());
+        let unit = mutate(&best[from].1, &best[other].1, pieces, &mut dice);
+        let cost = measure(&unit);
+        if cost > best[best.len() - 1].0 && !best.iter().any(|(_, known)| *known == unit) {
+            best.push((cost, unit));
+            order(&mut best);
+        }
+    }
+    for (_, unit) in best.iter().take(10) {
+        let unit = unit.concat();
+        println!("{name}: {:6.1} ns a byte: {}", cost(masker, &repeated(&unit), 5), unit.escape_ascii());
+    }
+    cost(masker, &repeated(&best[0].1.concat()), 5)
+}
+
+/// Values of one kind: they share their first six characters by the hundred.
+fn alike(count: usize) -> Vec<String> {
+    (0..count as u64)
+        .map(|i| format!("svc-{:02}-{:016x}", i % 10, i.wrapping_mul(0x9E37_79B9_7F4A_7C15)))
+        .collect()
+}
+
+#[test]
+#[ignore = "torture: looks for the dearest input for minutes"]
+fn torture_no_input_is_much_dearer_than_text() {
+    let seconds = std::env::var("WORST_SECONDS").ok().and_then(|s| s.parse().ok()).unwrap_or(60);
+    let time = Duration::from_secs(seconds);
+    let values = alike(10_000);
+    let known = KnownSecrets::new();
+    known.extend(values.iter().map(String::as_bytes)).unwrap();
+    let builder = || Masker::builder().tiers([Tier::Default, Tier::Assignments]);
+    for (name, masker, values) in [
+        ("default", Masker::builder().build().unwrap(), &values[..0]),
+        ("both tiers, 10,000 known", builder().known(known).build().unwrap(), &values[..]),
+    ] {
+        let text = repeated(include_str!("../src/format/sse.rs").as_bytes());
+        let clean = cost(&masker, &text, 20);
+        println!("{name}: {clean:6.1} ns a byte: clean text");
+        let worst = search(name, &masker, &fragments(values), time);
+        println!("{name}: {:.1} times clean text", worst / clean);
+    }
+}
