@@ -40,7 +40,7 @@ pub(crate) struct Facts {
     pub(crate) who: Vec<u8>,
     pub(crate) what: Vec<u8>,
     /// Label of the subject, whose key wraps the session's.
-    pub(crate) subject: String,
+    pub(crate) subject: std::sync::Arc<str>,
 }
 
 /// Who asked.

@@ -1,5 +1,6 @@
 //! What goes away, and what must not: erasure, legal hold, age and size.
 
+use std::ops::RangeInclusive;
 use std::sync::{Arc, mpsc};
 use std::time::Duration;
 
@@ -258,23 +259,28 @@ pub(crate) fn sweep(
     for (number, closed, bytes) in closed {
         let old = config.keep.is_some_and(|keep| now.since(gatewayd_core::Timestamp(closed)) > keep);
         let too_much = config.keep_bytes.is_some_and(|keep| total > keep);
-        if !(old || too_much)
-            || number >= in_use
-            || held.iter().any(|(first, last)| (*first..=*last).contains(&number))
-        {
+        if !(old || too_much) || number >= in_use || hold_over(&held, number).is_some() {
             continue;
         }
-        drop_segment(shared, segments, number)?;
+        match drop_segment(shared, segments, number) {
+            // Set, or found to reach as far, since the look above.
+            Err(Error::Held(_)) => continue,
+            other => other?,
+        }
         total -= bytes;
         dropped += 1;
     }
     Ok(dropped)
 }
 
-/// First the entry, then the file: a missing segment is always a declared one.
+/// First the entry, then the file: a missing segment is always a declared one. Holds are looked at once more in the
+/// transaction: requests that just ended and holds that were just set are known there, and not before.
 fn drop_segment(shared: &Shared, segments: &dyn BlobStore, number: u64) -> Result<(), Error> {
     let time = shared.now();
     let task: Task = Box::new(move |store, at| {
+        if let Some(hold) = hold_over(&held_segments(store.conn())?, number) {
+            return Err(Error::Held(hold));
+        }
         store
             .conn()
             .execute("UPDATE segments SET dropped = ?2 WHERE n = ?1", params![row_id(number), row_id(at)])?;
@@ -292,26 +298,37 @@ fn drop_segment(shared: &Shared, segments: &dyn BlobStore, number: u64) -> Resul
     segments.remove(number)
 }
 
-/// Ranges of segments that hold something under legal hold.
-fn held_segments(conn: &Connection) -> Result<Vec<(u64, u64)>, Error> {
+/// A legal hold over something in the segments of a range.
+struct Held {
+    hold: i64,
+    segments: RangeInclusive<u64>,
+}
+
+fn hold_over(held: &[Held], segment: u64) -> Option<i64> {
+    held.iter().find(|held| held.segments.contains(&segment)).map(|held| held.hold)
+}
+
+fn held_segments(conn: &Connection) -> Result<Vec<Held>, Error> {
     let mut query = conn.prepare_cached(
-        "SELECT leaves.data FROM holds
+        "SELECT leaves.data, holds.idx FROM holds
          JOIN sessions ON sessions.id = holds.session
            OR sessions.subject = (SELECT id FROM labels WHERE text = holds.subject)
          JOIN leaves ON leaves.idx = sessions.outcome
          WHERE holds.released IS NULL",
     )?;
-    let rows = query.query_map([], |row| row.get::<_, Vec<u8>>(0))?;
+    let rows = query.query_map([], |row| Ok((row.get::<_, Vec<u8>>(0)?, row.get(1)?)))?;
     let mut ranges = Vec::new();
     for row in rows {
-        let leaf = Leaf::decode(&row?).map_err(|error| Error::Damaged(format!("an entry: {error}")))?;
+        let (leaf, hold) = row?;
+        let leaf = Leaf::decode(&leaf).map_err(|error| Error::Damaged(format!("an entry: {error}")))?;
         let bodies = match leaf.kind {
             Kind::Outcome(outcome) | Kind::Interruption(outcome) => outcome.bodies,
             Kind::Refusal(refused) => refused.bodies,
             _ => continue,
         };
         let stored = [bodies.request, bodies.response].into_iter().flatten();
-        ranges.extend(stored.map(|stored| (stored.first_segment, stored.last_segment)));
+        ranges
+            .extend(stored.map(|stored| Held { hold, segments: stored.first_segment..=stored.last_segment }));
     }
     Ok(ranges)
 }

@@ -237,7 +237,7 @@ impl Sealer {
         if self.open.contains_key(&id) {
             return Ok(());
         }
-        let subject: Arc<str> = session.subject().into();
+        let subject = session.subject();
         let above = self.subject_key(&subject)?;
         let (key, wrapped) = above.make_below(&session_purpose(id.as_bytes()))?;
         let sealing = Sealing {

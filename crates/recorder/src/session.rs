@@ -24,6 +24,10 @@ use crate::shared::Shared;
 /// Nothing shorter is registered as a known secret, and no rule finds anything shorter.
 const SHORTEST_SECRET: usize = 6;
 
+/// Words that nearly every request has, and nobody has to look into.
+const PLAIN: [&str; 5] =
+    ["application/json", "application/json; charset=utf-8", "text/plain", "application/x-ndjson", "DELETE"];
+
 /// One request in flight, as the recorder sees it.
 pub(crate) struct Session {
     pub(crate) trail: Trail,
@@ -252,7 +256,7 @@ impl Session {
                 salt: self.salt,
                 who: Who::encode(trail.identity(), trail.peer()),
                 what: what.encode(),
-                subject: trail.identity().map(gatewayd_core::Identity::key).unwrap_or_default(),
+                subject: trail.identity().map(gatewayd_core::Identity::key).unwrap_or_default().into(),
             })
         }))
     }
@@ -279,7 +283,7 @@ impl Session {
 
     /// A word of the caller's as it may be stored. What is too short to hold a secret is stored as it is.
     fn shown_word<'w>(&self, word: &'w str) -> Cow<'w, str> {
-        if word.len() < SHORTEST_SECRET {
+        if word.len() < SHORTEST_SECRET || PLAIN.contains(&word) {
             return Cow::Borrowed(word);
         }
         Cow::Owned(self.masked(word.as_bytes()))
@@ -365,8 +369,8 @@ impl Session {
     }
 
     /// The label of the subject whose key seals the bodies.
-    pub(crate) fn subject(&self) -> String {
-        self.trail.identity().map(gatewayd_core::Identity::key).unwrap_or_default()
+    pub(crate) fn subject(&self) -> Arc<str> {
+        Arc::clone(&self.facts().subject)
     }
 
     /// The entry for a request whose intent is the entry `intent`, and its mask counts.

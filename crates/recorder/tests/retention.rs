@@ -118,3 +118,62 @@ async fn a_hold_blocks_erasure_and_retention() {
     assert_eq!(recorder.sweep().unwrap(), 1);
     assert!(matches!(reader.replay(ids[0]), Err(Error::Erased(_))));
 }
+
+#[tokio::test]
+async fn a_hold_covers_what_ended_this_very_moment() {
+    let dir = tempfile::tempdir().unwrap();
+    let config = Config { keep_bytes: Some(0), segment_bytes: 1, ..rig::config(dir.path()) };
+    let recorder = Recorder::open(config, Arc::new(gatewayd_core::SystemClock)).unwrap();
+    let (senders, mut bodies) = tokio::sync::mpsc::unbounded_channel();
+    let stack = stack_with(&recorder, Arc::new(Plain), move |_| {
+        let (sender, body) = rig::channel();
+        senders.send(sender).unwrap();
+        async { Response::new(body) }
+    });
+    recorder.hold(&Target::Subject(identity("alice").key()), None, "case 8").unwrap();
+    let response = tower::ServiceExt::oneshot(stack, request("alice", "x")).await.unwrap();
+    let (id, sender) = (rig::id_of(&response), bodies.recv().await.unwrap());
+    let mut body = response.into_body();
+    let reader = Reader::open(dir.path()).unwrap();
+    for n in 1..=2 {
+        sender.send(Ok("data: 1\n\n".into())).unwrap();
+        http_body_util::BodyExt::frame(&mut body).await.unwrap().unwrap();
+        // Each in a segment of its own.
+        until("it is written", || reader.replay(id).is_ok_and(|replay| replay.response.len() == n)).await;
+    }
+    drop(sender);
+    assert!(http_body_util::BodyExt::frame(&mut body).await.is_none());
+    // The outcome is on its way to the log while the sweep looks what is held.
+    recorder.sweep().unwrap();
+    until("the outcome", || closed(&reader)).await;
+    recorder.sweep().unwrap();
+    assert_eq!(reader.replay(id).unwrap().response.len(), 2);
+    recorder.close();
+    let report = gatewayd_recorder::verify::verify(dir.path(), &Default::default()).unwrap();
+    assert!(report.is_intact(), "{report}");
+}
+
+#[tokio::test]
+async fn the_oldest_go_when_there_is_too_much() {
+    let dir = tempfile::tempdir().unwrap();
+    let config = Config { keep_bytes: Some(1500), segment_bytes: 1, ..rig::config(dir.path()) };
+    let recorder = Recorder::open(config, Arc::new(gatewayd_core::SystemClock)).unwrap();
+    let stack = stack_with(&recorder, Arc::new(Plain), |_| async { Response::new(Body::from("hello")) });
+    let reader = Reader::open(dir.path()).unwrap();
+    let mut ids = Vec::new();
+    for _ in 0..10 {
+        ids.push(send(&stack, request("alice", "x".repeat(120))).await.0);
+        until("the outcome", || closed(&reader)).await;
+    }
+    assert!(recorder.sweep().unwrap() > 0);
+    assert!(matches!(reader.replay(ids[0]), Err(Error::Erased(_))));
+    assert_eq!(reader.replay(ids[9]).unwrap().response[0].bytes, b"hello");
+    let left: u64 = std::fs::read_dir(dir.path().join("segments"))
+        .unwrap()
+        .map(|file| file.unwrap().metadata().unwrap().len())
+        .sum();
+    assert!(left < 1500 + 1000, "{left} bytes are left");
+    recorder.close();
+    let report = gatewayd_recorder::verify::verify(dir.path(), &Default::default()).unwrap();
+    assert!(report.is_intact(), "{report}");
+}

@@ -133,7 +133,7 @@ impl Forged {
 fn facts() -> Facts {
     let claims = [gatewayd_core::Claim { kind: "approval", id: "a1".into() }];
     let what = WhatRef { method: "POST", path: "/", rule: Some("r"), claims: &claims, ..WhatRef::default() };
-    Facts { salt: SALT, who: Who::encode(None, None), what: what.encode(), subject: String::new() }
+    Facts { salt: SALT, who: Who::encode(None, None), what: what.encode(), subject: "".into() }
 }
 
 fn intent() -> Intent {
