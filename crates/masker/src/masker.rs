@@ -5,6 +5,7 @@ use std::sync::Arc;
 use zeroize::Zeroizing;
 
 use crate::emit::Manner;
+use crate::format::Names;
 use crate::known::{KnownSecretError, KnownSecrets};
 use crate::lane::Session;
 use crate::report::{Finding, MaskEvent};
@@ -32,6 +33,7 @@ pub(crate) struct Inner {
     pub(crate) machines: Machines,
     pub(crate) known: KnownSecrets,
     pub(crate) lookbehind: usize,
+    pub(crate) names: Names,
     ids: Vec<Arc<str>>,
     known_id: Arc<str>,
     style: Placeholder,
@@ -255,6 +257,7 @@ impl Builder {
         let machines = Machines::new(&rules, self.key.as_ref().map(|key| key.as_slice()), self.engine)?;
         let inner = Inner {
             lookbehind: machines.lookbehind(),
+            names: Names::default(),
             machines,
             known: self.known,
             ids: rules.iter().map(|rule| rule.id.as_str().into()).collect(),

@@ -134,6 +134,8 @@ impl BodyKind {
             Self::Events => Some(Self::Events),
             Self::Lines if is_json => Some(Self::Lines),
             _ if is_json => Some(Self::Json),
+            // A comment may stand before events, and anything before lines.
+            Self::Lines if text.starts_with(b":") => Some(Self::Lines),
             _ if events == Events::Certain => Some(Self::Events),
             _ if !all && (events == Events::Possible || text.trim_ascii().is_empty()) => None,
             Self::Unknown if has_controls(seen.get(..LOOKED_AT).unwrap_or(seen)) => Some(Self::Binary),

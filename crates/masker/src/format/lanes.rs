@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use super::FormatError;
 use super::json::{Decoder, Template, TokenQueue};
+use super::names::{self, Plain};
 use crate::lane::{Lane, Session};
 use crate::report::MaskEvent;
 
@@ -12,8 +13,6 @@ use crate::report::MaskEvent;
 const MOST_LANES: usize = 1024;
 /// How many names of members are remembered at most.
 const KEYS: usize = 128;
-/// Longer ones are not.
-const LONGEST_KEY: usize = 64;
 
 /// The lanes of one body, by name.
 ///
@@ -24,7 +23,9 @@ pub struct Lanes {
     entries: Vec<Entry>,
     index: HashMap<u64, usize>,
     seed: u64,
-    /// Hashes of the names of members that were looked at and are plain. Empty until there is one.
+    /// The plain names that nearly every body has.
+    common: Arc<Plain>,
+    /// Hashes of other names of members that were looked at and are plain. Empty until there is one.
     keys: Vec<u64>,
     keys_generation: u64,
 }
@@ -46,15 +47,16 @@ pub(crate) struct Entry {
 }
 
 impl Lanes {
-    pub(crate) fn new(session: Session) -> Self {
-        let seed = std::hash::BuildHasher::hash_one(&std::hash::RandomState::new(), 0u8) | 1;
+    pub(crate) fn new(mut session: Session) -> Self {
+        let common = Plain::of(&mut session);
         Self {
+            keys_generation: session.generation(),
+            seed: session.inner.names.seed(),
             session,
             entries: Vec::new(),
             index: HashMap::new(),
-            seed,
+            common,
             keys: Vec::new(),
-            keys_generation: 0,
         }
     }
 
@@ -169,6 +171,7 @@ impl Lanes {
         if self.keys_generation != self.session.generation() {
             self.keys_generation = self.session.generation();
             self.keys.clear();
+            self.common = Plain::of(&mut self.session);
         }
     }
 
@@ -225,25 +228,19 @@ impl Lanes {
 
     /// Whether a member of this name is clean and no context for what follows.
     pub(crate) fn key_is_plain(&self, spelled: &[u8]) -> bool {
-        if self.keys.is_empty() || spelled.len() > LONGEST_KEY {
+        if !names::is_short(spelled) {
             return false;
         }
-        // Zero is a free place.
-        let key = self.mix(self.seed, spelled) | 1;
-        slots(key).iter().any(|slot| self.keys.get(*slot) == Some(&key))
+        let hash = names::hash(self.seed, spelled);
+        self.common.has(hash)
+            || names::slots(hash, KEYS).iter().any(|slot| self.keys.get(*slot) == Some(&hash))
     }
 
     /// Remembers that the name of a member is plain: clean, and no context for what follows.
     pub(crate) fn remember_plain_key(&mut self, spelled: &[u8]) {
-        if spelled.len() > LONGEST_KEY {
-            return;
-        }
-        self.keys.resize(KEYS, 0);
-        let key = self.mix(self.seed, spelled) | 1;
-        let [first, second] = slots(key);
-        let free = if self.keys.get(first) == Some(&0) { first } else { second };
-        if let Some(known) = self.keys.get_mut(free) {
-            *known = key;
+        if names::is_short(spelled) {
+            self.keys.resize(KEYS, 0);
+            names::remember(&mut self.keys, names::hash(self.seed, spelled));
         }
     }
 
@@ -251,18 +248,9 @@ impl Lanes {
         self.seed
     }
 
-    /// Mixes bytes into a key of a lane. The seed is random, so that nobody can choose two paths with one key.
-    pub(crate) fn mix(&self, mut key: u64, bytes: &[u8]) -> u64 {
-        key ^= bytes.len() as u64;
-        for chunk in bytes.chunks(8) {
-            let word = chunk.iter().fold(0, |word, byte| (word << 8) | u64::from(*byte));
-            let wide = u128::from(key ^ word ^ self.seed)
-                * u128::from(0x9E37_79B9_7F4A_7C15 ^ self.seed.rotate_left(23));
-            #[expect(clippy::cast_possible_truncation, reason = "both halves are used")]
-            let folded = (wide as u64) ^ ((wide >> 64) as u64);
-            key = folded.wrapping_add(0x2545_F491_4F6C_DD1D);
-        }
-        key
+    /// Mixes bytes into a key of a lane.
+    pub(crate) fn mix(&self, key: u64, bytes: &[u8]) -> u64 {
+        names::mix(self.seed, key, bytes)
     }
 }
 
@@ -282,11 +270,4 @@ impl Entry {
     fn is_idle(&self) -> bool {
         !self.is_holding() && self.lane.is_idle()
     }
-}
-
-/// The two places of a table in which a name may be remembered.
-fn slots(key: u64) -> [usize; 2] {
-    #[expect(clippy::cast_possible_truncation, reason = "a few bits of a hash")]
-    let at = |bits: u64| bits as usize % KEYS;
-    [at(key >> 8), at(key >> 32)]
 }

@@ -6,6 +6,7 @@
 mod body;
 mod json;
 mod lanes;
+mod names;
 mod ndjson;
 mod sse;
 mod tensors;
@@ -14,6 +15,7 @@ mod text;
 pub use self::body::{BodyKind, BodyStream};
 pub use self::json::JsonFormat;
 pub use self::lanes::Lanes;
+pub(crate) use self::names::Names;
 pub use self::ndjson::NdjsonFormat;
 pub use self::sse::SseFormat;
 pub use self::tensors::TensorFormat;

@@ -195,6 +195,10 @@ fn write_lines(
         let whole = event.get(line.start..line.end).unwrap_or_default();
         let text = event.get(line.start..line.text).unwrap_or_default();
         let ending = event.get(line.text..line.end).unwrap_or_default();
+        // Behind a line that ends otherwise than the one before it did, an LF would be the rest of a CRLF.
+        if text.is_empty() && ending == b"\n" && has_fresh && out.ends_with(b"\r") {
+            out.push(b'\n');
+        }
         match line.data {
             Some(_) if !has_fresh => out.extend_from_slice(whole),
             Some(value) => {

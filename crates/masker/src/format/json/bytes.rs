@@ -39,7 +39,9 @@ impl Bytes {
         out: &mut Vec<u8>,
     ) {
         let Some(byte) = byte_of(spelled) else {
-            self.finish(session, name, out);
+            if !self.numbers.is_empty() {
+                self.finish(session, name, out);
+            }
             out.extend_from_slice(spelled);
             return;
         };
@@ -107,6 +109,10 @@ impl Bytes {
 
 /// The byte that a number may stand for: `65`, or `65.0`.
 fn byte_of(spelled: &[u8]) -> Option<u8> {
+    // Nearly all numbers are no bytes.
+    if !matches!(spelled, [_] | [_, _] | [_, _, _] | [_, b'.', ..] | [_, _, b'.', ..] | [_, _, _, b'.', ..]) {
+        return None;
+    }
     let point = spelled.iter().take(4).position(|byte| *byte == b'.').unwrap_or(spelled.len());
     let whole = spelled.get(..point).filter(|whole| (1..=3).contains(&whole.len()))?;
     let zeros = spelled.get(point + 1..).unwrap_or_default();

@@ -3,9 +3,6 @@
 use super::escape::text_of;
 use super::shape;
 
-/// An element of a list that may be a stream of documents is held up to this length.
-const LONGEST_RECORD: usize = 64 << 10;
-
 /// A value that is held until it is complete.
 #[derive(Debug)]
 pub(super) struct Capture {
@@ -25,8 +22,8 @@ pub(super) enum What {
     Tokens(&'static str),
     /// Tokens that may be all the document says, with its end.
     Rest,
-    /// An element of the list that the document is. It is let go at a length if `most` says so.
-    Element { most: Option<usize> },
+    /// An element of the list that the document is.
+    Element,
 }
 
 /// What the list is that a document is.
@@ -42,12 +39,6 @@ pub(super) enum List {
 }
 
 impl Capture {
-    /// The next element of a list.
-    pub(super) fn of_element(list: List) -> Self {
-        let most = (list != List::Stream).then_some(LONGEST_RECORD);
-        Self::new(What::Element { most })
-    }
-
     /// What a member of this name holds, if that begins with `byte` and must be complete to be looked at. `alone`
     /// says that it is a member of the root and there was no text before it.
     pub(super) fn of_member(spelled: &[u8], byte: u8, alone: bool) -> Option<Self> {
@@ -74,7 +65,7 @@ impl Capture {
         Some(Self { drops: ids, ..Self::new(What::Tokens(name)) })
     }
 
-    fn new(what: What) -> Self {
+    pub(super) fn new(what: What) -> Self {
         Self { bytes: Vec::new(), what, depth: 0, in_string: false, escaped: false, drops: false }
     }
 

@@ -7,6 +7,8 @@ use super::strings::{self, Name, Text};
 use super::{shape, tape};
 use crate::format::{Format, FormatError, LONGEST_UNIT, Lanes, NdjsonFormat};
 
+/// The first element of a list is held up to this length, to see whether the list is a stream.
+const LONGEST_FIRST: usize = 64 << 10;
 /// Deeper documents are refused.
 const DEEPEST: usize = 512;
 /// The longest literal that is waited for.
@@ -17,8 +19,8 @@ const LONGEST_NUMBER: usize = 1 << 13;
 /// A JSON document of any length.
 ///
 /// Each string, and each name of a member, is a text of its own; everything else leaves as it came, byte for byte.
-/// In a list of the chunks of a stream, as Gemini sends it, texts go on from one to the next; in any other list of
-/// objects they are watched for it. What is no JSON after all is masked as plain text from there on.
+/// In a list of the chunks of a stream, as Gemini sends it, texts go on from one to the next. What is no JSON after all
+/// is masked as plain text from there on, as it is and with what its escapes mean.
 #[derive(Debug, Default)]
 pub struct JsonFormat {
     state: State,
@@ -104,7 +106,7 @@ impl Format for JsonFormat {
         }
         // Of a held value the end is missing. Tokens are withheld.
         if let Some(capture) = self.captured.take()
-            && matches!(capture.what, What::Element { .. })
+            && capture.what == What::Element
         {
             if self.list == List::Stream {
                 self.take_element(lanes, &capture.bytes, out)?;
@@ -140,10 +142,10 @@ impl JsonFormat {
                 bytes.len()
             } else if let Some(mut capture) = self.captured.take() {
                 let (used, is_end) = capture.take(bytes);
-                let is_long = capture.bytes.len() > LONGEST_UNIT;
-                let goes =
-                    matches!(capture.what, What::Element { most: Some(most) } if capture.bytes.len() > most);
-                if is_long && !goes {
+                let goes = capture.what == What::Element
+                    && self.list == List::Unknown
+                    && capture.bytes.len() > LONGEST_FIRST;
+                if capture.bytes.len() > LONGEST_UNIT {
                     return Err(FormatError::TooLong);
                 }
                 if goes || (is_end && !self.take_held(lanes, &capture, out)?) {
@@ -184,11 +186,12 @@ impl JsonFormat {
         bytes: &[u8],
         out: &mut Vec<u8>,
     ) -> Result<usize, FormatError> {
-        for (index, byte) in bytes.iter().copied().enumerate() {
+        let mut index = 0;
+        while let Some(byte) = bytes.get(index).copied() {
             if self.is_in_scalar(byte) {
-                if !self.take_scalar(byte)? {
-                    self.end_numbers(lanes, out);
-                    return Ok(index + 1);
+                index += self.scalar_in(lanes, bytes.get(index..).unwrap_or_default(), out)?;
+                if self.state == State::Broken {
+                    return Ok(index);
                 }
                 continue;
             }
@@ -216,8 +219,15 @@ impl JsonFormat {
             self.put(byte, lanes, out);
             if byte == b'"' {
                 let rest = bytes.get(index + 1..).unwrap_or_default();
-                return Ok(index + 1 + self.begin_string(lanes, rest, out));
+                let used = strings::short(&mut self.name, self.state == State::Colon, lanes, rest, out);
+                if used == 0 {
+                    let text = Text::new(&mut self.name, self.state == State::Colon, lanes);
+                    self.string = Some(Box::new(text));
+                    return Ok(index + 1);
+                }
+                index += used;
             }
+            index += 1;
         }
         Ok(bytes.len())
     }
@@ -236,19 +246,31 @@ impl JsonFormat {
             && (matches!(byte, b'"' | b'[') || (byte == b'{' && self.open.len() > 1));
     }
 
-    /// A string begins. Says how many bytes of it were taken.
-    fn begin_string(&mut self, lanes: &mut Lanes, rest: &[u8], out: &mut Vec<u8>) -> usize {
-        let is_key = self.state == State::Colon;
-        let used = strings::short(&mut self.name, is_key, lanes, rest, out);
-        if used == 0 {
-            self.string = Some(Box::new(Text::new(&mut self.name, is_key, lanes)));
-        }
-        used
+    fn is_in_scalar(&self, byte: u8) -> bool {
+        is_of_a_scalar(byte) && matches!(self.state, State::Value | State::FirstElement)
     }
 
-    fn is_in_scalar(&self, byte: u8) -> bool {
-        matches!(byte, b'0'..=b'9' | b'-' | b'+' | b'.' | b'a'..=b'z' | b'E' | b'I' | b'N')
-            && matches!(self.state, State::Value | State::FirstElement)
+    /// Takes the bytes of a number or literal at the beginning of `bytes`. Says how many.
+    fn scalar_in(
+        &mut self,
+        lanes: &mut Lanes,
+        bytes: &[u8],
+        out: &mut Vec<u8>,
+    ) -> Result<usize, FormatError> {
+        let length = bytes.iter().take_while(|byte| is_of_a_scalar(**byte)).count();
+        let part = bytes.get(..length).unwrap_or_default();
+        if self.scalar.is_empty() && length < bytes.len() && length <= LONGEST_SCALAR && tape::is_scalar(part)
+        {
+            self.whole_scalar(part, lanes, out);
+            return Ok(length);
+        }
+        for (index, byte) in part.iter().enumerate() {
+            if !self.take_scalar(*byte)? {
+                self.end_numbers(lanes, out);
+                return Ok(index + 1);
+            }
+        }
+        Ok(length)
     }
 
     /// Takes a byte of a number or literal. Says whether it may still be one.
@@ -316,16 +338,23 @@ impl JsonFormat {
             self.state = State::Broken;
             return;
         }
+        let scalar = std::mem::take(&mut self.scalar);
+        self.whole_scalar(&scalar, lanes, out);
+        self.scalar = scalar;
+        self.scalar.clear();
+    }
+
+    /// Writes a number or literal.
+    fn whole_scalar(&mut self, scalar: &[u8], lanes: &mut Lanes, out: &mut Vec<u8>) {
+        self.state = State::After;
         if self.open.last() == Some(&Open::Array) {
             let name = &self.name;
-            self.numbers.number(&mut lanes.session, &self.scalar, &|| name.of_value(), out);
+            self.numbers.number(&mut lanes.session, scalar, &|| name.of_value(), out);
         } else if shape::is_id_of_a_token(&self.name.spelled, b"") {
             out.push(b'0');
         } else {
-            out.extend_from_slice(&self.scalar);
+            out.extend_from_slice(scalar);
         }
-        self.scalar.clear();
-        self.state = State::After;
     }
 
     fn end_numbers(&mut self, lanes: &mut Lanes, out: &mut Vec<u8>) {
@@ -353,7 +382,8 @@ impl JsonFormat {
             && matches!(self.state, State::Value | State::FirstElement)
             && self.open == [Open::Array];
         let capture = if is_element {
-            (!std::mem::take(&mut self.passes)).then(|| Capture::of_element(self.list))
+            let passes = std::mem::take(&mut self.passes) || self.list == List::Records;
+            (!passes).then(|| Capture::new(What::Element))
         } else if self.state == State::Value {
             let alone = self.open.len() == 1 && !self.has_text;
             Capture::of_member(&self.name.spelled, byte, alone)
@@ -372,12 +402,12 @@ impl JsonFormat {
         out: &mut Vec<u8>,
     ) -> Result<bool, FormatError> {
         match capture.what {
-            What::Element { .. } => return self.take_element(lanes, &capture.bytes, out),
+            What::Element => return self.take_element(lanes, &capture.bytes, out),
             What::Tokens(name) => {
                 let before = format!("{{\"{name}\":");
                 let wrapped = [before.as_bytes(), &capture.bytes, b"}"].concat();
                 let mut masked = Vec::new();
-                if self.documents.take_whole(lanes, &wrapped, false, &mut masked) {
+                if self.documents.take_whole(lanes, &wrapped, false, &mut masked)? {
                     let end = masked.len().saturating_sub(1);
                     out.extend_from_slice(masked.get(before.len()..end).unwrap_or_default());
                 } else {
@@ -389,7 +419,7 @@ impl JsonFormat {
                 let before = b"{\"tokens\":";
                 let wrapped = [before, capture.bytes.as_slice()].concat();
                 let mut masked = Vec::new();
-                if self.documents.take_whole(lanes, &wrapped, true, &mut masked) {
+                if self.documents.take_whole(lanes, &wrapped, true, &mut masked)? {
                     out.extend_from_slice(masked.get(before.len()..).unwrap_or_default());
                 } else {
                     out.extend_from_slice(b"[]}");
@@ -413,17 +443,14 @@ impl JsonFormat {
             self.list = if is_stream { List::Stream } else { List::Records };
         }
         if self.list == List::Records {
-            if !self.documents.take_record(lanes, element, out)? {
-                return Ok(false);
-            }
-        } else {
-            let mut written = Vec::with_capacity(element.len() + 32);
-            self.documents.take(lanes, element, b"", &mut written, &mut |made, _| {
-                out.extend_from_slice(made);
-                out.push(b',');
-            })?;
-            out.append(&mut written);
+            return Ok(false);
         }
+        let mut written = Vec::with_capacity(element.len() + 32);
+        self.documents.take(lanes, element, b"", &mut written, &mut |made, _| {
+            out.extend_from_slice(made);
+            out.push(b',');
+        })?;
+        out.append(&mut written);
         self.name.clear();
         self.state = State::After;
         Ok(true)
@@ -440,6 +467,11 @@ impl JsonFormat {
             out.extend_from_slice(made);
         })
     }
+}
+
+/// Whether a byte may be of a number or literal.
+fn is_of_a_scalar(byte: u8) -> bool {
+    matches!(byte, b'0'..=b'9' | b'-' | b'+' | b'.' | b'a'..=b'z' | b'E' | b'I' | b'N')
 }
 
 /// Appends to the last bytes that were seen.

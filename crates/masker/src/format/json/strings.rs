@@ -14,6 +14,8 @@ pub(super) struct Name {
     /// As it is spelled. Empty where there is none, or it is too long.
     pub(super) spelled: Vec<u8>,
     is_long: bool,
+    /// It was found to be no context for its value.
+    is_plain: bool,
 }
 
 /// A string that is not complete, or has escapes.
@@ -24,12 +26,15 @@ pub(super) struct Text {
     is_key: bool,
     /// The last byte was a backslash.
     escaped: bool,
+    /// Something of it was masked.
+    masked: bool,
 }
 
 impl Name {
     pub(super) fn clear(&mut self) {
         self.spelled.clear();
         self.is_long = false;
+        self.is_plain = false;
     }
 
     fn keep(&mut self, part: &[u8]) {
@@ -44,11 +49,16 @@ impl Name {
 
     fn remember(&self, lanes: &mut Lanes) {
         if !self.spelled.is_empty()
-            && !lanes.key_is_plain(&self.spelled)
+            && !self.is_plain(lanes)
             && !lanes.session.primes(&text_of(&self.spelled), b"\": \"")
         {
             lanes.remember_plain_key(&self.spelled);
         }
+    }
+
+    /// Whether there is no name, or none that is context for its value.
+    fn is_plain(&self, lanes: &Lanes) -> bool {
+        self.is_plain || self.spelled.is_empty() || lanes.key_is_plain(&self.spelled)
     }
 
     /// For reports.
@@ -80,10 +90,11 @@ pub(super) fn short(
         name.clear();
         name.keep(inside);
     }
-    let masked = if inside.len() < lanes.session.shortest() || (is_key && lanes.key_is_plain(inside)) {
+    name.is_plain = name.is_plain(lanes);
+    let masked = if inside.len() < lanes.session.shortest() || (is_key && name.is_plain) {
         None
     } else {
-        let plain = is_key || name.spelled.is_empty() || lanes.key_is_plain(&name.spelled);
+        let plain = is_key || name.is_plain;
         let context = if plain { Vec::new() } else { [&text_of(&name.spelled), &b"\": \""[..]].concat() };
         let masked = lanes.session.mask(inside, &context, &|| name.of(is_key));
         if is_key && masked.is_none() {
@@ -108,14 +119,14 @@ impl Text {
             name.clear();
         } else if !name.spelled.is_empty() {
             let key = text_of(&name.spelled);
-            if !lanes.key_is_plain(&name.spelled) {
+            if !name.is_plain(lanes) {
                 lane = Lane::behind(&mut lanes.session, &[&key, b"\": \""]);
             }
             if shape::is_nested(&key) {
                 decoder = Decoder::nested();
             }
         }
-        Self { lane, decoder, is_key, escaped: false }
+        Self { lane, decoder, is_key, escaped: false, masked: false }
     }
 
     /// Takes bytes up to and with the closing quote. Says how many, and whether that was the end.
@@ -133,12 +144,11 @@ impl Text {
             name.keep(inside);
         }
         let Some(end) = end else { return (bytes.len(), false) };
-        let masks = lanes.session.masks();
         self.finish(name, lanes, out);
-        if self.is_key && lanes.session.masks() == masks {
-            name.remember(lanes);
-        } else if self.is_key {
+        if self.is_key && self.masked {
             name.clear();
+        } else if self.is_key {
+            name.remember(lanes);
         }
         out.push(b'"');
         (end + 1, true)
@@ -162,12 +172,16 @@ impl Text {
 
     /// Puts out what may leave.
     pub(super) fn advance(&mut self, name: &Name, lanes: &mut Lanes, out: &mut Vec<u8>) {
+        let masks = lanes.session.masks();
         self.lane.advance(&mut lanes.session, &|| name.of(self.is_key), out);
+        self.masked |= lanes.session.masks() != masks;
     }
 
     /// The end of the string, or of all.
     pub(super) fn finish(&mut self, name: &Name, lanes: &mut Lanes, out: &mut Vec<u8>) {
+        let masks = lanes.session.masks();
         self.decoder.finish(&mut self.lane);
         self.lane.finish(&mut lanes.session, &|| name.of(self.is_key), out);
+        self.masked |= lanes.session.masks() != masks;
     }
 }

@@ -94,19 +94,25 @@ impl Documents {
         document: &[u8],
         may_keep_ids: bool,
         out: &mut Vec<u8>,
-    ) -> bool {
-        self.take_one(lanes, document, Texts::End, may_keep_ids, out).is_some()
-    }
-
-    /// Masks one of many documents that have nothing to do with each other, but whose texts are watched for going
-    /// on all the same. Nothing of it is held. Says whether it was one.
-    pub(crate) fn take_record(
-        &mut self,
-        lanes: &mut Lanes,
-        document: &[u8],
-        out: &mut Vec<u8>,
     ) -> Result<bool, FormatError> {
-        self.take_one(lanes, document, Texts::Watched, false, out).transpose().map(|done| done.is_some())
+        lanes.refresh();
+        self.number += 1;
+        if tape::read(document, &mut self.tape).is_none() {
+            return Ok(false);
+        }
+        let plain = edit::plain_names(document, &self.tape);
+        let document = plain.as_deref().unwrap_or(document);
+        if plain.is_some() && tape::read(document, &mut self.tape).is_none() {
+            return Ok(false);
+        }
+        self.is_strict = true;
+        let mut walk = Walk::new(self, lanes, document, Mode::Live(Texts::End));
+        if may_keep_ids {
+            walk.keep_ids_alone();
+        }
+        walk.root()?;
+        self.edits.write(document, out);
+        Ok(true)
     }
 
     /// Whether a document is one of a stream: whether its texts are parts of longer ones.
@@ -115,34 +121,6 @@ impl Documents {
             return false;
         }
         tape::members(document, &self.tape, 0).any(|(name, _)| shape::is_of_a_stream(name))
-    }
-
-    fn take_one(
-        &mut self,
-        lanes: &mut Lanes,
-        document: &[u8],
-        texts: Texts,
-        may_keep_ids: bool,
-        out: &mut Vec<u8>,
-    ) -> Option<Result<(), FormatError>> {
-        lanes.refresh();
-        self.number += 1;
-        tape::read(document, &mut self.tape)?;
-        let plain = edit::plain_names(document, &self.tape);
-        let document = plain.as_deref().unwrap_or(document);
-        if plain.is_some() {
-            tape::read(document, &mut self.tape)?;
-        }
-        self.is_strict = true;
-        let mut walk = Walk::new(self, lanes, document, Mode::Live(texts));
-        if may_keep_ids {
-            walk.keep_ids_alone();
-        }
-        if let Err(error) = walk.root() {
-            return Some(Err(error));
-        }
-        self.edits.write(document, out);
-        Some(Ok(()))
     }
 
     /// Masks a line outside of any document, which may be one or a part of one. `None` where it is clean.

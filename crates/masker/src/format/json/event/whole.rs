@@ -69,7 +69,12 @@ impl<'a> Walk<'a> {
     /// Masks a text that is complete in itself.
     pub(super) fn whole(&mut self, token: Token, at: At<'a>) -> Result<(), FormatError> {
         let inside = self.text(token);
-        if inside.is_empty() || self.is_refill() || self.memo.is_known(at.key, inside) {
+        if inside.is_empty() || self.is_refill() {
+            return Ok(());
+        }
+        let may_go_on = !self.are(Texts::End) && shape::may_go_on(at.key);
+        // A text that goes on may do so with the same letters.
+        if self.memo.is_known(at.key, inside) && !may_go_on {
             return Ok(());
         }
         let is_short = inside.len() < self.lanes.session.shortest();
@@ -78,14 +83,15 @@ impl<'a> Walk<'a> {
             true => None,
             false => mask_string(self.lanes, inside, at.key, &|| spell(names)),
         };
-        let is_watched = !self.are(Texts::End) && self.memo.seen <= MOST_WATCHED && shape::may_go_on(at.key);
+        let is_watched = may_go_on && self.memo.seen <= MOST_WATCHED;
         let masked = match masked {
             None if is_watched => self.behind_the_last(inside, at)?,
             masked => masked,
         };
         match masked {
             Some(masked) => self.edits.replace(token.start, token.end, &masked),
-            None => self.memo.remember(at.key, inside),
+            None if !may_go_on => self.memo.remember(at.key, inside),
+            None => {}
         }
         Ok(())
     }
