@@ -1,21 +1,123 @@
-//! Where too much is undecided at once, everything up to the next blank is masked, and nothing is forgotten for it.
+//! Where too much is undecided at once, or has been for long, it is masked, and nothing is forgotten for it.
 
 #![allow(clippy::unwrap_used, reason = "a test that fails may panic")]
 
 use gatewayd_masker::{Masker, rule};
 
+fn named(id: &str, anchor: &str, fields: &str) -> String {
+    format!(
+        "[[rule]]\nid = \"{id}\"\nfamily = \"test\"\ndescription = \"A rule.\"\nanchors = [\"{anchor}\"]\n{fields}\n"
+    )
+}
+
+/// Twenty rules that begin at `zzz` together and are undecided for twenty bytes.
+fn crowd() -> String {
+    (0..20)
+        .map(|n| named(&format!("crowd-{n}"), "zzz", &format!("pattern = \"zzz[a-z]{{20}}{n}\"")))
+        .collect()
+}
+
+/// A key between markers.
+fn key() -> String {
+    named("key", "BEGIN", "pattern = \"BEGIN A KEY\"\ncommit = \"BEGIN A KEY\"\nuntil = \"END\"")
+}
+
+fn masker(rules: &str, known: &[&str]) -> Masker {
+    let builder = Masker::builder().rules(rule::parse(rules).unwrap());
+    known.iter().fold(builder, gatewayd_masker::Builder::known_secret).build().unwrap()
+}
+
+/// Masks a text as a whole, byte by byte and in pieces, which must agree.
+fn masked(masker: &Masker, text: &str) -> String {
+    let whole = masker.mask(text.as_bytes());
+    for length in [1, 7, 64, 1000] {
+        let mut stream = masker.stream();
+        let mut out: Vec<u8> = text.as_bytes().chunks(length).flat_map(|piece| stream.push(piece)).collect();
+        out.extend(stream.finish());
+        assert_eq!(out.escape_ascii().to_string(), whole.escape_ascii().to_string(), "pieces of {length}");
+    }
+    String::from_utf8(whole).unwrap()
+}
+
 #[test]
 fn what_is_swallowed_to_its_end_marker_survives_a_crowd() {
-    let crowd = (0..20).map(|number| {
-        format!(
-            "[[rule]]\nid = \"crowd-{number}\"\nfamily = \"test\"\ndescription = \"One of many.\"\nanchors = [\"zzz\"]\n\
-             pattern = \"zzz[a-z]{{20}}{number}\"\npositive = [\"\", \"\"]\nnegative = [\"\", \"\"]\n"
-        )
-    });
-    let key = "[[rule]]\nid = \"key\"\nfamily = \"test\"\ndescription = \"A key.\"\nanchors = [\"BEGIN\"]\npattern = \"BEGIN\"\n\
-               commit = \"BEGIN\"\nuntil = \"END\"\ncap = 4096\npositive = [\"\", \"\"]\nnegative = [\"\", \"\"]\n";
-    let rules = rule::parse(&(crowd.collect::<String>() + key)).unwrap();
-    let masker = Masker::builder().rules(rules).build().unwrap();
-    let masked = masker.mask(b"a BEGIN zzz the key itself END b");
-    assert_eq!(String::from_utf8(masked).unwrap(), "a [REDACTED:key] b");
+    let masker = masker(&(crowd() + &key()), &[]);
+    assert_eq!(masked(&masker, "a BEGIN A KEY zzz the key itself END b"), "a [REDACTED:key] b");
+}
+
+#[test]
+fn a_key_that_begins_in_a_crowd_is_masked_to_its_end() {
+    let masker = masker(&(crowd() + &key()), &[]);
+    let out = masked(&masker, "a zzzBEGIN A KEY the key itself END b");
+    assert_eq!(out, "a [REDACTED:key] b".replace("key", "crowd-0"));
+}
+
+#[test]
+fn a_secret_with_blanks_that_began_before_a_crowd_is_masked_whole() {
+    let spaced = named("spaced", "pw:", "pattern = \"pw:[a-z ]{20}!\"");
+    let masker = masker(&(crowd() + &spaced), &["a known secret with zzz and blanks"]);
+    let out = masked(&masker, "see pw:abc zzz and more ofs! b");
+    assert!(!out.contains("more of") && out.ends_with(" b"), "{out}");
+    let out = masked(&masker, "see a known secret with zzz and blanks b");
+    assert!(!out.contains("and blanks") && out.ends_with(" b"), "{out}");
+}
+
+#[test]
+fn a_crowd_of_known_secrets_alone_is_masked() {
+    // Each place begins the value anew, so that more than any limit are under way.
+    let value = "a".repeat(60) + "b";
+    let masker = masker("", &[&value]);
+    let calm = "calm text ".repeat(50);
+    for before in [String::new(), "a".repeat(40), "a".repeat(40) + " "] {
+        let out = masked(&masker, &format!("see {before}{value} {calm}end"));
+        assert!(
+            out.starts_with("see [RED") && !out.contains("aab") && out.ends_with(" calm text end"),
+            "{out}"
+        );
+    }
+}
+
+#[test]
+fn a_secret_behind_a_crowd_of_names_is_masked() {
+    let names: String = (0..70)
+        .map(|n| {
+            let fields = format!("context = \"kkk[a-z ]*{{1,40}}={n}:\"\npattern = \"[a-z]{{8}}\"");
+            named(&format!("name-{n}"), "kkk", &fields.replace("]*{1,40}", "]{1,40}"))
+        })
+        .collect();
+    let masker = masker(&names, &[]);
+    for number in [0, 31, 69] {
+        let out = masked(&masker, &format!("kkk of it ={number}:password end"));
+        assert!(!out.contains("password"), "{out}");
+    }
+}
+
+#[test]
+fn a_long_crowd_is_masked_until_nothing_of_it_can_be_under_way() {
+    let spaced = named("spaced", "pw:", "pattern = \"pw:[a-z ]{200}!\"");
+    let masker = masker(&(crowd() + &key() + &spaced), &["a known secret with some blanks"]);
+    let crowd = "zzzabcdefgh".repeat(2_000);
+    for (secret, rest) in [
+        (format!("pw:{}!", "very secret ".repeat(17).get(..200).unwrap()), " and so on"),
+        ("a known secret with some blanks".to_owned(), " and so on"),
+        (format!("BEGIN A KEY {} END", "its lines ".repeat(500)), " and so on"),
+    ] {
+        let text = format!("see {crowd}{secret}{rest} {} end", "calm text ".repeat(400));
+        let out = masked(&masker, &text);
+        assert!(!out.contains("secret") && !out.contains("blanks") && !out.contains("lines"), "{out}");
+        assert!(out.starts_with("see [REDACTED:") && out.ends_with(" calm text  end"), "{out}");
+        assert!(out.len() > 2_000, "it ends: {out}");
+    }
+}
+
+#[test]
+fn ordinary_text_full_of_names_is_no_crowd() {
+    let masker = Masker::builder()
+        .tiers([gatewayd_masker::Tier::Default, gatewayd_masker::Tier::Assignments])
+        .build()
+        .unwrap();
+    let lines: String = (0..400)
+        .map(|n| format!("SERVICE_{n}_API_KEY_SECRET_TOKEN={{{{ vault.secret_key.token_{n} }}}}\naws_secret_key: \"${{KEY}}\"\n"))
+        .collect();
+    assert_eq!(masked(&masker, &lines), lines);
 }

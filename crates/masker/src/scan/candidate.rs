@@ -59,14 +59,9 @@ impl Candidate {
         Self { start, late: start, ..self }
     }
 
-    /// A blackout from `start` to the first blank or quote from `mark` on.
-    pub(crate) fn blackout(rule: u16, start: u64, mark: u64) -> Self {
-        Self { mark, ..Self::new(rule, Phase::Blackout, StateID::ZERO, None, start) }
-    }
-
-    /// Whether a blackout ends before the byte at `at`: before a blank or a quote.
-    pub(crate) fn blackout_ends(&self, byte: u8, at: u64) -> bool {
-        at >= self.mark && ends_blackout(byte)
+    /// A blackout from `start` to the next blank or quote.
+    pub(crate) fn blackout(rule: u16, start: u64) -> Self {
+        Self::new(rule, Phase::Blackout, StateID::ZERO, None, start)
     }
 
     /// Takes the byte at `at`; says whether the candidate lives on, and where a context ends, that the secret begins at

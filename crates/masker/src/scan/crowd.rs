@@ -8,10 +8,10 @@
 //! - *How many in the long run.* Beyond it everything is masked until nothing has begun for so long that nothing that
 //!   began before can still be under way. Meanwhile only rules without a longest match are followed.
 
-use super::candidate::{Candidate, Phase};
+use super::candidate::{Candidate, Phase, ends_blackout};
 use super::known::Known;
 use super::machine::Machine;
-use super::{Effects, KNOWN, Machines, Scan, Span};
+use super::{Effects, KNOWN, Machines, Scan, Span, Window};
 
 /// How many secrets may have begun at once.
 const MOST_SECRETS: usize = 16;
@@ -30,11 +30,26 @@ pub(super) const FOLLOWING: usize = 4;
 /// What it costs to judge a byte of a finished match.
 const JUDGING: u32 = 4;
 
+/// Everything is being masked.
+#[derive(Clone, Debug)]
+pub(super) struct Hush {
+    start: u64,
+    rule: u16,
+    /// It ends before the first blank or quote from here on.
+    mark: u64,
+}
+
+impl Hush {
+    fn prolong(&mut self, mark: u64) {
+        self.mark = self.mark.max(mark);
+    }
+}
+
 impl Effects<'_> {
     /// Notes steps of candidates.
     #[inline]
     pub(super) fn stepping(&mut self, steps: usize) {
-        self.steps += u32::try_from(steps).unwrap_or(MOST_DEBT);
+        self.steps = self.steps.saturating_add(u32::try_from(steps).unwrap_or(MOST_DEBT));
     }
 
     /// Notes that a match is judged.
@@ -66,12 +81,6 @@ impl Scan {
         candidates as usize <= MOST_SECRETS && self.debt.saturating_add(steps) <= MOST_DEBT
     }
 
-    /// Whether everything is being masked for a long crowd.
-    #[inline]
-    pub(super) fn is_hushed(&self) -> bool {
-        self.hushed
-    }
-
     /// Keeps the crowd within limits.
     pub(super) fn limit(&mut self, machines: &Machines, known: &Known) {
         if self.live.len() > 1 && self.pos.is_multiple_of(8) {
@@ -81,10 +90,6 @@ impl Scan {
             return;
         }
         self.merge();
-        if self.hushed {
-            self.stay_hushed();
-            return;
-        }
         let contexts = self.live.iter().filter(|candidate| candidate.phase == Phase::Context).count();
         if contexts > MOST_CONTEXTS || self.debt > MOST_DEBT {
             self.hush(machines, known);
@@ -107,7 +112,7 @@ impl Scan {
             return;
         }
         self.live.retain(|candidate| candidate.phase == Phase::Context || stays(candidate));
-        self.live.push(Candidate::blackout(rule, start, 0));
+        self.live.push(Candidate::blackout(rule, start));
     }
 
     /// There has been too much for too long: everything is masked until it is over.
@@ -115,26 +120,53 @@ impl Scan {
         let (start, rule) = self.first_undecided();
         self.traces.clear();
         self.live.retain(|candidate| machines.rule(candidate.rule).is_some_and(Machine::is_endless));
-        self.live.push(Candidate::blackout(rule, start, self.pos + machines.calm(known)));
-        self.hushed = true;
+        self.hush = Some(Box::new(Hush { start, rule, mark: self.pos + machines.calm(known) }));
         self.debt = 0;
     }
 
-    /// More endless candidates than can be followed: the hush lasts to the end of the text.
-    fn stay_hushed(&mut self) {
-        self.live.retain(|candidate| candidate.phase == Phase::Blackout);
-        for candidate in &mut self.live {
-            candidate.mark = u64::MAX;
+    /// Takes the bytes from where the scan is, while everything is masked.
+    pub(super) fn go_on_hushed(
+        &mut self,
+        machines: &Machines,
+        known: &Known,
+        text: Window<'_>,
+        effects: &mut Effects<'_>,
+    ) {
+        let Some(mut hush) = self.hush.take() else { return };
+        let calm = machines.calm(known);
+        let fresh = text.get(self.pos, text.base + text.bytes.len() as u64);
+        for &byte in fresh {
+            if self.pos >= hush.mark && ends_blackout(byte) {
+                effects.spans.push(Span { start: hush.start, end: self.pos, rule: hush.rule });
+                return;
+            }
+            self.pos += 1;
+            if !self.live.is_empty() {
+                self.step_live(machines, text, byte, self.pos - 1, effects);
+                if self.pos.is_multiple_of(8) {
+                    self.merge();
+                }
+            }
+            self.window = (self.window << 8) | u64::from(byte);
+            self.anchor = machines.anchors.step(self.anchor, byte);
+            if machines.anchors.is_hit(self.anchor) {
+                // Something may be under way for as long again.
+                hush.prolong(self.pos + calm);
+                let hits = machines.anchors.hits(self.anchor, text.before(self.pos));
+                for hit in hits.filter(|hit| machines.rule(hit.rule).is_some_and(Machine::is_endless)) {
+                    self.begin(machines, text, hit, effects);
+                }
+            }
+            if known.may_begin(self.window) && known.begin(self.window, self.pos).is_some() {
+                hush.prolong(self.pos + calm);
+            }
+            if self.live.len() > MOST_SECRETS {
+                // More than can be followed: it lasts to the end of the text.
+                self.live.clear();
+                hush.mark = u64::MAX;
+            }
         }
-        self.debt = 0;
-    }
-
-    /// Something has begun while everything is masked: it may be under way for as long again.
-    pub(super) fn prolong(&mut self, machines: &Machines, known: &Known) {
-        let mark = self.pos + machines.calm(known);
-        for candidate in self.live.iter_mut().filter(|candidate| candidate.phase == Phase::Blackout) {
-            candidate.mark = candidate.mark.max(mark);
-        }
+        self.hush = Some(hush);
     }
 
     /// Where masking must begin, and in the name of which rule.
@@ -171,6 +203,8 @@ impl Scan {
     /// The open spans of what is certain.
     pub(super) fn certain(&self) -> impl Iterator<Item = Span> {
         let certain = self.live.iter().filter(|candidate| candidate.phase.is_certain());
-        certain.map(|candidate| Span { start: candidate.start, end: self.pos, rule: candidate.rule })
+        let hushed = self.hush.iter().map(|hush| (hush.start, hush.rule));
+        let certain = certain.map(|candidate| (candidate.start, candidate.rule)).chain(hushed);
+        certain.map(|(start, rule)| Span { start, end: self.pos, rule })
     }
 }

@@ -17,8 +17,8 @@ mod variants;
 
 use self::anchors::{Anchors, Hit};
 use self::automaton::State;
-use self::candidate::{Begins, CONTEXT_CAP, Candidate, Phase};
-use self::crowd::{BEGINNING, FOLLOWING};
+use self::candidate::{Begins, CONTEXT_CAP, Candidate, Phase, ends_blackout};
+use self::crowd::{BEGINNING, FOLLOWING, Hush};
 use self::known::Trace;
 pub(crate) use self::known::{HEAD, Known};
 use self::machine::Machine;
@@ -73,8 +73,8 @@ pub(crate) struct Scan {
     traces: Vec<Trace>,
     /// Steps of candidates that the bytes so far have not paid for.
     debt: u32,
-    /// A candidate is a [`Phase::Hush`].
-    hushed: bool,
+    /// Everything is being masked, because there was too much of that.
+    hush: Option<Box<Hush>>,
 }
 
 /// The bytes at hand: those not yet released and some before them.
@@ -150,7 +150,7 @@ impl Scan {
             live: Vec::new(),
             traces: Vec::new(),
             debt: 0,
-            hushed: false,
+            hush: None,
         }
     }
 
@@ -174,6 +174,10 @@ impl Scan {
         let mut scout = Scout::new(machines, text.bytes.len().saturating_sub(index(self.pos)));
         let mut effects = Effects { spans, steps: 0 };
         while index(self.pos) < text.bytes.len() {
+            if self.hush.is_some() {
+                self.go_on_hushed(machines, known, text, &mut effects);
+                continue;
+            }
             let mut ahead = None;
             if self.live.is_empty() && self.traces.is_empty() {
                 ahead = scout.as_mut().and_then(|scout| self.pass(machines, known, text, scout));
@@ -198,6 +202,8 @@ impl Scan {
         spans: &mut Vec<Span>,
     ) {
         let mut effects = Effects { spans, steps: 0 };
+        effects.spans.extend(self.certain());
+        self.hush = None;
         let mut live = std::mem::take(&mut self.live);
         for candidate in &mut live {
             let machine = machines.rule(candidate.rule);
@@ -211,8 +217,6 @@ impl Scan {
                 }
                 candidate.conclude(machine, text, &mut effects);
                 candidate.cut_off(machine, text, self.pos, &mut effects);
-            } else if candidate.phase.is_certain() {
-                effects.spans.push(Span { start: candidate.start, end: self.pos, rule: candidate.rule });
             }
         }
         let told = self.traces.drain(..).filter(|trace| known.tells(trace));
@@ -232,7 +236,7 @@ impl Scan {
 
     /// Whether forgetting this scan would forget nothing that matters.
     pub(crate) fn is_idle(&self) -> bool {
-        self.live.is_empty() && self.traces.is_empty()
+        self.live.is_empty() && self.traces.is_empty() && self.hush.is_none()
     }
 
     /// Whether nothing has begun here, and what follows will be seen as by the other.
@@ -261,13 +265,13 @@ impl Scan {
         if !self.live.is_empty() {
             self.step_live(machines, text, byte, at, effects);
         }
-        self.step_known(machines, known, byte, effects);
+        self.step_known(known, byte, effects);
         self.anchor = anchor;
         if machines.anchors.is_hit(self.anchor) {
             let seen = text.before(self.pos);
             for hit in machines.anchors.hits(self.anchor, seen) {
                 effects.steps += BEGINNING;
-                self.begin(machines, known, text, hit, effects);
+                self.begin(machines, text, hit, effects);
             }
         }
         self.pay(effects.steps);
@@ -291,10 +295,9 @@ impl Scan {
             let mut begins = Begins::No;
             let goes_on = if candidate.phase == Phase::Blackout {
                 // It may stand for a known secret, which has no machine.
-                let ends = candidate.blackout_ends(byte, at);
+                let ends = ends_blackout(byte);
                 if ends {
                     effects.spans.push(Span { start: candidate.start, end: at, rule });
-                    self.hushed = false;
                 }
                 !ends
             } else if let Some(machine) = machines.rule(rule) {
@@ -317,7 +320,7 @@ impl Scan {
         self.live.drain(kept..count);
     }
 
-    fn step_known(&mut self, machines: &Machines, known: &Known, byte: u8, effects: &mut Effects<'_>) {
+    fn step_known(&mut self, known: &Known, byte: u8, effects: &mut Effects<'_>) {
         self.window = (self.window << 8) | u64::from(byte);
         if known.is_empty() {
             return;
@@ -337,10 +340,6 @@ impl Scan {
             && let Some((trace, ends)) = known.begin(self.window, end)
         {
             effects.steps += BEGINNING;
-            if self.is_hushed() {
-                self.prolong(machines, known);
-                return;
-            }
             if ends {
                 effects.spans.push(Span { start: trace.start, end, rule: KNOWN });
             }
@@ -370,19 +369,8 @@ impl Scan {
     }
 
     /// An anchor has been seen: its rule begins.
-    fn begin(
-        &mut self,
-        machines: &Machines,
-        known: &Known,
-        text: Window<'_>,
-        hit: &Hit,
-        effects: &mut Effects<'_>,
-    ) {
+    fn begin(&mut self, machines: &Machines, text: Window<'_>, hit: &Hit, effects: &mut Effects<'_>) {
         let Some(machine) = machines.rule(hit.rule) else { return };
-        if self.is_hushed() && !machine.is_endless() {
-            self.prolong(machines, known);
-            return;
-        }
         if let Some(ready) = hit.ready {
             let Some(start) = self.pos.checked_sub(hit.back.0 as u64).filter(|start| *start >= text.base)
             else {
