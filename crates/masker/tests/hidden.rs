@@ -371,3 +371,10 @@ fn an_event_with_lines_that_end_differently_stays_one() {
         format!("data: {{\"a\":\"{MASK}.\",\rdata: \"b\":\"c.\"}}\r\n\ndata: {{\"a\":\"d.\"}}\n\n")
     );
 }
+
+#[test]
+fn a_long_name_is_masked_like_a_short_one() {
+    let body = format!("{{\"{KEY}{}\":1,\"{}{KNOWN}\":\"{KEY}\"}}", " ".repeat(300), "x".repeat(300));
+    let out = String::from_utf8(mask(BodyKind::Json, body.as_bytes())).unwrap();
+    assert_eq!(out, body.replace(KEY, MASK).replace(KNOWN, "[REDACTED:known-secret]"));
+}

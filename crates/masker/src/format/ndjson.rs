@@ -1,6 +1,6 @@
 //! NDJSON: each line is a document, and texts go on from line to line.
 
-use super::json::event;
+use super::json::event::{Documents, Made};
 use super::{Format, FormatError, LONGEST_UNIT, Lanes};
 
 /// A stream of JSON documents, one a line, as Ollama sends it.
@@ -10,7 +10,7 @@ use super::{Format, FormatError, LONGEST_UNIT, Lanes};
 #[derive(Debug, Default)]
 pub struct NdjsonFormat {
     line: Vec<u8>,
-    documents: event::Documents,
+    documents: Documents,
     begun: bool,
 }
 
@@ -40,12 +40,15 @@ impl Format for NdjsonFormat {
         if !line.is_empty() {
             self.take(lanes, &line, out)?;
         }
-        let mut rest = Vec::new();
-        self.documents.finish(lanes, &mut |document, _| {
-            rest.extend_from_slice(document);
-            rest.push(b'\n');
+        // What is no document has no end of its own.
+        let is_open = !line.is_empty();
+        let (mut text, mut rest) = (Vec::new(), Vec::new());
+        self.documents.finish(lanes, &mut |made| match made {
+            Made::Text(part) if is_open => text.extend_from_slice(part),
+            made => write_line(&made, &mut rest),
         })?;
-        if !rest.is_empty() && !out.is_empty() && !out.ends_with(b"\n") {
+        out.append(&mut text);
+        if is_open && !rest.is_empty() {
             out.push(b'\n');
         }
         out.append(&mut rest);
@@ -65,14 +68,17 @@ impl NdjsonFormat {
         let end = line.get(body.len()..).unwrap_or_default();
         let mark = out.len();
         let mut before = Vec::new();
-        self.documents.take(lanes, body, b"", out, &mut |document, _| {
-            before.extend_from_slice(document);
-            before.push(b'\n');
-        })?;
+        self.documents.take(lanes, body, b"", out, &mut |made| write_line(&made, &mut before))?;
         if !before.is_empty() {
             out.splice(mark..mark, before);
         }
         out.extend_from_slice(end);
         Ok(())
     }
+}
+
+fn write_line(made: &Made<'_>, out: &mut Vec<u8>) {
+    let (Made::Document(made, _) | Made::Text(made)) = made;
+    out.extend_from_slice(made);
+    out.push(b'\n');
 }

@@ -1,6 +1,6 @@
 //! Server-sent events: each event's data is a document, and texts go on from event to event.
 
-use super::json::event::Documents;
+use super::json::event::{Documents, Made};
 use super::{Format, FormatError, LONGEST_UNIT, Lanes};
 
 /// A stream of server-sent events, as `text/event-stream` carries it.
@@ -71,7 +71,7 @@ impl Format for SseFormat {
             self.dispatch(lanes, out)?;
         }
         let mut rest = Vec::new();
-        self.documents.finish(lanes, &mut |document, tag| write_event(document, tag, &mut rest))?;
+        self.documents.finish(lanes, &mut |made| write_event(&made, &mut rest))?;
         if !rest.is_empty() {
             if !complete {
                 // The last event was not ended by a blank line.
@@ -143,9 +143,9 @@ impl SseFormat {
         let mut written = Vec::with_capacity(document.map_or(0, <[u8]>::len) + 64);
         if let Some(document) = document {
             let mut before = Vec::new();
-            let mut put_before = |document: &[u8], tag: &[u8]| write_event(document, tag, &mut before);
+            let mut put_before = |made: Made<'_>| write_event(&made, &mut before);
             if document.trim_ascii() == b"[DONE]" {
-                self.documents.finish(lanes, &mut put_before)?;
+                self.documents.pause(lanes, &mut put_before)?;
                 written.extend_from_slice(document);
             } else {
                 let tag = tag_of(&event, &lines);
@@ -222,7 +222,11 @@ fn write_lines(
     Ok(())
 }
 
-fn write_event(document: &[u8], tag: &[u8], out: &mut Vec<u8>) {
+fn write_event(made: &Made<'_>, out: &mut Vec<u8>) {
+    let (document, tag) = match made {
+        Made::Document(document, tag) => (*document, *tag),
+        Made::Text(text) => (*text, &b""[..]),
+    };
     if !tag.is_empty() {
         out.extend_from_slice(tag);
         out.push(b'\n');

@@ -30,6 +30,11 @@ struct Number {
 }
 
 impl Bytes {
+    /// Whether nothing is held.
+    pub(super) fn is_empty(&self) -> bool {
+        self.numbers.is_empty() && self.lane.is_none()
+    }
+
     /// Takes the next number of the list.
     pub(super) fn number(
         &mut self,

@@ -2,7 +2,7 @@
 
 use super::bytes::Bytes;
 use super::capture::{Capture, List, What};
-use super::event::Documents;
+use super::event::{Documents, Made};
 use super::strings::{self, Name, Text};
 use super::{shape, tape};
 use crate::format::{Format, FormatError, LONGEST_UNIT, Lanes, NdjsonFormat};
@@ -358,6 +358,9 @@ impl JsonFormat {
     }
 
     fn end_numbers(&mut self, lanes: &mut Lanes, out: &mut Vec<u8>) {
+        if self.numbers.is_empty() {
+            return;
+        }
         let name = &self.name;
         self.numbers.finish(&mut lanes.session, &|| name.of_value(), out);
     }
@@ -446,7 +449,8 @@ impl JsonFormat {
             return Ok(false);
         }
         let mut written = Vec::with_capacity(element.len() + 32);
-        self.documents.take(lanes, element, b"", &mut written, &mut |made, _| {
+        self.documents.take(lanes, element, b"", &mut written, &mut |made| {
+            let (Made::Document(made, _) | Made::Text(made)) = made;
             out.extend_from_slice(made);
             out.push(b',');
         })?;
@@ -460,7 +464,8 @@ impl JsonFormat {
     fn end_list(&mut self, lanes: &mut Lanes, out: &mut Vec<u8>) -> Result<(), FormatError> {
         // Where the list breaks off behind a comma there is one already.
         let mut comma = self.state != State::Value;
-        self.documents.finish(lanes, &mut |made, _| {
+        self.documents.finish(lanes, &mut |made| {
+            let (Made::Document(made, _) | Made::Text(made)) = made;
             if std::mem::replace(&mut comma, true) {
                 out.push(b',');
             }

@@ -90,7 +90,7 @@ pub(super) fn short(
         name.clear();
         name.keep(inside);
     }
-    name.is_plain = name.is_plain(lanes);
+    name.is_plain = if is_key { lanes.key_is_plain(inside) } else { name.is_plain(lanes) };
     let masked = if inside.len() < lanes.session.shortest() || (is_key && name.is_plain) {
         None
     } else {

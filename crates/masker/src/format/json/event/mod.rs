@@ -17,8 +17,16 @@ use super::tape::{self, Token};
 use super::{escape::Decoder, loose, shape};
 use crate::format::{FormatError, Lanes};
 
-/// Where synthesised documents go: the document, and the tag of the one it was made after.
-pub(crate) type Before<'a> = &'a mut dyn FnMut(&[u8], &[u8]);
+/// What is made up for texts that have ended.
+pub(crate) enum Made<'a> {
+    /// A document in the likeness of the one it is made after, and the tag of that.
+    Document(&'a [u8], &'a [u8]),
+    /// The rest of what was no document.
+    Text(&'a [u8]),
+}
+
+/// Where it goes.
+pub(crate) type Before<'a> = &'a mut dyn FnMut(Made<'_>);
 
 /// The lane of what is not JSON.
 const RAW: &str = "data";
@@ -152,6 +160,12 @@ impl Documents {
         self.end_lanes(lanes, &[Vec::new()], true, before)
     }
 
+    /// All texts are said to end. Some upstreams go on all the same.
+    pub(crate) fn pause(&mut self, lanes: &mut Lanes, before: Before<'_>) -> Result<(), FormatError> {
+        self.number += 1;
+        self.end_lanes(lanes, &[Vec::new()], false, before)
+    }
+
     /// Keeps a document for the lanes that hold something of it.
     fn keep_template(&self, lanes: &mut Lanes, written: &[u8], tag: &[u8]) {
         let mut template = None;
@@ -216,7 +230,7 @@ impl Documents {
     fn make_up(&self, lanes: &mut Lanes, rest: &Rest, before: Before<'_>) -> Result<(), FormatError> {
         let Some(template) = &rest.template else {
             let texts = rest.texts.iter().filter(|(_, text)| !text.is_empty());
-            texts.for_each(|(_, text)| before(text, b""));
+            texts.for_each(|(_, text)| before(Made::Text(text)));
             return Ok(());
         };
         let mut other = Self { number: self.number, ..Self::default() };
@@ -226,7 +240,7 @@ impl Documents {
             walk.root()?;
             let mut made = Vec::new();
             other.edits.write(&template.document, &mut made);
-            before(&made, &template.tag);
+            before(Made::Document(&made, &template.tag));
         }
         Ok(())
     }
