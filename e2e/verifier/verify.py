@@ -7,7 +7,15 @@ stops after the first of them that is damaged: what hangs on damaged things prov
 cannot be checked; damage of 10 the log, 11 the pin, 12 rules 2 to 4, 13 words, 14 bodies.
 """
 
-import argparse, base64, hashlib, pathlib, re, sqlite3, struct, sys, zlib
+import argparse
+import base64
+import hashlib
+import pathlib
+import re
+import sqlite3
+import struct
+import sys
+import zlib
 from functools import lru_cache
 
 from cryptography.exceptions import InvalidSignature
@@ -49,13 +57,10 @@ TABLES = {  # The first column is the key; `?` where NULL may stand.
 }
 
 
-class Malformed(Exception):
-    """These bytes are not what the format says."""
-
-
 def require(holds: bool, what: str) -> None:
+    """All that is malformed is a ValueError, like what is no UTF-8 and no base64."""
     if not holds:
-        raise Malformed(what)
+        raise ValueError(what)
 
 
 def sha(*parts: bytes) -> bytes:
@@ -86,10 +91,7 @@ class Bytes:
         return value
 
     def string(self, length: int | None = None) -> str:
-        try:
-            return self.take(self.varint() if length is None else length).decode()
-        except UnicodeDecodeError as error:
-            raise Malformed("a text is not UTF-8") from error
+        return self.take(self.varint() if length is None else length).decode()
 
     def text(self, most: int) -> bytes:
         """As it stands there: `as_text` gives the same for the same words."""
@@ -167,10 +169,7 @@ def same_texts(entry: dict, words: dict) -> bool:
 
 
 def unbase64(text: str) -> bytes:
-    try:
-        held = base64.b64decode(text, validate=True)
-    except ValueError as error:
-        raise Malformed("this is no base64") from error
+    held = base64.b64decode(text, validate=True)
     require(base64.b64encode(held).decode() == text, "base64 has one form")
     return held
 
@@ -195,7 +194,7 @@ class LogKey:
                     return int(form[3]), unbase64(form[4])
                 except InvalidSignature:
                     pass
-        raise Malformed("has no signature of the key that holds")
+        raise ValueError("has no signature of the key that holds")
 
 
 class Verifier:
@@ -218,7 +217,7 @@ class Verifier:
         try:
             form = self.db.execute("PRAGMA user_version").fetchone()[0]
         except sqlite3.OperationalError as error:
-            raise Malformed(f"there is no evidence: {error}") from error
+            raise ValueError(f"there is no evidence: {error}") from error
         except sqlite3.DatabaseError as error:
             return self.damage(10, None, f"the database is broken: {error}")
         require(form == 1, f"the evidence has format {form}, which I do not know")
@@ -262,7 +261,7 @@ class Verifier:
                 names_it = entry["kind"] == KEY and entry["role"] == 1 and entry["key"] == self.key.bytes
                 require(names_it if at == 0 else entry.get("role") != 1, "entry 0, and no other, names the key")
                 self.entries.append(entry)
-            except Malformed as error:
+            except ValueError as error:
                 self.damage(10, at, f"entry {at}: {error}")
             hashes.append(sha(b"\0", data if isinstance(data, bytes) else b""))
 
@@ -276,7 +275,7 @@ class Verifier:
         self.size, self.root = len(hashes), root
         try:
             self.check_note(10, (self.directory / "checkpoint").read_text(), "the file `checkpoint`")
-        except (OSError, UnicodeDecodeError) as error:
+        except (OSError, ValueError) as error:
             self.damage(10, None, f"the file `checkpoint` cannot be read: {error}")
         for row in self.rows("checkpoints", 10):
             self.check_note(10, str(row["note"]), "a checkpoint in the database", row["size"])
@@ -289,7 +288,7 @@ class Verifier:
             require(size <= self.size, f"covers {size} entries, there are {self.size}")
             require(self.root(0, size) == root, f"has another root than the first {size} entries")
             self.signed, self.checkpoints = max(self.signed, size), self.checkpoints + 1
-        except Malformed as error:
+        except ValueError as error:
             self.damage(code, None, f"{name} {error}")
 
     def check_tiles(self) -> None:
@@ -359,7 +358,7 @@ class Verifier:
             for at, (row, e) in rows.items():
                 try:
                     check(at, row, e, *more)
-                except (Malformed, TypeError) as error:  # A type is damage already, where it is a row's.
+                except (ValueError, TypeError) as error:  # A type is damage already, where it is a row's.
                     self.damage(13, at, f"the row of entry {at}: {error}")
         for at, numbers in erased.items():
             listed = sha(*(struct.pack(">Q", number) for number in numbers))
@@ -465,7 +464,7 @@ def blocks(data: bytes, number: int):
             head, checksum, sealed = data[start : b.at], b.take(4), b.take(length)
             require(length <= 1 << 20 and zlib.crc32(head + sealed) == int.from_bytes(checksum), "it is torn")
             yield request, flags & 1, count, data[start : b.at]
-    except Malformed:
+    except ValueError:
         return
 
 
@@ -479,7 +478,7 @@ def main(words: list | None = None) -> int:
         key, pinned = (file and file.read_text() for file in (asked.key, asked.pinned))
         verifier = Verifier(asked.directory, key, pinned)
         verifier.run()
-    except (OSError, UnicodeDecodeError, Malformed, sqlite3.Error) as error:
+    except (OSError, ValueError, sqlite3.Error) as error:
         print(f"error: {error}", file=sys.stderr)
         return 2
     return verifier.print()
