@@ -116,8 +116,8 @@ impl Tally {
 enum Alarm {
     /// The rule for this very kind of secret finds what the scanner calls none.
     SameKind,
-    /// The sample ends inside of what may be a secret, and its beginning is masked. With a line end behind it nothing
-    /// is found.
+    /// The sample ends inside of what may be a secret, and its beginning is masked. With a line end behind it the rule
+    /// does not find it.
     CutShort,
     /// The form of another kind of secret, which is one whatever stands around it.
     OtherKind,
@@ -161,9 +161,14 @@ impl<'a> Judge<'a> {
 
     /// The worst of what is found in a negative sample, and by which rule.
     fn alarm<'f>(&self, sample: &Sample, findings: &'f [Finding]) -> Option<(Alarm, &'f str)> {
-        let whole = [sample.text.as_bytes(), b"\n"].concat();
-        let cut_short = self.masker.find(&whole).is_empty();
-        let kind = |finding: &Finding| if cut_short { Alarm::CutShort } else { self.kind(sample, finding) };
+        let whole = self.masker.find(&[sample.text.as_bytes(), b"\n"].concat());
+        let kind = |finding: &Finding| {
+            if whole.iter().any(|other| other.rule == finding.rule) {
+                self.kind(sample, finding)
+            } else {
+                Alarm::CutShort
+            }
+        };
         findings.iter().map(|finding| (kind(finding), finding.rule.as_ref())).min()
     }
 
@@ -296,9 +301,12 @@ fn issuer(scanner_rule: &str) -> &str {
 }
 
 /// Whether a sample shows what scanners look for beside a secret and that is none: a host, the name of a user or
-/// an account, the id of a client, the name of a file.
+/// an account, the id of a client, the name of a file, a name without its value.
 fn is_companion(text: &str) -> bool {
-    let lower = text.to_ascii_lowercase();
+    let lower = text.trim_end().to_ascii_lowercase();
+    if lower.ends_with(" =") || lower.ends_with("= \"") || lower.ends_with(": \"") {
+        return true;
+    }
     let has = |words: &[&str]| words.iter().any(|word| lower.contains(word));
     if has(&["key", "token", "secret", "passw", "private", "auth:", "bearer", "pat =", "curl"]) {
         return false;

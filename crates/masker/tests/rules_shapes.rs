@@ -96,12 +96,26 @@ const DEFAULT: &[(&str, &str)] = &[
         "Spring",
         "spring.datasource.username=app\nspring.datasource.password=«x9RtQ‹base62 8›»\nserver.port=8080\n",
     ),
+    (
+        "a deployment",
+        "env:\n- name: DB_USER\n  value: app\n- name: DB_PASSWORD\n  value: \"«h7‹base62 12›»\"\n- name: MODE\n  value: prod\n",
+    ),
+    (
+        "a task definition",
+        "{\"name\": \"API_TOKEN\", \"value\": \"«t4‹base62 30›»\"}, {\"name\": \"PORT\", \"value\": \"8080\"}",
+    ),
+    ("Laravel", "APP_NAME=Shop\nAPP_KEY=«base64:4‹b64 42›=»\nAPP_URL=http://localhost\n"),
     ("systemd", "Environment=\"API_TOKEN=«t5‹base62 30›»\" \"MODE=prod\""),
     (
         "GitHub Actions, an echo of the environment",
         "  env:\n    CI: true\n    NPM_TOKEN: «npm_‹base62 30›‹crc32›»\n    NODE_VERSION: 22\n",
     ),
     // Commands.
+    (
+        "a presigned URL",
+        "https://b.s3.amazonaws.com/k?X-Amz-Algorithm=AWS4-HMAC-SHA256&X-Amz-Expires=900&X-Amz-Signature=«‹hex 64›»",
+    ),
+    ("PsExec", "psexec \\\\10.0.0.4 -u Administrator -p «‹lower 9›» cmd /c whoami"),
     ("git remote -v", "origin\thttps://«ghp_‹base62 30›‹crc32›»@github.com/acme/app.git (fetch)"),
     (
         "git remote, a user and a token",
