@@ -128,6 +128,7 @@ mod prove;
 mod publish;
 mod queue;
 mod read;
+mod record;
 mod recorder;
 mod recovery;
 mod replay;

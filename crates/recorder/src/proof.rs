@@ -195,6 +195,23 @@ pub(crate) mod tests {
         }
     }
 
+    /// RFC 6962, section 2.1.3: the tree of seven leaves, its nodes by the letters they have there.
+    #[test]
+    fn the_examples_of_rfc_6962() {
+        let [a, b, c, d, e, f, j]: [Digest; 7] =
+            std::array::from_fn(|n| leaf_hash(&(n as u64).to_be_bytes()));
+        let (g, h, i) = (node_hash(&a, &b), node_hash(&c, &d), node_hash(&e, &f));
+        let (k, l) = (node_hash(&g, &h), node_hash(&i, &j));
+        let mut tree = plain(7);
+        assert_eq!(root_at(&mut tree, 7), Ok(node_hash(&k, &l)));
+        for (leaf, path) in [(0, vec![b, h, l]), (3, vec![c, g, l]), (4, vec![f, j, k]), (6, vec![i, k])] {
+            assert_eq!(inclusion(&mut tree, leaf, 7), Ok(path), "leaf {leaf}");
+        }
+        for (old, path) in [(3, vec![c, d, g, l]), (4, vec![l]), (6, vec![i, j, k])] {
+            assert_eq!(consistency(&mut tree, old, 7), Ok(path), "{old} leaves");
+        }
+    }
+
     proptest! {
         #![proptest_config(ProptestConfig::with_cases(128))]
 

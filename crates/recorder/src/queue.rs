@@ -9,8 +9,6 @@ use std::collections::VecDeque;
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
-/// How soon a worker that dozes looks by itself.
-const DOZE: Duration = Duration::from_millis(2);
 /// A worker that had nothing to do for this long sleeps.
 const LINGER: Duration = Duration::from_millis(100);
 /// So many items are worth waking for, urgent or not.
@@ -22,11 +20,11 @@ pub(crate) trait Work {
     fn is_urgent(&self) -> bool;
 }
 
-/// Makes a queue.
-pub(crate) fn queue<T: Work>() -> (Sender<T>, Worker<T>) {
+/// Makes a queue whose worker, when it dozes, looks by itself after `doze`.
+pub(crate) fn queue<T: Work>(doze: Duration) -> (Sender<T>, Worker<T>) {
     let queue = Arc::new(Queue { state: Mutex::new(State::new()), changed: Condvar::new() });
     let now = Instant::now();
-    (Sender(Arc::clone(&queue)), Worker { queue, taken: VecDeque::new(), busy: now })
+    (Sender(Arc::clone(&queue)), Worker { queue, doze, taken: VecDeque::new(), busy: now })
 }
 
 struct Queue<T> {
@@ -115,6 +113,7 @@ impl<T: Work> Sender<T> {
 /// The end that works. Items come in the order they were sent.
 pub(crate) struct Worker<T> {
     queue: Arc<Queue<T>>,
+    doze: Duration,
     /// Taken over from the queue, all at once.
     taken: VecDeque<T>,
     /// When there was something to do last.
@@ -138,7 +137,7 @@ impl<T> Worker<T> {
             }
             state.rest = if lingers { Rest::Dozes } else { Rest::Sleeps };
             let left = until.duration_since(now);
-            let moment = if lingers { left.min(DOZE) } else { left };
+            let moment = if lingers { left.min(self.doze) } else { left };
             let (woken, timeout) =
                 self.queue.changed.wait_timeout(state, moment).unwrap_or_else(PoisonError::into_inner);
             state = woken;
@@ -181,6 +180,8 @@ impl<T> Drop for Worker<T> {
 mod tests {
     use super::*;
 
+    const DOZE: Duration = Duration::from_millis(2);
+
     struct Item(u32, bool);
 
     impl Work for Item {
@@ -208,7 +209,7 @@ mod tests {
 
     #[test]
     fn all_arrives_in_order_and_what_nobody_waits_for_comes_together() {
-        let (sender, worker) = queue();
+        let (sender, worker) = queue(DOZE);
         let worker = count(worker);
         let began = Instant::now();
         for n in 1..=1000 {
@@ -227,7 +228,7 @@ mod tests {
 
     #[test]
     fn what_is_urgent_wakes_a_worker_that_sleeps_or_dozes() {
-        let (sender, worker) = queue();
+        let (sender, worker) = queue(DOZE);
         let worker = count(worker);
         assert!(sender.send(Item(1, false)).is_ok(), "it wakes a sleeper, too");
         std::thread::sleep(LINGER + Duration::from_millis(50));

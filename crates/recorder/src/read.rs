@@ -2,18 +2,19 @@
 
 use std::path::{Path, PathBuf};
 
-use gatewayd_core::{Action, Dialect, Effect, Ending, IdentityKind, RequestId, Timestamp};
-use rusqlite::{Connection, OptionalExtension as _, Row, params_from_iter};
+use gatewayd_core::{Action, RequestId, Timestamp};
+use rusqlite::{Connection, OptionalExtension as _, params_from_iter};
 
 use crate::blobs::Segments;
 use crate::error::Error;
-use crate::facts::{self, Salt, What, Who, Words};
+use crate::facts::{self, Who};
 use crate::keys::{RootKey, SealKey};
-use crate::leaf::{Bodies, Intent, Kind, Leaf, Outcome, Refused, Stored};
+use crate::leaf::{Kind, Stored};
 use crate::prove::{self, EntryProof};
-use crate::replay::{self, Replay, Wanted};
+use crate::record::{SESSIONS, Session, damaged, decode};
+use crate::replay::{self, Replay};
 use crate::store::{self, index, row_id};
-use crate::view::{Bundle, EventView, HoldView, StoredBody, Summary};
+use crate::view::{Bundle, EventView, HoldView, Summary};
 
 /// Which sessions to list, newest first. All that is set must hold.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
@@ -47,23 +48,6 @@ pub struct Reader {
     segments: Segments,
     root: PathBuf,
 }
-
-/// A row of the database and the entries it belongs to.
-struct Session {
-    number: u64,
-    id: [u8; 16],
-    outcome_at: Option<u64>,
-    salt: Option<Salt>,
-    who: Option<Vec<u8>>,
-    what: Option<Vec<u8>>,
-    masks: Option<Vec<u8>>,
-    erased: bool,
-    first: Leaf,
-    last: Option<Leaf>,
-}
-
-const SESSIONS: &str = "SELECT s.number, s.id, s.outcome, s.salt, s.who, s.what, s.masks, s.erased IS NOT NULL, first.data, last.data
-  FROM sessions s JOIN leaves first ON first.idx = s.number LEFT JOIN leaves last ON last.idx = s.outcome";
 
 impl Reader {
     /// Opens the log in this directory. The root key is `root.key` there, needed for [`replay`](Self::replay) only.
@@ -296,261 +280,5 @@ impl Reader {
 impl std::fmt::Debug for Reader {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.debug_struct("Reader").field("segments", &self.segments).finish_non_exhaustive()
-    }
-}
-
-fn damaged(error: crate::codec::DecodeError) -> Error {
-    Error::Damaged(error.to_string())
-}
-
-fn decode(bytes: &[u8], at: i64) -> Result<Leaf, Error> {
-    Leaf::decode(bytes).map_err(|error| Error::Damaged(format!("entry {at}: {error}")))
-}
-
-/// What both kinds of first entries say.
-struct Head<'a> {
-    identity: Option<IdentityKind>,
-    dialect: Option<Dialect>,
-    action: Option<Action>,
-    effect: Option<Effect>,
-    who: &'a [u8; 32],
-    what: &'a [u8; 32],
-}
-
-impl Session {
-    fn from_row(row: &Row<'_>) -> Result<Self, Error> {
-        let number: i64 = row.get(0)?;
-        let outcome: Option<i64> = row.get(2)?;
-        let last: Option<Vec<u8>> = row.get(9)?;
-        Ok(Self {
-            number: index(number),
-            id: row.get(1)?,
-            outcome_at: outcome.map(index),
-            salt: row.get(3)?,
-            who: row.get(4)?,
-            what: row.get(5)?,
-            masks: row.get(6)?,
-            erased: row.get(7)?,
-            first: decode(&row.get::<_, Vec<u8>>(8)?, number)?,
-            last: last.map(|last| decode(&last, outcome.unwrap_or(-1))).transpose()?,
-        })
-    }
-
-    fn head(&self) -> Result<Head<'_>, Error> {
-        match &self.first.kind {
-            Kind::Intent(intent) => Ok(Head {
-                identity: Some(intent.identity),
-                dialect: Some(intent.dialect),
-                action: Some(intent.action),
-                effect: intent.effect,
-                who: &intent.who,
-                what: &intent.what,
-            }),
-            Kind::Refusal(refused) => Ok(Head {
-                identity: refused.identity,
-                dialect: refused.dialect,
-                action: refused.action,
-                effect: refused.effect,
-                who: &refused.who,
-                what: &refused.what,
-            }),
-            other => Err(Error::Damaged(format!(
-                "session {} begins with an entry of kind {}",
-                self.number,
-                other.name()
-            ))),
-        }
-    }
-
-    fn intent(&self) -> Option<&Intent> {
-        if let Kind::Intent(intent) = &self.first.kind { Some(intent) } else { None }
-    }
-
-    fn outcome(&self) -> Option<&Outcome> {
-        match self.last.as_ref().map(|leaf| &leaf.kind) {
-            Some(Kind::Outcome(outcome) | Kind::Interruption(outcome)) => Some(outcome),
-            _ => None,
-        }
-    }
-
-    fn refused(&self) -> Option<&Refused> {
-        if let Kind::Refusal(refused) = &self.first.kind { Some(refused) } else { None }
-    }
-
-    fn bodies(&self) -> Option<&Bodies> {
-        self.outcome().map(|o| &o.bodies).or_else(|| self.refused().map(|r| &r.bodies))
-    }
-
-    /// Where its blocks are.
-    fn wanted(&self) -> Wanted<'_> {
-        let bodies = self.bodies();
-        Wanted {
-            number: self.number,
-            id: &self.id,
-            request: bodies.and_then(|b| b.request.as_ref()),
-            response: bodies.and_then(|b| b.response.as_ref()),
-            open: self.outcome_at.is_none(),
-        }
-    }
-
-    fn words(&self) -> Result<(Who, What), Error> {
-        let who = self.who.as_deref().map(Who::decode).transpose().map_err(damaged)?;
-        let what = self.what.as_deref().map(What::decode).transpose().map_err(damaged)?;
-        Ok((who.unwrap_or_default(), what.unwrap_or_default()))
-    }
-
-    /// True if the row is not that of its entries: other words, another request, another outcome.
-    fn is_altered(&self, head: &Head<'_>) -> bool {
-        let named = match (self.intent(), self.outcome_at, self.outcome()) {
-            (Some(intent), None, _) => intent.id == self.id,
-            (Some(intent), Some(_), Some(end)) => {
-                (intent.id, end.id, end.intent) == (self.id, self.id, self.number)
-            }
-            (Some(_), Some(_), None) => false,
-            (None, at, _) => at == Some(self.number) && self.refused().is_some_and(|r| r.id == self.id),
-        };
-        if !named || self.erased {
-            return !named;
-        }
-        let (Some(salt), Some(who), Some(what)) = (&self.salt, &self.who, &self.what) else { return true };
-        let masks = self.masks.as_deref().map(|masks| facts::digest(Words::Masks, salt, masks));
-        facts::digest(Words::Who, salt, who) != *head.who
-            || facts::digest(Words::What, salt, what) != *head.what
-            || masks != self.outcome().and_then(|end| end.mask_digest)
-    }
-
-    fn summary(&self) -> Result<Summary, Error> {
-        let head = self.head()?;
-        let (who, what) = self.words()?;
-        let ending = self.outcome().map(|o| o.ending).or_else(|| self.refused().map(|r| r.ending));
-        let refusal =
-            self.outcome().and_then(|o| o.refusal).or_else(|| self.refused().and_then(|r| r.refusal));
-        let shown_rule = || match &self.first.kind {
-            Kind::Intent(intent) => intent.rule.shown(),
-            Kind::Refusal(refused) => refused.rule.shown(),
-            _ => None,
-        };
-        Ok(Summary {
-            id: RequestId::from_bytes(self.id),
-            number: self.number,
-            time: self.first.time,
-            issuer: who.issuer,
-            subject: who.subject,
-            name: who.name,
-            groups: who.groups,
-            method: what.method,
-            path: what.path,
-            dialect: head.dialect.map(Dialect::as_str),
-            action: head.action.map(Action::as_str),
-            model: what.model,
-            upstream: what.upstream,
-            effect: head.effect.map(effect_name),
-            rule: what.rule.or_else(shown_rule),
-            status: self
-                .outcome()
-                .map(|o| o.status)
-                .or_else(|| self.refused().map(|r| r.status))
-                .unwrap_or(0),
-            ending: ending.map_or("open", Ending::as_str),
-            refusal: refusal.map(gatewayd_core::RefusalCode::as_str),
-            request_bytes: self.bodies().map_or(0, |b| b.request_len),
-            response_bytes: self.bodies().map_or(0, |b| b.response_len),
-            duration_us: self
-                .outcome()
-                .map(|o| o.duration)
-                .or_else(|| self.refused().map(|r| r.duration))
-                .unwrap_or(0),
-            masked: self.outcome().map_or(0, |o| o.masks),
-            erased: self.erased,
-            altered: self.is_altered(&head),
-        })
-    }
-
-    fn matches(&self, filter: &Filter, summary: &Summary) -> Result<bool, Error> {
-        let is = |wanted: &Option<String>, found: &Option<String>| wanted.is_none() || wanted == found;
-        let masked = match &filter.masked_rule {
-            None => true,
-            Some(rule) => match &self.masks {
-                None => false,
-                Some(masks) => {
-                    facts::decode_masks(masks).map_err(damaged)?.iter().any(|mask| *mask.rule == **rule)
-                }
-            },
-        };
-        Ok(masked
-            && is(&filter.subject, &summary.subject)
-            && is(&filter.model, &summary.model)
-            && is(&filter.rule, &summary.rule)
-            && filter.group.as_ref().is_none_or(|group| summary.groups.contains(group))
-            && filter.action.is_none_or(|action| summary.action == Some(action.as_str()))
-            && filter.status.is_none_or(|status| summary.status == status)
-            && filter.since.is_none_or(|since| summary.time >= since)
-            && filter.until.is_none_or(|until| summary.time < until))
-    }
-
-    fn bundle(&self, events: Vec<EventView>) -> Result<Bundle, Error> {
-        let (who, what) = self.words()?;
-        let (intent, outcome) = (self.intent(), self.outcome());
-        let masks = self.masks.as_deref().map(facts::decode_masks).transpose().map_err(damaged)?;
-        let bodies = self.bodies().cloned().unwrap_or_default();
-        Ok(Bundle {
-            identity_kind: self.head()?.identity.map(identity_name),
-            peer: who.peer,
-            tls: who.tls,
-            route: what.route,
-            streaming: intent.is_some_and(|i| i.streaming),
-            side_effects: intent.is_some_and(|i| i.side_effects),
-            policy_version: what.policy,
-            claims: what.claims.iter().map(|(kind, id)| format!("{kind}:{id}")).collect(),
-            credential: what.credential,
-            credential_version: what.version,
-            request_type: what.request_type,
-            request_headers: Vec::new(),
-            response_headers: Vec::new(),
-            request_digest: intent.filter(|i| i.request_complete).map(|i| hex::encode(i.request)),
-            masks: masks.unwrap_or_default(),
-            waited_us: intent.map_or(0, |i| i.waited),
-            first_byte_us: outcome.map_or(0, |o| o.first_byte),
-            outcome: self.outcome_at,
-            stored_request: StoredBody {
-                cut: bodies.request_cut,
-                withheld: bodies.request_withheld,
-                lost: bodies.lost,
-                ..stored_body(bodies.request.as_ref())
-            },
-            stored_response: StoredBody {
-                cut: bodies.response_cut,
-                lost: bodies.lost,
-                ..stored_body(bodies.response.as_ref())
-            },
-            events,
-            summary: self.summary()?,
-        })
-    }
-}
-
-fn stored_body(stored: Option<&Stored>) -> StoredBody {
-    stored.map_or_else(StoredBody::default, |stored| StoredBody {
-        blocks: stored.blocks,
-        bytes: stored.plain,
-        digest: Some(hex::encode(stored.digest)),
-        ..StoredBody::default()
-    })
-}
-
-fn effect_name(effect: Effect) -> &'static str {
-    match effect {
-        Effect::Allow => "allow",
-        Effect::Deny => "deny",
-        Effect::Approve => "approve",
-    }
-}
-
-fn identity_name(kind: IdentityKind) -> &'static str {
-    match kind {
-        IdentityKind::Oidc => "oidc",
-        IdentityKind::Saml => "saml",
-        IdentityKind::GatewayToken => "gateway_token",
-        IdentityKind::LocalAdmin => "local_admin",
     }
 }

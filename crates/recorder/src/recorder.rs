@@ -5,6 +5,7 @@ use std::path::Path;
 use std::sync::atomic::Ordering;
 use std::sync::{Arc, Mutex, PoisonError, mpsc};
 use std::thread::JoinHandle;
+use std::time::Duration;
 
 use aws_lc_rs::rand;
 use gatewayd_core::{BoxFuture, Claim, Clock, Event, Identity, Journal, JournalError, RequestId};
@@ -103,8 +104,8 @@ impl Recorder {
         let first = key.sign(tree.size(), tree.root());
         sync_dir(&config.dir)?;
 
-        let (to_committer, entries) = queue();
-        let (to_sealer, jobs) = queue();
+        let (to_committer, entries) = queue(doze(config.durability));
+        let (to_sealer, jobs) = queue(doze(config.durability));
         let dir = config.dir.clone();
         let shared = Arc::new(Shared::new(config, clock, to_committer, to_sealer, first.as_str().into()));
         shared.counters.entries.store(tree.size(), Ordering::Relaxed);
@@ -314,6 +315,15 @@ impl Handle {
 impl Drop for Handle {
     fn drop(&mut self) {
         self.close();
+    }
+}
+
+/// How long what nobody waits for may lie, so that it shares its transaction with others: each costs a sync of the
+/// disk, which whoever waits for another one has to wait for, too.
+fn doze(durability: Durability) -> Duration {
+    match durability {
+        Durability::Disk => Duration::from_millis(10),
+        Durability::Process => Duration::from_millis(2),
     }
 }
 
