@@ -51,4 +51,4 @@ pub use redact::{Redact, RedactStream};
 pub use refusal::{Refusal, RefusalCode};
 pub use request_id::RequestId;
 pub use secret::Secret;
-pub use trail::{CredentialVersion, Ending, MaskCount, Peer, Trail};
+pub use trail::{CredentialVersion, Ending, MaskCount, MaskPlace, Peer, Trail};

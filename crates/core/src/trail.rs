@@ -68,6 +68,24 @@ pub struct MaskCount {
     pub count: u64,
 }
 
+/// Where a masking rule struck in an answer. Never what it hid.
+#[derive(Debug, Clone, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
+pub struct MaskPlace {
+    /// The rule's id.
+    pub rule: Arc<str>,
+    /// Which text of the answer, such as `choices[0].delta.content` or `header:location`. Masked itself.
+    pub lane: String,
+    /// Where the mask begins, in bytes of the text.
+    pub offset: u64,
+    /// How many bytes it hides.
+    pub length: u64,
+    /// HMAC-SHA-256 of what it hides, in hex, where the deployment has a key for it.
+    pub fingerprint: Option<String>,
+}
+
+/// So many places of one answer are kept; the counts go on.
+const MOST_PLACES: usize = 64;
+
 /// What is known of one request so far: the notebook that every control writes to and the recorder reads.
 ///
 /// It is in the request's extensions from the recorder on. A clone is the same notebook. Facts that are
@@ -91,6 +109,7 @@ struct Inner {
     // Written at most a few times a request, never while another lock is held.
     claims: Mutex<Vec<Claim>>,
     masks: Mutex<Vec<MaskCount>>,
+    places: Mutex<Vec<MaskPlace>>,
 }
 
 impl Trail {
@@ -110,6 +129,7 @@ impl Trail {
             ending: OnceLock::new(),
             claims: Mutex::new(Vec::new()),
             masks: Mutex::new(Vec::new()),
+            places: Mutex::new(Vec::new()),
         }))
     }
 
@@ -228,6 +248,21 @@ impl Trail {
         }
     }
 
+    /// Counts a span that a masking rule replaced, and keeps where: of the first 64 in an answer.
+    pub fn masked_at(&self, place: MaskPlace) {
+        self.mask(&place.rule, 1);
+        let mut places = self.0.places.lock().unwrap_or_else(PoisonError::into_inner);
+        if places.len() < MOST_PLACES {
+            places.push(place);
+        }
+    }
+
+    /// Where masks are, in the order they were made: the first 64.
+    #[must_use]
+    pub fn mask_places(&self) -> Vec<MaskPlace> {
+        self.0.places.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
     /// Mask counts so far, by rule.
     #[must_use]
     pub fn masks(&self) -> Vec<MaskCount> {
@@ -248,6 +283,12 @@ mod tests {
         let rule: Arc<str> = "jwt".into();
         trail.mask(&rule, 1);
         trail.mask(&rule, 2);
-        assert_eq!(trail.masks(), vec![MaskCount { rule, count: 3 }]);
+        let place =
+            MaskPlace { rule: rule.clone(), lane: "text".into(), offset: 4, length: 20, fingerprint: None };
+        for _ in 0..MOST_PLACES + 1 {
+            trail.masked_at(place.clone());
+        }
+        assert_eq!(trail.masks(), vec![MaskCount { rule, count: 68 }]);
+        assert_eq!(trail.mask_places(), vec![place; MOST_PLACES]);
     }
 }

@@ -256,15 +256,6 @@ fn show(bundle: &Value) {
     }
 }
 
-/// A header field as it was sent; one without a value was there, and its value was not kept.
-fn header(field: &Value) -> String {
-    let name = print::cell(field, "/name");
-    match field.pointer("/value") {
-        Some(value @ Value::String(_)) => format!("{name}: {}", print::plain(value)),
-        _ => format!("{name} (not kept)"),
-    }
-}
-
 /// Exit status 1 if policy would decide otherwise, or a secret is found in what the caller saw.
 fn recheck(access: &AdminAccess, id: &str) -> anyhow::Result<ExitCode> {
     let checked = Admin::connect(access)?.post(&format!("{}/recheck", path(id)), &json!({}))?;
