@@ -247,7 +247,7 @@ fn tensors_behind_a_head_keep_every_length() {
     assert_eq!(raw, [&length[..], text.replace(KEY, &"*".repeat(KEY.len())).as_bytes()].concat());
     // A head that is cut off, is none, or tells of no tensors is refused.
     for (length, body) in [(head.len() + 99, body.clone()), (0, body), (2, b"{}\n{\"a\":1}".to_vec())] {
-        assert_eq!(go(BodyKind::Tensors(length), &[&body]), Err(FormatError::Encoding));
+        assert_eq!(go(BodyKind::Tensors(length), &[&body]), Err(FormatError::Malformed));
     }
 }
 

@@ -379,3 +379,66 @@ async fn binary_keeps_length_and_header() {
     assert_eq!(response.headers()["content-length"], "23");
     assert_eq!(text(response).await, format!("\0\0{}\0", "*".repeat(20)));
 }
+
+#[tokio::test]
+async fn tensors_behind_a_head_keep_every_length() {
+    let head = "{\"outputs\":[{\"name\":\"t\",\"parameters\":{\"binary_data_size\":24}}]}";
+    let tensor = [&20_u32.to_le_bytes()[..], KEY.as_bytes()].concat();
+    let body = [head.as_bytes(), &tensor].concat();
+    let answer = |said: &str, length: &str| {
+        let mut response = answer(said, vec![data(body.clone())]);
+        response.headers_mut().append("inference-header-content-length", length.parse().unwrap());
+        response.headers_mut().insert("content-length", body.len().into());
+        response
+    };
+    let length = head.len().to_string();
+    let response = send(MaskLayer::new(masker()), answer("application/octet-stream", &length)).await;
+    assert_eq!(response.headers()["content-length"], body.len().to_string());
+    let masked = response.into_body().collect().await.unwrap().to_bytes();
+    assert_eq!(masked, [head.as_bytes(), &20_u32.to_le_bytes(), "*".repeat(20).as_bytes()].concat());
+    // A length that cannot be read is refused; and what is called text is read as text.
+    let response = send(MaskLayer::new(masker()), answer("application/octet-stream", "-1")).await;
+    assert_eq!(response.status(), StatusCode::BAD_GATEWAY);
+    let response = send(MaskLayer::new(masker()), answer("text/event-stream", "0")).await;
+    assert!(!response.headers().contains_key("content-length"));
+    assert!(!text(response).await.contains(KEY));
+}
+
+#[tokio::test]
+async fn every_header_is_masked_whatever_it_is_for() {
+    for name in [
+        "www-authenticate",
+        "location",
+        "set-cookie",
+        "link",
+        "x-request-id",
+        "warning",
+        "server-timing",
+        "grpc-message",
+    ] {
+        let mut response = answer("text/plain", vec![]);
+        response
+            .headers_mut()
+            .append(http::HeaderName::from_static(name), format!("a \"{KEY}\"").parse().unwrap());
+        response
+            .headers_mut()
+            .append(http::HeaderName::from_static(name), "the-upstream-credential".parse().unwrap());
+        let response = send(MaskLayer::new(masker()), response).await;
+        let values: Vec<_> =
+            response.headers().get_all(name).iter().map(|v| v.to_str().unwrap().to_owned()).collect();
+        assert_eq!(values, [format!("a \"{MASK}\""), "[REDACTED:known-secret]".to_owned()], "{name}");
+    }
+}
+
+#[tokio::test]
+async fn what_is_packed_twice_and_says_so_once_is_refused() {
+    let plain = format!("{{\"a\":\"{KEY}\"}}");
+    for said in ["application/json", "text/plain", "text/event-stream"] {
+        let mut response = encoded("gzip", vec![data(gzip(&gzip(plain.as_bytes())))]);
+        response.headers_mut().insert("content-type", said.parse().unwrap());
+        let out = send(MaskLayer::new(masker()), response).await.into_body().collect().await;
+        let out = out.map(|body| String::from_utf8_lossy(&body.to_bytes()).into_owned());
+        // Events end with an event that says so, other bodies with an error.
+        assert!(out.is_err() || out.unwrap().contains("masking_failed"), "{said}");
+    }
+}

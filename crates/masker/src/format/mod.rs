@@ -1,7 +1,63 @@
 //! Formats: where text is in a body, and how it is spelled there.
 //!
 //! A [`Format`] takes a body apart into texts, gives each to a lane of [`Lanes`], and writes what comes back
-//! where the text was. The formats of this crate are plain text, JSON, server-sent events and NDJSON.
+//! where the text was. The formats of this crate are plain text, JSON, server-sent events, NDJSON and tensors behind a
+//! head of JSON.
+//!
+//! # A format of your own
+//!
+//! Implement [`Format`] and give it to [`Masker::body_in`](crate::Masker::body_in). A text that is at hand goes to
+//! [`Lanes::whole`]; one that arrives in pieces to [`Lanes::text`] with a name of its own, and to [`Lanes::end`] where it
+//! ends. This one masks records that stand behind their length, which has to be told anew:
+//!
+//! ```
+//! use gatewayd_masker::Masker;
+//! use gatewayd_masker::format::{Format, FormatError, Lanes};
+//!
+//! /// `5:hello,3:abc,`
+//! #[derive(Default)]
+//! struct Records {
+//!     held: Vec<u8>,
+//! }
+//!
+//! impl Format for Records {
+//!     fn push(&mut self, lanes: &mut Lanes, bytes: &[u8], out: &mut Vec<u8>) -> Result<(), FormatError> {
+//!         self.held.extend_from_slice(bytes);
+//!         while let Some(colon) = self.held.iter().position(|byte| *byte == b':') {
+//!             let length = std::str::from_utf8(&self.held[..colon]).ok().and_then(|text| text.parse().ok());
+//!             let length: usize = length.ok_or(FormatError::Malformed)?;
+//!             if length > 1 << 20 {
+//!                 return Err(FormatError::TooLong);
+//!             }
+//!             let end = colon + 1 + length;
+//!             if self.held.len() <= end {
+//!                 return Ok(());
+//!             }
+//!             let record = &self.held[colon + 1..end];
+//!             let masked = lanes.whole("record", record);
+//!             let record = masked.as_deref().unwrap_or(record);
+//!             out.extend_from_slice(format!("{}:", record.len()).as_bytes());
+//!             out.extend_from_slice(record);
+//!             out.push(b',');
+//!             self.held.drain(..=end);
+//!         }
+//!         if self.held.len() > 20 { Err(FormatError::Malformed) } else { Ok(()) }
+//!     }
+//!
+//!     fn finish(&mut self, _: &mut Lanes, _: &mut Vec<u8>) -> Result<(), FormatError> {
+//!         // What is not complete cannot be masked, and is not let through.
+//!         if self.held.is_empty() { Ok(()) } else { Err(FormatError::Malformed) }
+//!     }
+//! }
+//!
+//! let masker = Masker::builder().build()?;
+//! let mut body = masker.body_in(Box::new(Records::default()));
+//! assert_eq!(body.push(b"5:hello,24:key ")?, b"5:hello,");
+//! assert_eq!(body.push(b"AKIAZQ3DRSTUVWXY2345,")?, b"32:key [REDACTED:aws-access-key-id],");
+//! assert!(body.finish()?.is_empty());
+//! assert_eq!(body.take_events()[0].lane, "record");
+//! # Ok::<(), Box<dyn std::error::Error>>(())
+//! ```
 
 mod body;
 mod json;
@@ -60,6 +116,9 @@ pub enum FormatError {
         "the body is no UTF-8 text but is called text, or text that is called an image or the like; send UTF-8, and say what it is (Content-Type, Content-Encoding)"
     )]
     Encoding,
+    /// The body cannot be taken apart as what it is said to be.
+    #[error("the body is not in the format it is said to be; say what it is (Content-Type)")]
+    Malformed,
     /// The body failed before, and nothing of it may follow.
     #[error("the body could not be masked and was ended")]
     Ended,

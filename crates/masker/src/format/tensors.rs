@@ -29,7 +29,7 @@ impl TensorFormat {
         let head = std::mem::take(&mut self.head);
         // What has no tensors behind it is another kind of body, and has to be read as that.
         if memchr::memmem::find(&head, b"\"binary_data_size\"").is_none() {
-            return Err(FormatError::Encoding);
+            return Err(FormatError::Malformed);
         }
         let (mut json, mut masked) = (JsonFormat::default(), Vec::with_capacity(head.len()));
         json.push(lanes, &head, &mut masked)?;
@@ -61,7 +61,7 @@ impl Format for TensorFormat {
     fn finish(&mut self, lanes: &mut Lanes, out: &mut Vec<u8>) -> Result<(), FormatError> {
         if !self.is_out {
             // It is cut off, and nothing of it can be read.
-            return Err(FormatError::Encoding);
+            return Err(FormatError::Malformed);
         }
         self.raw.finish(lanes, out)
     }

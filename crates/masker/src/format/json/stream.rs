@@ -195,9 +195,11 @@ impl JsonFormat {
                 }
                 continue;
             }
-            self.end_scalar(lanes, out);
-            if self.state == State::Broken {
-                return Ok(index);
+            if !self.scalar.is_empty() {
+                self.end_scalar(lanes, out);
+                if self.state == State::Broken {
+                    return Ok(index);
+                }
             }
             if matches!(byte, b'{' | b'[') && self.begins_capture(byte) {
                 self.end_numbers(lanes, out);
