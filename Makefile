@@ -1,7 +1,7 @@
 # Everything that people and machines run here. Each command installs what it needs, pinned, and says what.
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test test-rust test-e2e run-e2e bench audit torture fuzz setup clean
+.PHONY: help demo test test-rust test-vectorscan test-e2e run-e2e bench audit torture fuzz setup clean
 
 PYTHON := .real/venv/bin/python
 SAY    := @printf '\n== %s\n'
@@ -16,6 +16,7 @@ help:
 	@echo '  make demo ONESHOT=1    the same, ending by itself; status 0 only if everything was shown'
 	@echo '  make test              formatting, clippy, unit, property, integration, doc and end-to-end tests'
 	@echo '  make test-rust         the same without the end-to-end tests'
+	@echo '  make test-vectorscan   only the masker with vectorscan, the one part that needs a C++ library'
 	@echo '  make test-e2e          only the end-to-end tests; ARGS="-k masking" chooses some'
 	@echo '  make bench             what the whole stack costs, measured here; ARGS=--quick for a minute of it'
 	@echo '  make audit             licences, advisories and crate arrows with cargo-deny'
@@ -35,7 +36,7 @@ demo:
 	@$(PYTHON) demo/story.py $(if $(ONESHOT),--oneshot)
 
 # The tests of the workspace leave the gateway's program behind; building it apart would compile much of it anew.
-test: setup test-rust run-e2e
+test: setup test-rust test-vectorscan run-e2e
 
 test-rust:
 	$(SAY) 'formatting'
@@ -50,6 +51,11 @@ test-rust:
 	fi
 	$(SAY) 'documentation examples'
 	@cargo test --locked --workspace --doc --quiet
+
+test-vectorscan:
+	$(SAY) 'the masker with vectorscan: clippy, and every engine against the others'
+	@crates/masker/with-vectorscan.sh cargo clippy --locked -p gatewayd-masker --features vectorscan --all-targets -- -D warnings
+	@crates/masker/with-vectorscan.sh cargo test --locked -p gatewayd-masker --features vectorscan --lib --test engines
 
 test-e2e: setup
 	$(SAY) 'building the gateway'

@@ -70,7 +70,10 @@ fn masker(args: &MaskArgs) -> anyhow::Result<Masker> {
         TierChoice::Default => &[Tier::Default],
         TierChoice::All => &[Tier::Default, Tier::Assignments],
     };
-    Ok(Masker::builder().rules(rules(&args.rules)?).tiers(tiers.iter().copied()).build()?)
+    let builder = Masker::builder().rules(rules(&args.rules)?).tiers(tiers.iter().copied());
+    #[cfg(feature = "vectorscan")]
+    let builder = builder.engine(gatewayd_masker::Engine::Vectorscan);
+    Ok(builder.build()?)
 }
 
 /// The built-in rules, as these files change them.

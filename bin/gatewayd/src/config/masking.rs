@@ -23,6 +23,10 @@ pub(super) fn build(
         rules = tune(rules, path, source, folder)?;
     }
     let mut builder = Masker::builder().rules(rules).tiers(tiers).known(known.clone());
+    #[cfg(feature = "vectorscan")]
+    {
+        builder = builder.engine(gatewayd_masker::Engine::Vectorscan);
+    }
     for rule in &raw.masker.disable {
         builder = builder.disable(rule.clone());
     }

@@ -11,8 +11,9 @@ const SEEN_MASK: u64 = (1 << (8 * SEEN)) - 1;
 /// Says of the bytes at a place whether a known secret may begin there or one byte before. A `no` is certain.
 #[derive(Debug)]
 pub(in crate::scan) struct Heads {
+    /// Each entry sets two bits of one word.
     words: Box<[u64]>,
-    shift: u32,
+    mask: usize,
 }
 
 impl Default for Heads {
@@ -25,34 +26,31 @@ impl Heads {
     /// Of some heads, each as an integer whose highest byte is the first.
     pub(in crate::scan) fn new(heads: impl Iterator<Item = u64>, count: usize) -> Self {
         // Two entries a head, two bits an entry, one bit of eight set.
-        let log = (count * 32).next_power_of_two().trailing_zeros().clamp(15, 24) - 6;
-        let mut this = Self { words: vec![0; 1 << log].into_boxed_slice(), shift: 64 - log };
-        for head in heads {
-            this.insert(head >> 8);
-            this.insert(head & SEEN_MASK);
+        let bits = (count * 32).next_power_of_two().clamp(1 << 15, 1 << 24);
+        let words = bits / 64;
+        let mut this = Self { words: vec![0; words].into_boxed_slice(), mask: words - 1 };
+        for seen in heads.flat_map(|head| [head >> 8, head & SEEN_MASK]) {
+            let (word, [first, second]) = this.slot(seen);
+            if let Some(word) = this.words.get_mut(word) {
+                *word |= 1 << first | 1 << second;
+            }
         }
         this
     }
 
-    fn insert(&mut self, seen: u64) {
-        let (word, bits) = self.slot(seen);
-        if let Some(word) = self.words.get_mut(word) {
-            *word |= bits;
-        }
-    }
-
-    #[inline]
-    fn slot(&self, seen: u64) -> (usize, u64) {
+    /// In which word the bits of an entry are, and which they are.
+    #[inline(always)]
+    fn slot(&self, seen: u64) -> (usize, [u64; 2]) {
         let hash = seen.wrapping_mul(0x9E37_79B9_7F4A_7C15);
-        #[expect(clippy::cast_possible_truncation, reason = "shifted to at most 18 bits")]
-        let word = (hash >> self.shift) as usize;
-        (word, 1 << ((hash >> 34) & 63) | 1 << ((hash >> 40) & 63))
+        let word = (hash >> 46) as usize & self.mask;
+        (word, [hash >> 40 & 63, hash >> 34 & 63])
     }
 
-    #[inline]
+    #[inline(always)]
     fn contains(&self, seen: u64) -> bool {
-        let (word, bits) = self.slot(seen);
-        self.words.get(word).is_some_and(|word| word & bits == bits)
+        let (word, [first, second]) = self.slot(seen);
+        let word = self.words.get(word).copied().unwrap_or_default();
+        (word >> first) & (word >> second) & 1 == 1
     }
 
     /// Notes the last byte of each head that ends within `block`; `is_head` decides.
