@@ -195,7 +195,7 @@ pub(crate) fn json(input: &[u8]) {
     texts(&masked, "", &mut found);
     assert!(!found.iter().any(|(_, text)| shows(text.as_bytes())));
     // A list of the chunks of a stream may be given another one.
-    if !value.is_array() && keeps_its_bones(text) {
+    if !value.is_array() && keeps_its_bones(text) && keeps_its_bones(&out) {
         assert_eq!(String::from_utf8_lossy(&skeleton(&out)), String::from_utf8_lossy(&skeleton(text)));
     }
 }

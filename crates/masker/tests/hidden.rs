@@ -378,3 +378,13 @@ fn a_long_name_is_masked_like_a_short_one() {
     let out = String::from_utf8(mask(BodyKind::Json, body.as_bytes())).unwrap();
     assert_eq!(out, body.replace(KEY, MASK).replace(KNOWN, "[REDACTED:known-secret]"));
 }
+
+#[test]
+fn a_piece_that_ends_with_a_line_does_not_swallow_the_next() {
+    let body = format!("data: {{\"a\":\"x.\"}}\r\n\ndata: {{\"a\":\"{KEY}.\"}}\r\n\n");
+    let wanted = body.replace(KEY, MASK);
+    for at in 0..body.len() {
+        let (left, right) = body.as_bytes().split_at(at);
+        assert_eq!(String::from_utf8(go(BodyKind::Events, &[left, right]).unwrap()).unwrap(), wanted, "{at}");
+    }
+}

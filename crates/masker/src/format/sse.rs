@@ -49,7 +49,8 @@ impl Format for SseFormat {
         while let Some(at) = memchr::memchr2(b'\n', b'\r', bytes) {
             let is_cr = bytes.get(at) == Some(&b'\r');
             let end = if is_cr && bytes.get(at + 1) == Some(&b'\n') { at + 2 } else { at + 1 };
-            self.after_cr = is_cr && end == bytes.len();
+            // Only a CR that is the last byte may still have its LF to come.
+            self.after_cr = is_cr && at + 1 == bytes.len();
             let (line, rest) = bytes.split_at(end);
             bytes = rest;
             self.event.extend_from_slice(line);
