@@ -41,7 +41,11 @@ impl Handover {
     /// Ready once nothing waits: this is how a stream is slowed down to what can be recorded.
     fn poll_room(&mut self, cx: &mut Context<'_>) -> Poll<()> {
         if let Some((_, cost)) = &self.waiting {
-            ready!(self.session.shared.budget.poll_reserve(cx, *cost));
+            let shared = &self.session.shared;
+            if shared.budget.poll_reserve(cx, *cost).is_pending() {
+                shared.hurry_sealer();
+                return Poll::Pending;
+            }
             self.send();
         }
         Poll::Ready(())

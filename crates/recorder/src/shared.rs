@@ -193,6 +193,11 @@ impl Shared {
         sent
     }
 
+    /// Somebody waits for room.
+    pub(crate) fn hurry_sealer(&self) {
+        self.to_sealer.nudge();
+    }
+
     /// Why nothing is accepted, if so.
     pub(crate) fn failure(&self) -> Option<String> {
         self.closed().or_else(|| self.writing.failure()).or_else(|| self.sealing.failure())
