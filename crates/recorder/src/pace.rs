@@ -2,8 +2,9 @@
 
 use std::time::{Duration, Instant};
 
-/// A sleeping thread is woken late, later still on a busy machine: it wakes this much early, and waits awake.
-const EARLY: Duration = Duration::from_micros(1500);
+/// The system's timer is late by its slack and by the time a wake-up takes: it wakes this much early, and waits awake. Not
+/// longer: on a busy machine a thread that computes all the time is let in later than one that sleeps.
+const EARLY: Duration = Duration::from_micros(120);
 
 /// Tells when each frame of a replay is due. Against the start, so that small errors do not add up.
 #[derive(Debug)]
