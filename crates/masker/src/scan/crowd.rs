@@ -22,13 +22,13 @@ const MOST_CONTEXTS: usize = 32;
 /// How many steps of candidates each byte pays for.
 const STEPS: u32 = 8;
 /// How many unpaid steps there may be.
-const MOST_DEBT: u32 = 8 << 10;
+const MOST_DEBT: u32 = 16 << 10;
 /// What it costs that a rule begins, in steps.
 pub(super) const BEGINNING: u32 = 4;
 /// What it costs to follow a known secret by one byte.
 pub(super) const FOLLOWING: usize = 4;
-/// What it costs to judge a byte of a finished match.
-const JUDGING: u32 = 4;
+/// What it costs to judge a finished match, and each byte of it.
+const JUDGING: (u32, u32) = (16, 4);
 
 /// Everything is being masked.
 #[derive(Clone, Debug)]
@@ -54,8 +54,9 @@ impl Effects<'_> {
 
     /// Notes that a match is judged.
     pub(super) fn judging(&mut self, bytes: u64) {
-        self.steps =
-            self.steps.saturating_add(u32::try_from(bytes).unwrap_or(MOST_DEBT).saturating_mul(JUDGING));
+        let (each, byte) = JUDGING;
+        let steps = u32::try_from(bytes).unwrap_or(MOST_DEBT).saturating_mul(byte).saturating_add(each);
+        self.steps = self.steps.saturating_add(steps);
     }
 }
 
