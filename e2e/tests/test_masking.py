@@ -176,4 +176,8 @@ def test_neither_the_record_nor_the_log_has_it(gateway, world):
     raw = gateway.cli("sessions", "replay", name, "--speed", "0", "--raw").stdout
     for text in (shown, played, raw, gateway.process.log_text()):
         assert FAKE_AWS_KEY not in text
-    assert recorded(gateway, answer)["masks"] == [{"rule": "aws-access-key-id", "count": 1}]
+    record = recorded(gateway, answer)
+    assert record["masks"] == [{"rule": "aws-access-key-id", "count": 1}]
+    [place] = record["mask_places"]
+    assert place["rule"] == "aws-access-key-id" and place["length"] == len(FAKE_AWS_KEY)
+    assert "content" in place["lane"] and place["offset"] == TOLD.index(FAKE_AWS_KEY)

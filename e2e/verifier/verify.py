@@ -44,7 +44,7 @@ ENTRIES = {
 INTENT, REFUSAL, EVENT, GAP, ERASURE, HOLD, KEY, ENDS, BORDERS = 1, 3, 4, 5, 7, 8, 9, (2, 6), (10, 11)
 WHO = "issuer=?s subject=?s name=?s groups=*s address=?s tls=0..1"
 WHAT = "method=s path=s route=?s model=?s upstream=?s type=?s rule=?s version=?s credential=?s credential_version=?s claims=*s,s"
-MASKS, WORDS = "rules=*s,v", "object=s outcome=s"
+MASKS, WORDS = "rules=*s,v places=*v,s,v,v,?s", "object=s outcome=s"
 TABLES = {  # The first column is the key; `?` where NULL may stand.
     "leaves": "idx=int data=bytes",
     "tiles": "level=int n=int data=bytes",
@@ -168,6 +168,11 @@ def same_texts(entry: dict, words: dict) -> bool:
     return all(entry[name] == as_text(words[name], most) for name, most in texts if name in words)
 
 
+def read_note(path: pathlib.Path) -> str:
+    require(path.is_file() and not path.is_symlink(), f"{path.name} is no file")
+    return path.read_text()
+
+
 def unbase64(text: str) -> bytes:
     held = base64.b64decode(text, validate=True)
     require(base64.b64encode(held).decode() == text, "base64 has one form")
@@ -208,7 +213,7 @@ class Verifier:
             self.unproven.append("the public key was taken from the directory itself, not from you")
         if pinned is None:
             self.unproven.append("that no older state was put back, nor the log written anew: no pin")
-        self.key = LogKey((directory / "log.pub").read_text() if key is None else key)
+        self.key = LogKey(read_note(directory / "log.pub") if key is None else key)
 
     def run(self) -> None:
         # Not `immutable`: what is in evidence.db-wal belongs to the database.
@@ -274,7 +279,7 @@ class Verifier:
 
         self.size, self.root = len(hashes), root
         try:
-            self.check_note(10, (self.directory / "checkpoint").read_text(), "the file `checkpoint`")
+            self.check_note(10, read_note(self.directory / "checkpoint"), "the file `checkpoint`")
         except (OSError, ValueError) as error:
             self.damage(10, None, f"the file `checkpoint` cannot be read: {error}")
         for row in self.rows("checkpoints", 10):
@@ -378,8 +383,10 @@ class Verifier:
         masked = self.entries[end].get("masks") if end is not None else None
         require((masked and masked[1]) == (None if masks is None else sha(b"\4", salt, masks)), "the mask counts")
         if masks is not None:
-            rules = [rule for rule, _spans in Bytes(masks).all(MASKS)["rules"]]
+            masks = Bytes(masks).all(MASKS)
+            rules = [rule for rule, _spans in masks["rules"]]
             require(rules == sorted(rules), "the mask counts are not sorted")
+            require(all(rule < len(rules) for rule, *_ in masks["places"]), "a mask of no rule")
         what, who = Bytes(what).all(WHAT), Bytes(who).all(WHO)
         claims = [claim_digest(kind, name) for kind, name in what["claims"]]
         require(same_texts(e, what) and claims == e.get("claims", claims), "rule, credential or claims")
@@ -415,7 +422,7 @@ class Verifier:
     def check_bodies(self) -> None:
         found: dict[tuple, list] = {}  # Blocks, digest, first and last segment, whether in order
         numbers = {int(file.stem): file for file in (self.directory / "segments").glob("*.seg")
-                   if re.fullmatch(r"[0-9]{10}\.seg", file.name)}
+                   if re.fullmatch(r"[0-9]{10}\.seg", file.name) and file.is_file() and not file.is_symlink()}
         for number, file in sorted(numbers.items()):
             for request, way, count, block in blocks(file.read_bytes(), number):
                 body = found.setdefault((request, way), [0, hashlib.sha256(), number, number, True])

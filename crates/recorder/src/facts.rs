@@ -4,7 +4,7 @@
 use std::net::SocketAddr;
 
 use aws_lc_rs::rand;
-use gatewayd_core::{Identity, MaskCount, Peer};
+use gatewayd_core::{Identity, MaskCount, MaskPlace, Peer, Trail};
 
 use crate::codec::{DecodeError, Decoder, Digest, Encoder, sha256};
 
@@ -207,26 +207,70 @@ pub(crate) fn claim_digest(kind: &str, id: &str) -> [u8; 16] {
     crate::codec::short_digest(&out.0)
 }
 
-/// Mask counts, sorted by rule.
-pub(crate) fn encode_masks(masks: &mut [MaskCount]) -> Vec<u8> {
-    masks.sort_by(|a, b| a.rule.cmp(&b.rule));
-    let mut out = Encoder::default();
-    out.varint(masks.len() as u64);
-    for mask in masks.iter() {
-        out.string(&mask.rule);
-        out.varint(mask.count);
-    }
-    out.0
+/// What was masked in an answer: how often by which rule, and where.
+#[derive(Debug, Default, PartialEq, Eq)]
+pub(crate) struct Masks {
+    /// Sorted by rule.
+    pub(crate) counts: Vec<MaskCount>,
+    pub(crate) places: Vec<MaskPlace>,
 }
 
-pub(crate) fn decode_masks(words: &[u8]) -> Result<Vec<MaskCount>, DecodeError> {
-    let mut from = Decoder(words);
-    let mut masks = Vec::new();
-    for _ in 0..from.varint()? {
-        masks.push(MaskCount { rule: from.string()?.into(), count: from.varint()? });
+/// Of the name of a masked text so many bytes are kept.
+const LANE: usize = 128;
+
+impl Masks {
+    pub(crate) fn of(trail: &Trail) -> Self {
+        let mut counts = trail.masks();
+        counts.sort_by(|a, b| a.rule.cmp(&b.rule));
+        Self { counts, places: trail.mask_places() }
     }
-    from.end()?;
-    Ok(masks)
+
+    /// How many spans were masked.
+    pub(crate) fn total(&self) -> u64 {
+        self.counts.iter().fold(0, |sum, mask| sum.saturating_add(mask.count))
+    }
+
+    pub(crate) fn encode(&self) -> Vec<u8> {
+        let mut out = Encoder::default();
+        out.varint(self.counts.len() as u64);
+        for mask in &self.counts {
+            out.string(&mask.rule);
+            out.varint(mask.count);
+        }
+        // A place whose rule was not counted cannot be: the trail counts what it places.
+        let number = |place: &MaskPlace| self.counts.iter().position(|mask| mask.rule == place.rule);
+        let places: Vec<_> =
+            self.places.iter().filter_map(|place| number(place).map(|at| (at, place))).collect();
+        out.varint(places.len() as u64);
+        for (rule, place) in places {
+            out.varint(rule as u64);
+            out.string(place.lane.get(..place.lane.floor_char_boundary(LANE)).unwrap_or_default());
+            out.varint(place.offset);
+            out.varint(place.length);
+            out.optional(place.fingerprint.as_deref());
+        }
+        out.0
+    }
+
+    pub(crate) fn decode(words: &[u8]) -> Result<Self, DecodeError> {
+        let mut from = Decoder(words);
+        let mut masks = Self::default();
+        for _ in 0..from.varint()? {
+            masks.counts.push(MaskCount { rule: from.string()?.into(), count: from.varint()? });
+        }
+        for _ in 0..from.varint()? {
+            let rule = usize::try_from(from.varint()?).ok().and_then(|rule| masks.counts.get(rule));
+            masks.places.push(MaskPlace {
+                rule: rule.ok_or(DecodeError::NotCanonical("a mask of no rule"))?.rule.clone(),
+                lane: from.string()?,
+                offset: from.varint()?,
+                length: from.varint()?,
+                fingerprint: from.optional()?,
+            });
+        }
+        from.end()?;
+        Ok(masks)
+    }
 }
 
 /// The full words of an event, longer than what its leaf can hold.
@@ -268,6 +312,27 @@ mod tests {
         let what = WhatRef { method: "POST", path: "/v1/x?y", model: Some("m"), ..WhatRef::default() };
         let what = What::decode(&what.encode()).unwrap();
         assert_eq!((what.path.as_str(), what.model.as_deref()), ("/v1/x?y", Some("m")));
+    }
+
+    #[test]
+    fn masks_come_back_with_their_places() {
+        let trail =
+            Trail::new(gatewayd_core::RequestId::from_bytes([1; 16]), gatewayd_core::Timestamp(0), None);
+        let place = |rule: &str, lane: String| MaskPlace {
+            rule: rule.into(),
+            lane,
+            offset: 300,
+            length: 20,
+            fingerprint: (rule == "jwt").then(|| "00ff".into()),
+        };
+        trail.masked_at(place("pem", "ä".repeat(100)));
+        trail.masked_at(place("jwt", "text".into()));
+        trail.mask(&"jwt".into(), 1);
+        let masks = Masks::of(&trail);
+        let mut read = Masks::decode(&masks.encode()).unwrap();
+        assert_eq!(std::mem::replace(&mut read.places[0].lane, "ä".repeat(100)), "ä".repeat(64));
+        assert_eq!((read.total(), &read), (3, &masks));
+        assert!(Masks::decode(b"\x01\x03jwt\x01\x01\x01\x04text\x00\x01\x00").is_err(), "no such rule");
     }
 
     #[test]

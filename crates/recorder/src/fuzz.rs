@@ -5,7 +5,7 @@ use std::sync::LazyLock;
 
 use crate::blocks::Blocks;
 use crate::codec::Digest;
-use crate::facts::{self, What, Who};
+use crate::facts::{self, Masks, What, Who};
 use crate::leaf::Leaf;
 use crate::note::{Checkpoint, LogKey, PublicKey};
 use crate::proof;
@@ -43,8 +43,8 @@ pub fn words(bytes: &[u8]) {
     if let Ok(what) = What::decode(bytes) {
         assert!(what.method.len() + what.path.len() + 2 * what.claims.len() < bytes.len());
     }
-    if let Ok(masks) = facts::decode_masks(bytes) {
-        assert!(masks.is_empty() || 2 * masks.len() < bytes.len());
+    if let Ok(masks) = Masks::decode(bytes) {
+        assert!(2 * masks.counts.len() + 5 * masks.places.len() < bytes.len());
     }
     if let Ok((object, outcome)) = facts::decode_event(bytes) {
         assert_eq!(facts::encode_event(&object, &outcome), bytes);
@@ -148,7 +148,7 @@ mod tests {
             "who-signed-in",
             b"\x01\x0bhttps://idp\x01\x05alice\x00\x02\x01a\x01b\x01\x09[::1]:443\x01",
         );
-        write("words", "masks", b"\x02\x03jwt\x02\x04pass\x01");
+        write("words", "masks", b"\x02\x03jwt\x02\x04pass\x01\x01\x01\x04text\x20\x14\0");
         write("words", "event", &facts::encode_event("approval-1", "approve"));
         let mut blocks = Vec::new();
         for (number, way) in [Way::Request, Way::Response, Way::Response].into_iter().enumerate() {

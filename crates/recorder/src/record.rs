@@ -4,7 +4,7 @@ use gatewayd_core::{Action, Dialect, Effect, Ending, IdentityKind, RequestId};
 use rusqlite::Row;
 
 use crate::error::Error;
-use crate::facts::{self, Salt, What, Who, Words};
+use crate::facts::{self, Masks, Salt, What, Who, Words};
 use crate::leaf::{Bodies, Intent, Kind, Leaf, Outcome, Refused, Stored};
 use crate::read::Filter;
 use crate::replay::Wanted;
@@ -202,7 +202,7 @@ impl Session {
             Some(rule) => match &self.masks {
                 None => false,
                 Some(masks) => {
-                    facts::decode_masks(masks).map_err(damaged)?.iter().any(|mask| *mask.rule == **rule)
+                    Masks::decode(masks).map_err(damaged)?.counts.iter().any(|mask| *mask.rule == **rule)
                 }
             },
         };
@@ -220,7 +220,8 @@ impl Session {
     pub(crate) fn bundle(&self, events: Vec<EventView>) -> Result<Bundle, Error> {
         let (who, what) = self.words()?;
         let (intent, outcome) = (self.intent(), self.outcome());
-        let masks = self.masks.as_deref().map(facts::decode_masks).transpose().map_err(damaged)?;
+        let masks =
+            self.masks.as_deref().map(Masks::decode).transpose().map_err(damaged)?.unwrap_or_default();
         let bodies = self.bodies().cloned().unwrap_or_default();
         Ok(Bundle {
             identity_kind: self.head()?.identity.map(identity_name),
@@ -237,7 +238,8 @@ impl Session {
             request_headers: Vec::new(),
             response_headers: Vec::new(),
             request_digest: intent.filter(|i| i.request_complete).map(|i| hex::encode(i.request)),
-            masks: masks.unwrap_or_default(),
+            masks: masks.counts,
+            mask_places: masks.places,
             waited_us: intent.map_or(0, |i| i.waited),
             first_byte_us: outcome.map_or(0, |o| o.first_byte),
             outcome: self.outcome_at,

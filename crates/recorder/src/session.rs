@@ -14,7 +14,7 @@ use tokio::sync::oneshot;
 use crate::capture::{Capture, Piece};
 use crate::codec::Text;
 use crate::commit::{Close, CommitError, Entry, IntentEntry};
-use crate::facts::{self, Facts, Salt, WhatRef, Who, Words};
+use crate::facts::{self, Facts, Masks, Salt, WhatRef, Who, Words};
 use crate::head;
 use crate::leaf::{self, Bodies, Intent, Kind, Leaf, MAX_CLAIMS, Outcome, Refused};
 use crate::seal::Job;
@@ -373,11 +373,11 @@ impl Session {
         Arc::clone(&self.facts().subject)
     }
 
-    /// The entry for a request whose intent is the entry `intent`, and its mask counts.
+    /// The entry for a request whose intent is the entry `intent`, and what was masked.
     pub(crate) fn outcome(&self, intent: u64, end: End, bodies: Bodies) -> (Leaf, Option<Vec<u8>>) {
-        let mut masks = self.trail.masks();
-        let words = (!masks.is_empty()).then(|| facts::encode_masks(&mut masks));
-        let total = masks.iter().fold(0_u64, |sum, mask| sum.saturating_add(mask.count));
+        let masks = Masks::of(&self.trail);
+        let total = masks.total();
+        let words = (total > 0).then(|| masks.encode());
         let outcome = Box::new(Outcome {
             id: *self.trail.id().as_bytes(),
             intent,
@@ -388,16 +388,13 @@ impl Session {
             first_byte: self.first_byte.load(Ordering::Relaxed),
             duration: end.duration,
             masks: total,
-            mask_digest: words
-                .as_deref()
-                .filter(|_| total > 0)
-                .map(|words| facts::digest(Words::Masks, &self.salt, words)),
+            mask_digest: words.as_deref().map(|words| facts::digest(Words::Masks, &self.salt, words)),
         });
         let kind = match end.ending {
             Ending::Interrupted => Kind::Interruption(outcome),
             _ => Kind::Outcome(outcome),
         };
-        (Leaf { time: end.time, kind }, words.filter(|_| total > 0))
+        (Leaf { time: end.time, kind }, words)
     }
 
     /// The entry for a request that has no intent, and the words behind it.

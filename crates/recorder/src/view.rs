@@ -1,6 +1,6 @@
 //! What people are shown of a session.
 
-use gatewayd_core::{MaskCount, RequestId, Timestamp};
+use gatewayd_core::{MaskCount, MaskPlace, RequestId, Timestamp};
 use serde::Serialize;
 
 use crate::head::HeaderField;
@@ -94,6 +94,8 @@ pub struct Bundle {
     pub request_digest: Option<String>,
     /// How often each rule masked something in the answer.
     pub masks: Vec<MaskCount>,
+    /// Where the first of them are. Never what they hide.
+    pub mask_places: Vec<MaskPlace>,
     /// From arrival to the intent, in microseconds: waiting for approval is in here.
     pub waited_us: u64,
     /// From arrival to the first byte of the answer's body, in microseconds.

@@ -244,6 +244,11 @@ fn show(bundle: &Value) {
             print::line(&format!("  {title} header {}: {value}", print::cell(field, "/name")));
         }
     }
+    for place in bundle["mask_places"].as_array().into_iter().flatten() {
+        let cell = |pointer| print::cell(place, pointer);
+        let hidden = format!("{} bytes at {} of {}", cell("/length"), cell("/offset"), cell("/lane"));
+        print::line(&format!("  masked {hidden}: {} {}", cell("/rule"), cell("/fingerprint")));
+    }
     for event in bundle["events"].as_array().into_iter().flatten() {
         print::line(&format!(
             "  {} {} {} by {}: {}",

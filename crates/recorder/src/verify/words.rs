@@ -9,7 +9,7 @@ use super::log::{Log, RowOf};
 use super::report::{Damage, Report};
 use crate::codec::{Digest, Text};
 use crate::error::Error;
-use crate::facts::{self, Salt, What, Who, Words, claim_digest};
+use crate::facts::{self, Masks, Salt, What, Who, Words, claim_digest};
 use crate::leaf::{CREDENTIAL, Kind, Leaf, POLICY, RULE, WORD};
 use crate::retention::{hold_words, list_digest};
 
@@ -260,8 +260,8 @@ fn masks(row: &Row<'_>, salt: &Salt, expected: Option<Digest>) -> Result<(), &'s
     if found.map(|words| facts::digest(Words::Masks, salt, words)) != expected {
         return Err("the mask counts were changed");
     }
-    let counts = found.map(facts::decode_masks).transpose().map_err(|_| "the mask counts cannot be read")?;
-    let sorted = counts.is_none_or(|counts| counts.is_sorted_by(|a, b| a.rule <= b.rule));
+    let masks = found.map(Masks::decode).transpose().map_err(|_| "the mask counts cannot be read")?;
+    let sorted = masks.is_none_or(|masks| masks.counts.is_sorted_by(|a, b| a.rule <= b.rule));
     if sorted { Ok(()) } else { Err("the mask counts are not sorted") }
 }
 
