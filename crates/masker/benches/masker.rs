@@ -5,7 +5,7 @@ use std::hint::black_box;
 use criterion::measurement::{Measurement, ValueFormatter, WallTime};
 use criterion::{Throughput, criterion_group, criterion_main};
 use gatewayd_masker::format::BodyKind;
-use gatewayd_masker::{KnownSecrets, Masker};
+use gatewayd_masker::{Engine, KnownSecrets, Masker};
 
 type Criterion = criterion::Criterion<CpuTime>;
 
@@ -53,10 +53,36 @@ impl Measurement for CpuTime {
 
 /// Source code and prose of this crate: clean text of the kind that models write.
 const CODE: &str = include_str!("../src/scan/mod.rs");
-const PROSE: &str = include_str!("../src/masker.rs");
+const MORE_CODE: &str = include_str!("../src/masker.rs");
+/// It speaks of secrets, which makes it dearer than other prose.
+const PROSE: &str = include_str!("../README.md");
 
 fn clean(length: usize) -> Vec<u8> {
-    CODE.bytes().chain(PROSE.bytes()).cycle().take(length).collect()
+    CODE.bytes().chain(MORE_CODE.bytes()).cycle().take(length).collect()
+}
+
+fn prose(length: usize) -> Vec<u8> {
+    PROSE.bytes().cycle().take(length).collect()
+}
+
+/// JSON as a plain text: objects with names, numbers and short strings.
+fn records(length: usize) -> Vec<u8> {
+    let record = |(number, line): (usize, &str)| {
+        serde_json::json!({"id": number, "type": "line", "score": 0.25, "text": line.trim(), "author": {"user": "anna", "email": null}})
+            .to_string()
+    };
+    let all: Vec<String> = CODE.lines().enumerate().map(record).collect();
+    all.join(",\n").bytes().cycle().take(length).collect()
+}
+
+/// The reference, the default, and what else was compiled in.
+fn engines() -> Vec<Engine> {
+    vec![
+        Engine::Plain,
+        Engine::Interleaved,
+        #[cfg(feature = "vectorscan")]
+        Engine::Vectorscan,
+    ]
 }
 
 fn masker() -> Masker {
@@ -64,6 +90,10 @@ fn masker() -> Masker {
 }
 
 fn with_known(count: u64) -> Masker {
+    known_by(count, Engine::default())
+}
+
+fn known_by(count: u64, engine: Engine) -> Masker {
     let known = KnownSecrets::new();
     let values: Vec<String> = (0..count)
         .map(|i| {
@@ -75,7 +105,7 @@ fn with_known(count: u64) -> Masker {
         })
         .collect();
     known.extend(values.iter().map(String::as_bytes)).expect("long enough");
-    Masker::builder().known(known).build().expect("the built-in rules compile")
+    Masker::builder().known(known).engine(engine).build().expect("the built-in rules compile")
 }
 
 fn deltas(c: &mut Criterion) {
@@ -153,6 +183,34 @@ fn bodies(c: &mut Criterion) {
     group.finish();
 }
 
+/// The same texts with each engine, in one run.
+fn engines_compared(c: &mut Criterion) {
+    let length = 4 << 20;
+    let maskers: Vec<(Engine, Vec<(u64, Masker)>)> = engines()
+        .into_iter()
+        .map(|engine| (engine, [0, 10, 10_000].map(|known| (known, known_by(known, engine))).into()))
+        .collect();
+    let texts = [
+        ("code", clean(length)),
+        ("prose", prose(length)),
+        ("records", records(length)),
+        ("rich", rich(length)),
+    ];
+    let mut group = c.benchmark_group("engines");
+    group.sample_size(10).warm_up_time(std::time::Duration::from_millis(300));
+    group.measurement_time(std::time::Duration::from_secs(1));
+    group.throughput(Throughput::Bytes(length as u64));
+    for (name, text) in &texts {
+        for (engine, maskers) in &maskers {
+            for (known, masker) in maskers.iter().filter(|(known, _)| *known == 0 || *name == "code") {
+                let id = format!("{name}, {known} known, {engine:?}");
+                group.bench_function(id, |b| b.iter(|| masker.find(black_box(text)).len()));
+            }
+        }
+    }
+    group.finish();
+}
+
 fn rich(length: usize) -> Vec<u8> {
     let mut unit = clean(200);
     unit.extend(b" AKIAZQ3DRSTUVWXY2345 postgres://app:s3cretpassw0rd@db/x eyJhbGciOiJIUzI1NiJ9.eyJzdWIiOiIxMjM0In0.c2lnbmF0dXJlLXNpZ25hdHVyZQ ");
@@ -197,6 +255,6 @@ fn startup(c: &mut Criterion) {
 criterion_group! {
     name = benches;
     config = criterion::Criterion::default().with_measurement(CpuTime(WallTime));
-    targets = deltas, bodies, startup
+    targets = deltas, bodies, engines_compared, startup
 }
 criterion_main!(benches);
