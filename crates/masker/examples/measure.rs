@@ -2,7 +2,7 @@
 //!
 //! ```text
 //! measure labelled [--tier default|all] [--rules FILE.toml] [--misses] FILE.jsonl...
-//! measure ordinary [--tier default|all] [--rules FILE.toml] FILE-OR-FOLDER...
+//! measure ordinary [--tier default|all] [--rules FILE.toml] [--misses] FILE-OR-FOLDER...
 //! measure size [--tier default|all] [--rules FILE.toml]
 //! ```
 //!
@@ -19,7 +19,7 @@ use std::path::{Path, PathBuf};
 use gatewayd_masker::rule::{self, Rule, Tier, Tuning};
 use gatewayd_masker::{Finding, Masker};
 
-/// Alarms shown in full; the rest is counted.
+/// Alarms shown in full without `--misses`; the rest is counted.
 const SHOWN: usize = 60;
 
 type Fallible<T = ()> = Result<T, Box<dyn Error>>;
@@ -347,7 +347,7 @@ fn ordinary(masker: &Masker, options: &Options, out: &mut impl std::io::Write) -
         bytes += text.len();
         for finding in masker.find(&text) {
             let total: usize = alarms.values().sum();
-            if total < SHOWN {
+            if options.misses || total < SHOWN {
                 let from = finding.range.start.saturating_sub(40);
                 let to = (finding.range.end + 20).min(text.len());
                 let around = String::from_utf8_lossy(text.get(from..to).unwrap_or_default()).into_owned();

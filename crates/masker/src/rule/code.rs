@@ -11,18 +11,36 @@ pub(super) fn code(value: &[u8]) -> bool {
     }
     // `Ed25519PublicKey`, `win32api.RegEnumKey`: short or a path, all words once a number or two are taken out.
     let letters = || value.split(|b| !b.is_ascii_alphabetic()).filter(|part| !part.is_empty());
-    let numbers = value.split(|b| !b.is_ascii_digit()).filter(|part| !part.is_empty()).count();
     (value.len() < 24 || value.contains(&b'.'))
-        && numbers < 3
+        && numbers(value) < 3
         && letters().count() > 1
         && letters().all(is_word)
         && letters().any(|part| part.len() > 5)
 }
 
+/// How many numbers stand in a value.
+fn numbers(value: &[u8]) -> usize {
+    value.split(|b| !b.is_ascii_digit()).filter(|part| !part.is_empty()).count()
+}
+
+/// Whether a value is a long name in camel case with a number or two in it: `X509CertificateTemplate`, `MaxLength256`.
+fn long_name(value: &[u8]) -> bool {
+    let letters = || value.split(|b| !b.is_ascii_alphabetic()).filter(|part| !part.is_empty());
+    let camel = value.windows(2).any(
+        |pair| matches!(pair, [small, capital] if small.is_ascii_lowercase() && capital.is_ascii_uppercase()),
+    );
+    camel && letters().any(|part| part.len() >= LONG_NAME) && numbers(value) < 3 && letters().all(is_word)
+}
+
+/// A row of letters so long is random only if it does not read as words.
+const LONG_NAME: usize = 12;
+
 /// Whether a value is an expression, or words with signs between them and no more than a number at the end of each.
 /// A random password of letters and digits never is, whereas it may pass for a name with a number in it.
 pub(super) fn path(value: &[u8]) -> bool {
-    if value.iter().any(|b| matches!(b, b'(' | b')' | b'[' | b']' | b'{' | b'}' | b';')) {
+    let bracketed = value.iter().any(|b| matches!(b, b'(' | b')' | b'[' | b']' | b'{' | b'}' | b';'));
+    let address = value.windows(2).any(|pair| pair == b"::") || value.windows(3).any(|three| three == b"://");
+    if bracketed || address || mostly_words(value) || long_name(value) {
         return true;
     }
     let has_digit = value.iter().any(u8::is_ascii_digit);
@@ -51,6 +69,20 @@ pub(super) fn reference(value: &[u8]) -> bool {
     let called = value.iter().all(u8::is_ascii_alphabetic)
         && super::stand_in::contains_ignoring_case(value, b"password");
     bracketed || path || snake || called
+}
+
+/// Whether most of a value is words between signs, each in one case: `D3D_SB_RETURN_TYPE`, `org/ALL.SOURCE-A1B2C3`.
+fn mostly_words(value: &[u8]) -> bool {
+    let plain = |part: &&[u8]| {
+        let (first, rest) = part.split_first().map_or((b'0', &[][..]), |(&first, rest)| (first, rest));
+        let one_case = rest.iter().all(u8::is_ascii_lowercase) && first.is_ascii_alphabetic()
+            || part.iter().all(u8::is_ascii_uppercase);
+        part.len() > 2 && one_case && is_word(part) && rest.iter().any(|b| b"aeiouyAEIOUY".contains(b))
+    };
+    let segments = || value.split(|b| !b.is_ascii_alphanumeric()).map(trim_digits);
+    let words: usize = segments().filter(plain).map(<[u8]>::len).sum();
+    let all = value.iter().filter(|b| b.is_ascii_alphanumeric()).count();
+    segments().filter(plain).count() > 1 && words * 5 >= all * 3
 }
 
 fn is_name(part: &[u8]) -> bool {
@@ -99,12 +131,15 @@ fn hump(name: &[u8]) -> usize {
     }
 }
 
+/// The longest row of letters in one case that may be words.
+const LONGEST_WORD: usize = 20;
+
 /// An abbreviation in capitals, or a word with a vowel and no long row of consonants.
 fn is_sayable(word: &[u8]) -> bool {
     let rows = || word.split(|b| b"aeiouyAEIOUY".contains(b)).map(<[u8]>::len);
     let longest = rows().max().unwrap_or_default();
     word.len() < 4
-        || (longest < 5 && longest < word.len())
+        || (word.len() <= LONGEST_WORD && longest < 5 && longest < word.len())
         || (word.len() < 7 && word.iter().all(u8::is_ascii_uppercase))
 }
 
@@ -123,6 +158,14 @@ mod tests {
             "lib/keys",
             "CREDENTIALS_ID",
             "x64-uwp",
+            "DOT11EXT_SET_DEFAULT_KEY",
+            "X509CertificateTemplatePrivateKeyFlag",
+            "SensitiveString2048",
+            "ring_core_0_17_14__aes_hw_set_encrypt_key_base",
+            "myorg/myuser/ALL.SOURCE.ORACLE_12-A1B2C3",
+            "Buffer|Uint8Array|Blob|string",
+            "Utf8PathBuf::from",
+            "https://h.example/a1",
             "ed25519.Ed25519PrivateKey",
         ] {
             assert!(code(piece.as_bytes()), "{piece}");
