@@ -108,16 +108,18 @@ impl Session {
     }
 
     fn whole(&mut self, text: &[u8], origin: u64, sink: &mut impl FnMut(Piece)) {
-        let inner = Arc::clone(&self.inner);
+        let Self { inner, known, spans, stars, .. } = self;
         let window = Window { bytes: text, base: 0 };
         let mut scan = Scan::new(&inner.machines);
-        let mut spans = std::mem::take(&mut self.spans);
-        scan.advance(&inner.machines, &self.known, window, &mut spans);
-        scan.finish(&inner.machines, &self.known, window, &mut spans);
+        scan.advance(&inner.machines, known, window, spans);
+        scan.finish(&inner.machines, known, window, spans);
+        if spans.is_empty() {
+            // Clean, as nearly all texts are.
+            return;
+        }
         let mut emitter = Emitter::at(origin);
-        emitter.add(&mut spans);
-        emitter.release(window, scan.pos(), true, inner.manner(self.stars), sink);
-        self.spans = spans;
+        emitter.add(spans);
+        emitter.release(window, scan.pos(), true, inner.manner(*stars), sink);
     }
 }
 
@@ -353,7 +355,7 @@ impl Lane {
         if spare > lookbehind.max(self.text.len() / 2) || spare > 4096 {
             self.text.drain(..spare);
             self.base += spare as u64;
-            if self.text.capacity() > 1 << 16 && self.text.len() < 1 << 12 {
+            if self.text.capacity() > 1 << 14 && self.text.len() < 1 << 12 {
                 self.text.shrink_to(1 << 12);
             }
         }
