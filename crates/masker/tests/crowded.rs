@@ -96,7 +96,7 @@ fn a_secret_behind_a_crowd_of_names_is_masked() {
 fn a_long_crowd_is_masked_until_nothing_of_it_can_be_under_way() {
     let spaced = named("spaced", "pw:", "pattern = \"pw:[a-z ]{200}!\"");
     let masker = masker(&(crowd() + &key() + &spaced), &["a known secret with some blanks"]);
-    let crowd = "zzzabcdefgh".repeat(2_000);
+    let crowd = "zzzab".repeat(3_000);
     for (secret, rest) in [
         (format!("pw:{}!", "very secret ".repeat(17).get(..200).unwrap()), " and so on"),
         ("a known secret with some blanks".to_owned(), " and so on"),
@@ -120,4 +120,37 @@ fn ordinary_text_full_of_names_is_no_crowd() {
         .map(|n| format!("SERVICE_{n}_API_KEY_SECRET_TOKEN={{{{ vault.secret_key.token_{n} }}}}\naws_secret_key: \"${{KEY}}\"\n"))
         .collect();
     assert_eq!(masked(&masker, &lines), lines);
+}
+
+#[test]
+fn known_secrets_that_change_in_a_crowd_are_masked_and_forgotten_with_it() {
+    let masker = masker(&crowd(), &["a first known secret"]);
+    let mut stream = masker.stream();
+    let mut out = stream.push(("see ".to_owned() + &"zzzab".repeat(3_000) + " a first kno").as_bytes());
+    masker.known().insert(b"another known secret").unwrap();
+    out.extend(stream.push(b"wn secret, another kn"));
+    masker.known().insert(b"and one more").unwrap();
+    out.extend(stream.push(b"own secret "));
+    out.extend(stream.push("calm text ".repeat(400).as_bytes()));
+    out.extend(stream.push(b"another known secret"));
+    out.extend(stream.finish());
+    let out = String::from_utf8(out).unwrap();
+    assert!(out.starts_with("see [RED") && out.ends_with(" calm text [REDACTED:known-secret]"), "{out}");
+    assert_eq!(out.matches("secret").count(), 1, "{out}");
+}
+
+#[test]
+fn a_change_of_known_secrets_finds_a_crowd_again() {
+    let value = "a".repeat(200) + "b";
+    let masker = masker("", &["something else"]);
+    let mut stream = masker.stream();
+    let mut out = stream.push(b"see ");
+    masker.known().insert(value.as_bytes()).unwrap();
+    out.extend(stream.push(&value.as_bytes()[..20]));
+    masker.known().insert(b"one more value").unwrap();
+    out.extend(stream.push(&value.as_bytes()[20..]));
+    out.extend(stream.push(" calm text".repeat(400).as_bytes()));
+    out.extend(stream.finish());
+    let out = String::from_utf8(out).unwrap();
+    assert!(out.starts_with("see [RED") && !out.contains("aa") && out.ends_with(" calm text"), "{out}");
 }

@@ -71,6 +71,19 @@ fn shapes() -> Vec<(Masker, &'static [u8], usize)> {
             b"abc",
             5,
         ),
+        // Certain from a point on, as far as it goes.
+        (masker(&rule("anchors = ['ab']\npattern = 'aba[ab]*'\ncommit = 'aba'\ncap = 4"), &[]), b"ab ", 5),
+        // A check that refutes some of what has the form.
+        (masker(&rule("anchors = ['ab']\npattern = 'ab[b1]{2}'\nvalidators = ['digits:1']"), &[]), b"ab1", 5),
+        // An anchor inside of the context, and a known secret that begins in a match.
+        (
+            masker(
+                &rule("anchors = ['ab']\nanchor_offset = [1, 1]\ncontext = 'bab'\npattern = '[ab]{3}'"),
+                &["bbabab"],
+            ),
+            b"ab",
+            7,
+        ),
     ]
 }
 

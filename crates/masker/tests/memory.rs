@@ -110,3 +110,23 @@ fn a_body_is_no_larger_before_it_is_known_to_be_json() {
     println!("Json: {fresh} bytes when new, {grown} more when in use");
     assert!(fresh <= 256 && fresh + grown <= 8 << 10, "{fresh} {grown}");
 }
+
+#[test]
+fn what_is_held_back_is_held_once() {
+    let rule = "[[rule]]\nid = \"long\"\nfamily = \"t\"\ndescription = \"d\"\nanchors = [\"key:\"]\npattern = \"key:[a-z]+;\"\nmax = 65536\n";
+    let rules = gatewayd_masker::rule::parse(rule).unwrap();
+    let masker = Masker::builder().rules(rules).build().unwrap();
+    let mut stream = masker.stream();
+    let (_, grown) = held_by(|| {
+        drop(stream.push(b"key:"));
+        for _ in 0..60_000 {
+            drop(stream.push(b"x"));
+        }
+    });
+    println!("{grown} bytes for {} that are held back", stream.held());
+    assert_eq!(stream.held(), 60_004);
+    // As a vector grows: at most twice.
+    assert!(grown <= 2 * 65_536 + 4096, "{grown}");
+    let (rest, left) = held_by(|| stream.push(b"! and more").len());
+    assert!(rest > 60_000 && left < -60_000, "{rest} came out and {left} bytes were freed");
+}

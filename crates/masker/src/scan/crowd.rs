@@ -14,7 +14,7 @@ use super::machine::Machine;
 use super::{Effects, KNOWN, Machines, Scan, Span, Window};
 
 /// How many secrets may have begun at once.
-const MOST_SECRETS: usize = 16;
+pub(super) const MOST_SECRETS: usize = 16;
 /// How many of them that can reach beyond a blank stay alive where there are more.
 const MOST_FAR: usize = 6;
 /// How many contexts may be alive at once.

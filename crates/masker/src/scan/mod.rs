@@ -18,7 +18,7 @@ mod variants;
 use self::anchors::{Anchors, Hit};
 use self::automaton::State;
 use self::candidate::{Begins, CONTEXT_CAP, Candidate, Phase, ends_blackout};
-use self::crowd::{BEGINNING, FOLLOWING, Hush};
+use self::crowd::{BEGINNING, FOLLOWING, Hush, MOST_SECRETS};
 use self::known::Trace;
 pub(crate) use self::known::{HEAD, Known};
 use self::machine::Machine;
@@ -353,6 +353,9 @@ impl Scan {
     fn retrace(&mut self, known: &Known, text: Window<'_>) {
         self.generation = known.generation;
         self.traces.clear();
+        if self.hush.is_some() {
+            return;
+        }
         let seen = text.before(self.pos);
         let from = seen.len().saturating_sub(known.longest());
         for (start, head) in seen.windows(HEAD).enumerate().skip(from) {
@@ -364,6 +367,10 @@ impl Scan {
             let rest = seen.get(start + HEAD..).unwrap_or_default();
             if rest.iter().all(|byte| known.follow(&mut trace, *byte).is_some()) && !known.is_last(&trace) {
                 self.traces.push(trace);
+            }
+            if self.traces.len() > MOST_SECRETS {
+                // With the next byte it is a crowd, which is masked from the first of them on.
+                break;
             }
         }
     }
