@@ -5,6 +5,7 @@
 
 use std::fs::{self, File};
 use std::io::{self, Write as _};
+use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
 
 use crate::blocks::Blocks;
@@ -35,6 +36,8 @@ pub(crate) trait Blob: Send {
     fn cut(&mut self, len: u64) -> Result<(), Error>;
     /// Waits until all of it is durable.
     fn sync(&mut self) -> Result<(), Error>;
+    /// True if what is written is found where it is looked for.
+    fn is_in_place(&self) -> bool;
 }
 
 /// Segments as files of a directory.
@@ -106,6 +109,21 @@ impl BlobStore for Segments {
     }
 }
 
+/// Which file it is, whatever its name.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Place(u64, u64);
+
+impl Place {
+    /// The file of that name, if there is one.
+    pub(crate) fn of(path: &Path) -> Option<Self> {
+        fs::metadata(path).ok().as_ref().map(Self::at)
+    }
+
+    fn at(file: &fs::Metadata) -> Self {
+        Self(file.dev(), file.ino())
+    }
+}
+
 /// A segment as a file.
 struct SegmentFile {
     file: File,
@@ -123,5 +141,9 @@ impl Blob for SegmentFile {
 
     fn sync(&mut self) -> Result<(), Error> {
         self.file.sync_data().map_err(Error::file("sync", &self.path))
+    }
+
+    fn is_in_place(&self) -> bool {
+        self.file.metadata().is_ok_and(|file| Place::of(&self.path) == Some(Place::at(&file)))
     }
 }

@@ -135,6 +135,7 @@ mod replay;
 mod reserve;
 mod retention;
 mod rotate;
+mod schema;
 mod seal;
 mod segment;
 mod sequence;

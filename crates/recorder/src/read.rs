@@ -66,6 +66,7 @@ impl Reader {
     pub fn open_with_root(dir: impl AsRef<Path>, root: &Path) -> Result<Self, Error> {
         let dir = dir.as_ref();
         let conn = store::open_read(dir)?;
+        store::check_schema(&conn)?;
         Ok(Self { conn, dir: dir.to_owned(), segments: Segments::below(dir), root: root.to_owned() })
     }
 
@@ -137,7 +138,7 @@ impl Reader {
             return if wanted.open {
                 Ok(Replay { open: true, ..Replay::default() })
             } else {
-                Err(Error::Erased(format!("the key of session {id}")))
+                Err(Error::Damaged(format!("the key of session {id} is missing, although nobody erased it")))
             };
         };
         for stored in [wanted.request, wanted.response].into_iter().flatten() {

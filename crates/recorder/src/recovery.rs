@@ -116,7 +116,18 @@ pub(crate) fn settle_segments(
     now: Timestamp,
     entries: u64,
 ) -> Result<(), Error> {
-    for number in segments.numbers()? {
+    let there = segments.numbers()?;
+    let mut noted = store.conn().prepare("SELECT n FROM segments WHERE dropped IS NULL")?;
+    for number in noted.query_map([], |row| row.get::<_, i64>(0))? {
+        let number = index(number?);
+        if there.binary_search(&number).is_err() {
+            tracing::error!(
+                segment = number,
+                "a segment is missing and was not dropped by retention; run `verify`"
+            );
+        }
+    }
+    for number in there {
         let dropped: i64 = store.conn().query_row(
             "SELECT count(*) FROM segments WHERE n = ?1 AND dropped IS NOT NULL",
             [row_id(number)],

@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 use gatewayd_core::RequestId;
 use rusqlite::{Connection, OptionalExtension as _};
 
-use crate::blobs::Segments;
+use crate::blobs::{Place, Segments};
 use crate::capture::Piece;
 use crate::commit::{Ack, Close, Entry, SessionKey};
 use crate::config::Durability;
@@ -20,6 +20,7 @@ use crate::retention;
 use crate::segment::{SegmentWriter, Way};
 use crate::session::{End, Session};
 use crate::shared::Shared;
+use crate::store::DATABASE;
 use crate::track::{Packer, Track};
 
 /// How often streams that deliver little are looked after, and how old what they deliver gets unwritten.
@@ -91,6 +92,7 @@ pub(crate) struct Sealer {
     touched: Vec<RequestId>,
     /// Closing entries that wait for the write of their blocks.
     done: Vec<Close>,
+    database: Option<Place>,
     segment_began: Instant,
     ticked: Instant,
     swept: Instant,
@@ -105,6 +107,7 @@ impl Sealer {
         root: RootKey,
     ) -> Result<Self, Error> {
         let now = Instant::now();
+        let database = Place::of(&shared.config.dir.join(DATABASE));
         Ok(Self {
             packer: Packer::new(shared.config.compression)?,
             shared,
@@ -116,6 +119,7 @@ impl Sealer {
             open: HashMap::new(),
             touched: Vec::new(),
             done: Vec::new(),
+            database,
             segment_began: now,
             ticked: now,
             swept: now,
@@ -200,7 +204,10 @@ impl Sealer {
 
     fn seal(&mut self, session: &Arc<Session>, way: Way, pieces: Vec<Piece>) -> Result<(), Error> {
         self.rotate_if_due()?;
-        let Some(sealing) = self.open.get_mut(&session.trail.id()) else { return Ok(()) };
+        let Some(sealing) = self.open.get_mut(&session.trail.id()).filter(|sealing| !sealing.lost) else {
+            // After a hole nothing is worth keeping: no entry will speak of it.
+            return Ok(());
+        };
         let id = session.trail.id();
         if way == Way::Response && sealing.response.is_fresh() {
             sealing.response.head = session.take_head(way);
@@ -438,6 +445,7 @@ impl Sealer {
             }
         }
         self.flush(0);
+        self.look_around();
         if self.shared.sealing.is_failing() && self.writer.probe().is_ok() {
             self.shared.sealing.recovered();
         }
@@ -446,6 +454,17 @@ impl Sealer {
         {
             tracing::warn!(%error, "old bodies could not be dropped");
         }
+    }
+
+    /// A file that was moved away or removed still takes what is written to it, and nobody will find it.
+    fn look_around(&self) {
+        let database = Place::of(&self.shared.config.dir.join(DATABASE));
+        let gone = match (database == self.database, self.writer.is_in_place()) {
+            (true, true) => return self.shared.place.recovered(),
+            (false, _) => "the evidence database",
+            (true, false) => "the segment that bodies are written to",
+        };
+        self.shared.place.fail(&format!("{gone} was moved away; put it back, or start the gateway anew"));
     }
 
     fn pack_slow_request(&mut self, session: &Session, way: Way) {

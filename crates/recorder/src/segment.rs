@@ -215,6 +215,11 @@ impl SegmentWriter {
         self.unsynced
     }
 
+    /// True unless the segment that is written went away: then whoever writes on writes into nothing.
+    pub(crate) fn is_in_place(&self) -> bool {
+        self.blob.as_ref().is_none_or(|blob| blob.is_in_place())
+    }
+
     pub(crate) fn is_open(&self) -> bool {
         self.blob.is_some()
     }

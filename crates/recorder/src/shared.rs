@@ -30,6 +30,8 @@ pub(crate) struct Shared {
     pub(crate) writing: Health,
     /// Whether bodies can be written.
     pub(crate) sealing: Health,
+    /// Whether what is written is where it is looked for.
+    pub(crate) place: Health,
     /// The log is being ended: nothing new is accepted.
     closing: AtomicBool,
     /// Requests that were forwarded and have not ended.
@@ -111,6 +113,7 @@ impl Shared {
             missing: Missing::default(),
             writing: Health::default(),
             sealing: Health::default(),
+            place: Health::default(),
             closing: AtomicBool::new(false),
             open: Mutex::new(HashMap::new()),
             checkpoint: Mutex::new(checkpoint),
@@ -136,7 +139,7 @@ impl Shared {
     /// Puts an entry that may be refused before the committer. What is turned away here is counted where the
     /// log is to tell of it.
     pub(crate) fn submit(&self, entry: Entry) -> Result<(), CommitError> {
-        let room = match self.closed().or_else(|| self.writing.failure()) {
+        let room = match self.closed().or_else(|| self.writing.failure()).or_else(|| self.place.failure()) {
             Some(why) => Err(self.unavailable(why)),
             None => self.has_room(),
         };
@@ -200,7 +203,8 @@ impl Shared {
 
     /// Why nothing is accepted, if so.
     pub(crate) fn failure(&self) -> Option<String> {
-        self.closed().or_else(|| self.writing.failure()).or_else(|| self.sealing.failure())
+        let health = [&self.writing, &self.sealing, &self.place];
+        self.closed().or_else(|| health.into_iter().find_map(Health::failure))
     }
 
     fn closed(&self) -> Option<String> {

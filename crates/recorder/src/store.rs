@@ -3,14 +3,17 @@
 use std::collections::HashMap;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
+use std::{fs, io};
 
 use gatewayd_core::Timestamp;
+use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
 use rusqlite::{Connection, OpenFlags, OptionalExtension as _, params};
 
 use crate::codec::Digest;
 use crate::config::Durability;
 use crate::error::Error;
 use crate::facts::Facts;
+use crate::schema;
 use crate::tree::{FullTile, Tree, leaf_hash, perfect_root};
 
 /// The format of the database.
@@ -19,31 +22,6 @@ const FORMAT: i64 = 1;
 const NEEDED_SQLITE: (i32, &str) = (3_051_003, "3.51.3");
 /// Labels remembered without asking the database.
 const LABELS: usize = 16_384;
-
-const SCHEMA: &str = "
-CREATE TABLE meta(key TEXT PRIMARY KEY, value TEXT NOT NULL) WITHOUT ROWID;
-CREATE TABLE leaves(idx INTEGER PRIMARY KEY, data BLOB NOT NULL);
-CREATE TABLE tiles(level INTEGER NOT NULL, n INTEGER NOT NULL, data BLOB NOT NULL, PRIMARY KEY(level, n)) WITHOUT ROWID;
-CREATE TABLE checkpoints(size INTEGER PRIMARY KEY, time INTEGER NOT NULL, note TEXT NOT NULL);
-CREATE TABLE labels(id INTEGER PRIMARY KEY, text TEXT NOT NULL UNIQUE);
-CREATE TABLE sessions(
-  number INTEGER PRIMARY KEY,
-  id BLOB NOT NULL UNIQUE,
-  outcome INTEGER,
-  subject INTEGER,
-  salt BLOB, who BLOB, what BLOB, masks BLOB,
-  erased INTEGER
-);
-CREATE INDEX sessions_of_subject ON sessions(subject, number);
-CREATE INDEX open_sessions ON sessions(number) WHERE outcome IS NULL;
-CREATE TABLE claims(kind TEXT NOT NULL, id TEXT NOT NULL, session INTEGER NOT NULL, request BLOB NOT NULL, PRIMARY KEY(kind, id)) WITHOUT ROWID;
-CREATE TABLE events(idx INTEGER PRIMARY KEY, request BLOB, salt BLOB NOT NULL, who BLOB, words BLOB NOT NULL);
-CREATE INDEX events_of_request ON events(request) WHERE request IS NOT NULL;
-CREATE TABLE subject_keys(subject INTEGER PRIMARY KEY, root BLOB NOT NULL, wrapped BLOB NOT NULL);
-CREATE TABLE session_keys(number INTEGER PRIMARY KEY, subject INTEGER NOT NULL, wrapped BLOB NOT NULL);
-CREATE TABLE holds(idx INTEGER PRIMARY KEY, session BLOB, subject TEXT, reason TEXT NOT NULL, salt BLOB NOT NULL, released INTEGER);
-CREATE TABLE segments(n INTEGER PRIMARY KEY, closed INTEGER NOT NULL, bytes INTEGER NOT NULL, entries INTEGER NOT NULL, dropped INTEGER);
-";
 
 /// Name of the database file.
 pub(crate) const DATABASE: &str = "evidence.db";
@@ -66,25 +44,83 @@ pub(crate) fn check_sqlite() -> Result<(), Error> {
 
 /// Opens the database beside a writer, for reading only.
 pub(crate) fn open_read(dir: &Path) -> Result<Connection, Error> {
+    are_files(dir)?;
     let path = dir.join(DATABASE);
-    let flags =
-        OpenFlags::SQLITE_OPEN_READ_ONLY | OpenFlags::SQLITE_OPEN_NO_MUTEX | OpenFlags::SQLITE_OPEN_URI;
-    let usable = |conn: Connection| {
-        conn.busy_timeout(Duration::from_secs(5))?;
-        conn.query_row("SELECT count(*) FROM sqlite_schema", [], |_| Ok(()))?;
-        Ok::<_, rusqlite::Error>(conn)
-    };
-    let conn = match Connection::open_with_flags(&path, flags).and_then(usable) {
+    let conn = match open_only(&path) {
         Ok(conn) => conn,
         // A closed log on a medium that cannot be written, where SQLite cannot make its shared memory.
-        Err(error) if !dir.join(format!("{DATABASE}-wal")).exists() && path.exists() => {
-            let text = path.to_str().filter(|p| !p.contains(['?', '#', '%'])).ok_or(error)?;
-            Connection::open_with_flags(format!("file:{text}?immutable=1"), flags).and_then(usable)?
+        Err(error) if path.exists() => {
+            if is_written(dir) {
+                let why =
+                    "it has a write-ahead log, which needs a directory that can be written; copy it to one";
+                return Err(if is_cannot_open(&error) {
+                    Error::File { doing: "open", path, source: io::Error::other(why) }
+                } else {
+                    error.into()
+                });
+            }
+            open_still(dir)?
         }
-        Err(error) => return Err(error.into()),
+        Err(_) => {
+            let source = io::ErrorKind::NotFound.into();
+            return Err(Error::File { doing: "open", path, source });
+        }
     };
     check_format(&conn)?;
     Ok(conn)
+}
+
+/// Opens a database that nobody writes, without leaving anything beside it.
+pub(crate) fn open_still(dir: &Path) -> Result<Connection, Error> {
+    are_files(dir)?;
+    let path = dir.join(DATABASE);
+    let text = path.to_str().ok_or_else(|| {
+        Error::Unavailable(format!("the name {} is not UTF-8; name the directory otherwise", path.display()))
+    })?;
+    let conn = open_only(format!("file:{}?immutable=1", utf8_percent_encode(text, IN_ADDRESS)))?;
+    check_format(&conn)?;
+    Ok(conn)
+}
+
+/// True if a writer is at work, or left something for its next start.
+pub(crate) fn is_written(dir: &Path) -> bool {
+    dir.join(format!("{DATABASE}-wal")).exists()
+}
+
+fn open_only(address: impl AsRef<Path>) -> rusqlite::Result<Connection> {
+    let flags =
+        OpenFlags::SQLITE_OPEN_READ_ONLY | OpenFlags::SQLITE_OPEN_NO_MUTEX | OpenFlags::SQLITE_OPEN_URI;
+    let conn = Connection::open_with_flags(address, flags)?;
+    conn.busy_timeout(Duration::from_secs(5))?;
+    conn.query_row("SELECT count(*) FROM sqlite_schema", [], |_| Ok(()))?;
+    Ok(conn)
+}
+
+/// What does not have to be escaped in the address of a file.
+const IN_ADDRESS: &AsciiSet = &NON_ALPHANUMERIC.remove(b'/').remove(b'.').remove(b'-').remove(b'_');
+
+fn is_cannot_open(error: &rusqlite::Error) -> bool {
+    use rusqlite::ErrorCode::{CannotOpen, ReadOnly};
+    error.sqlite_error_code().is_some_and(|code| matches!(code, CannotOpen | ReadOnly))
+}
+
+/// Anything but a file in the place of one would be waited for, or read without end.
+fn are_files(dir: &Path) -> Result<(), Error> {
+    for end in ["", "-wal", "-shm", "-journal"] {
+        let path = dir.join(format!("{DATABASE}{end}"));
+        if fs::symlink_metadata(&path).is_ok_and(|found| !found.is_file()) {
+            return Err(Error::File { doing: "open", path, source: io::Error::other("it is no file") });
+        }
+    }
+    Ok(())
+}
+
+/// Refuses a database that holds more, less, or other things than a log.
+pub(crate) fn check_schema(conn: &Connection) -> Result<(), Error> {
+    match schema::differences(conn)?.into_iter().next() {
+        None => Ok(()),
+        Some(difference) => Err(Error::Damaged(difference)),
+    }
 }
 
 fn check_format(conn: &Connection) -> Result<(), Error> {
@@ -97,14 +133,16 @@ impl Store {
     pub(crate) fn open(dir: &Path, durability: Durability) -> Result<Self, Error> {
         check_sqlite()?;
         let path = dir.join(DATABASE);
-        let conn = connect(&path, durability)?;
+        are_files(dir)?;
+        let conn = connect(&path, durability, true)?;
         Ok(Self { path, durability, conn, labels: HashMap::new() })
     }
 
     /// Opens the file again: after a failed sync nothing that the connection remembers can be trusted.
     pub(crate) fn reopen(&mut self) -> Result<(), Error> {
         self.labels.clear();
-        self.conn = connect(&self.path, self.durability)?;
+        // One that went away is not made anew: the log would begin again.
+        self.conn = connect(&self.path, self.durability, false)?;
         Ok(())
     }
 
@@ -319,8 +357,10 @@ impl Store {
     }
 }
 
-fn connect(path: &Path, durability: Durability) -> Result<Connection, Error> {
-    let conn = Connection::open(path)?;
+fn connect(path: &Path, durability: Durability, may_make: bool) -> Result<Connection, Error> {
+    let mut flags = OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_NO_MUTEX;
+    flags.set(OpenFlags::SQLITE_OPEN_CREATE, may_make);
+    let conn = Connection::open_with_flags(path, flags)?;
     conn.busy_timeout(Duration::from_secs(5))?;
     conn.set_prepared_statement_cache_capacity(64);
     let synchronous = match durability {
@@ -333,10 +373,14 @@ fn connect(path: &Path, durability: Durability) -> Result<Connection, Error> {
          PRAGMA wal_autocheckpoint = 4000; PRAGMA cache_size = -16000; PRAGMA trusted_schema = OFF;"
     ))?;
     let format: i64 = conn.query_row("PRAGMA user_version", [], |row| row.get(0))?;
-    if format == 0 {
-        conn.execute_batch(&format!("BEGIN IMMEDIATE; {SCHEMA} PRAGMA user_version = {FORMAT}; COMMIT;"))?;
+    if format == 0 && may_make {
+        conn.execute_batch(&format!(
+            "BEGIN IMMEDIATE; {} PRAGMA user_version = {FORMAT}; COMMIT;",
+            schema::SCHEMA
+        ))?;
     }
     check_format(&conn)?;
+    check_schema(&conn)?;
     Ok(conn)
 }
 

@@ -227,3 +227,95 @@ async fn a_callers_request_id_names_nothing() {
     assert_eq!(sessions.len(), 2);
     assert!(verify(dir.path(), &Options::default()).unwrap().is_intact());
 }
+
+#[tokio::test]
+async fn what_is_moved_away_is_missed_at_once() {
+    for moved in ["segments", "segments/0000000001.seg", "evidence.db"] {
+        let dir = tempfile::tempdir().unwrap();
+        let recorder = open(dir.path());
+        let stack = stack(&recorder, echo_len);
+        assert_eq!(send(&stack, request("alice", "x")).await.1, 200);
+        until("the segment is there", || dir.path().join("segments/0000000001.seg").exists()).await;
+        fs::rename(dir.path().join(moved), dir.path().join("away")).unwrap();
+        until("it is missed", || recorder.failure().is_some()).await;
+        assert_eq!(send(&stack, request("alice", "x")).await.1, 503, "{moved}");
+        let refusal = send(&stack, Request::get("/").body(Body::empty()).unwrap()).await;
+        assert_eq!(refusal.1, 503, "a refusal would be written into nothing, too");
+        fs::rename(dir.path().join("away"), dir.path().join(moved)).unwrap();
+        until("it is back", || recorder.failure().is_none()).await;
+        assert_eq!(send(&stack, request("alice", "x")).await.1, 200, "{moved}");
+        recorder.close();
+        let (found, report) = damage(dir.path());
+        assert_eq!(found, [], "{report}");
+        assert!(report.missing > 0, "what was turned away is told: {report}");
+    }
+}
+
+#[tokio::test]
+async fn a_database_that_could_do_something_is_neither_verified_nor_written() {
+    let changes = [
+        "CREATE TRIGGER stash AFTER DELETE ON session_keys BEGIN INSERT INTO meta VALUES(hex(OLD.wrapped), 'kept'); END",
+        "CREATE TABLE other(x)",
+        "CREATE VIEW other AS SELECT 1",
+        "CREATE INDEX slow ON leaves(length(data))",
+        "DROP INDEX sessions_of_subject; CREATE INDEX sessions_of_subject ON sessions(subject, number) WHERE number < 0",
+        "DROP TABLE claims; CREATE TABLE claims(kind TEXT NOT NULL, id TEXT NOT NULL, session INTEGER NOT NULL, request BLOB NOT NULL)",
+        "ALTER TABLE meta ADD COLUMN more AS (length(value))",
+        "DROP TABLE subject_keys",
+    ];
+    for change in changes {
+        let dir = recorded().await;
+        rusqlite::Connection::open(dir.path().join("evidence.db")).unwrap().execute_batch(change).unwrap();
+        let (found, report) = damage(dir.path());
+        assert!(
+            !found.is_empty() && found.iter().all(|found| *found == Damage::DatabaseCorrupt),
+            "{change}: {report}"
+        );
+        assert_eq!(report.exit_code(), 10);
+        let opened = Recorder::open(config(dir.path()), Arc::new(SystemClock));
+        assert!(matches!(opened, Err(Error::Damaged(_))), "{change}: {opened:?}");
+        assert!(Reader::open(dir.path()).is_err(), "{change}");
+    }
+}
+
+#[tokio::test]
+async fn a_pipe_in_the_place_of_the_database_is_not_waited_for() {
+    for name in ["evidence.db", "evidence.db-wal", "evidence.db-journal"] {
+        let dir = recorded().await;
+        let file = dir.path().join(name);
+        let _there_may_be_none = fs::remove_file(&file);
+        assert!(std::process::Command::new("mkfifo").arg(&file).status().unwrap().success());
+        assert!(verify(dir.path(), &Options::default()).is_err(), "{name}");
+        assert!(Reader::open(dir.path()).is_err(), "{name}");
+        assert!(Recorder::open(config(dir.path()), Arc::new(SystemClock)).is_err(), "{name}");
+    }
+}
+
+#[tokio::test]
+async fn verifying_leaves_nothing_behind() {
+    let dir = recorded().await;
+    let names = || {
+        let mut names: Vec<_> = fs::read_dir(dir.path()).unwrap().map(|e| e.unwrap().file_name()).collect();
+        names.sort();
+        names
+    };
+    let before = names();
+    assert_eq!(damage(dir.path()).0, []);
+    assert_eq!(names(), before);
+}
+
+#[tokio::test]
+async fn a_key_that_nobody_erased_is_missed() {
+    let dir = recorded().await;
+    let change = "DELETE FROM session_keys WHERE number = (SELECT max(number) FROM session_keys)";
+    rusqlite::Connection::open(dir.path().join("evidence.db")).unwrap().execute_batch(change).unwrap();
+    let (found, report) = damage(dir.path());
+    assert_eq!(found, []);
+    assert!(
+        report.unproven.iter().any(|what| what.contains("bodies of 1 requests cannot be opened")),
+        "{report}"
+    );
+    let reader = Reader::open(dir.path()).unwrap();
+    let newest = reader.list(&Filter::default()).unwrap()[0].id;
+    assert!(matches!(reader.replay(newest), Err(Error::Damaged(_))), "nobody erased it");
+}

@@ -20,7 +20,7 @@ struct Partial {
 }
 
 pub(super) fn check(segments: &Segments, log: Log, report: &mut Report) -> Result<(), Error> {
-    let Log { bodies: mut expected, dropped, .. } = log;
+    let Log { bodies: mut expected, bodiless, dropped, .. } = log;
     let mut partial: HashMap<([u8; 16], Way), Partial> = HashMap::new();
     let mut whole = HashSet::new();
     let mut unclaimed = 0_u64;
@@ -42,7 +42,7 @@ pub(super) fn check(segments: &Segments, log: Log, report: &mut Report) -> Resul
                 if take_in(&mut expected, &mut partial, &block, number, report) {
                     whole.insert(key);
                 }
-            } else if whole.contains(&key) {
+            } else if whole.contains(&key) || (bodiless.contains(&key) && block.is_intact()) {
                 report.find(
                     Damage::BodyAltered,
                     None,

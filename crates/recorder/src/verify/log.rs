@@ -39,6 +39,8 @@ pub(super) struct Log {
     /// What each entry is, for those that have a row elsewhere.
     pub(super) rows: Vec<RowOf>,
     pub(super) bodies: HashMap<([u8; 16], Way), Expected>,
+    /// Requests that ended without a body in that direction, and nothing was lost.
+    pub(super) bodiless: HashSet<([u8; 16], Way)>,
     /// Erasures of sessions: how many and the digest of their numbers.
     pub(super) erasures: HashMap<u64, (u64, Digest)>,
     pub(super) dropped: HashSet<u64>,
@@ -130,13 +132,18 @@ fn heads(
             Err(error) => report.find(Damage::BadCheckpoint, None, format!("the file `checkpoint`: {error}")),
         },
     }
-    let mut query = conn.prepare("SELECT size, note FROM checkpoints ORDER BY size")?;
+    let mut query =
+        conn.prepare("SELECT size, note, typeof(time) = 'integer' FROM checkpoints ORDER BY size")?;
     let mut rows = query.query([])?;
     while let Some(row) = rows.next()? {
         let Some(size) = number(row, 0) else {
             report.find(Damage::BadCheckpoint, None, "there is a checkpoint of a size below 0");
             continue;
         };
+        if number(row, 2) != Some(1) {
+            let detail = format!("the time of the checkpoint of size {size} is no number");
+            report.find(Damage::BadCheckpoint, size, detail);
+        }
         let opened = row.get_ref(1)?.as_str().ok().map(|note| key.open(note));
         match opened {
             Some(Ok(opened)) if opened.size == size => add(Source::Database, opened),
@@ -310,7 +317,12 @@ impl Pass<'_> {
     fn expect(&mut self, entry: u64, id: [u8; 16], bodies: &Bodies, report: &mut Report) {
         let ways = [(Way::Request, &bodies.request), (Way::Response, &bodies.response)];
         for (way, stored) in ways {
-            let Some(stored) = stored else { continue };
+            let Some(stored) = stored else {
+                if !bodies.lost {
+                    self.log.bodiless.insert((id, way));
+                }
+                continue;
+            };
             let expected = Expected { entry, stored: stored.clone() };
             if let Some(other) = self.log.bodies.insert((id, way), expected)
                 && other.stored != *stored

@@ -12,6 +12,7 @@ use crate::error::Error;
 use crate::facts::{self, Masks, Salt, What, Who, Words, claim_digest};
 use crate::leaf::{CREDENTIAL, Kind, Leaf, POLICY, RULE, WORD};
 use crate::retention::{hold_words, list_digest};
+use crate::segment::Way;
 
 /// Which rows were seen, and what they say together.
 struct Pass<'a> {
@@ -24,6 +25,7 @@ struct Pass<'a> {
 pub(super) fn check(conn: &Connection, log: &Log, report: &mut Report) -> Result<(), Error> {
     let mut pass = Pass { log, seen: vec![false; log.rows.len()], erased: HashMap::new() };
     labels(conn, report)?;
+    keys(conn, log, report)?;
     pass.sessions(conn, report)?;
     pass.events(conn, report)?;
     pass.holds(conn, report)?;
@@ -38,6 +40,27 @@ fn labels(conn: &Connection, report: &mut Report) -> Result<(), Error> {
     while let Some(row) = rows.next()? {
         let id = row.get::<_, i64>(0)?;
         report.find(Damage::WordsAltered, None, format!("label {id} is no text"));
+    }
+    Ok(())
+}
+
+/// Keys prove nothing, but without one a body is lost, and only an erasure may do that.
+fn keys(conn: &Connection, log: &Log, report: &mut Report) -> Result<(), Error> {
+    let mut query = conn.prepare(
+        "SELECT s.id FROM sessions s WHERE s.erased IS NULL AND s.outcome IS NOT NULL AND NOT EXISTS
+           (SELECT 1 FROM session_keys k JOIN subject_keys above ON above.subject = k.subject WHERE k.number = s.number)",
+    )?;
+    let mut rows = query.query([])?;
+    let mut locked = 0_u64;
+    while let Some(row) = rows.next()? {
+        let Some(id) = blob(row, 0).and_then(|id| id.try_into().ok()) else { continue };
+        let stored = [Way::Request, Way::Response].iter().any(|way| log.bodies.contains_key(&(id, *way)));
+        locked += u64::from(stored);
+    }
+    if locked > 0 {
+        report.unproven(format!(
+            "the bodies of {locked} requests cannot be opened by anybody: their keys are missing, and no entry declares that"
+        ));
     }
     Ok(())
 }
@@ -69,7 +92,7 @@ impl Pass<'_> {
 
     fn sessions(&mut self, conn: &Connection, report: &mut Report) -> Result<(), Error> {
         let mut query = conn.prepare(
-            "SELECT s.number, s.id, s.outcome, s.salt, s.who, s.what, s.masks, s.erased, subject.text, first.data
+            "SELECT s.number, s.id, s.outcome, s.salt, s.who, s.what, s.masks, s.erased, subject.text, first.data, s.subject
              FROM sessions s LEFT JOIN labels subject ON subject.id = s.subject
              LEFT JOIN leaves first ON first.idx = s.number ORDER BY s.number",
         )?;
@@ -102,7 +125,7 @@ impl Pass<'_> {
         }
         if let Some(erasure) = or_null(row, 7, number).ok_or("the erasure they name is no number")? {
             self.erased.entry(erasure).or_default().push(entry);
-            let rest = [3, 4, 5, 6].iter().any(|column| !is_null(row, *column));
+            let rest = [3, 4, 5, 6, 10].iter().any(|column| !is_null(row, *column));
             return if rest { Err("they are erased, but something is left") } else { Ok(()) };
         }
         let salt: Salt = blob(row, 3).and_then(|salt| salt.try_into().ok()).ok_or("their salt is missing")?;
