@@ -91,6 +91,22 @@ fn a_list_of_chunks_is_a_stream() {
 }
 
 #[test]
+fn a_list_of_another_dialect_is_a_stream_too() {
+    type Make = fn(&str) -> Value;
+    let makes: [(&str, Make); 4] = [
+        ("/choices/0/delta/content", |t| json!({"choices": [{"index": 0, "delta": {"content": t}}]})),
+        ("/response", |t| json!({"model": "m", "response": t, "done": false})),
+        ("/token/text", |t| json!({"token": {"id": 5, "text": t}, "generated_text": null})),
+        ("/delta", |t| json!({"type": "response.output_text.delta", "delta": t})),
+    ];
+    for (pointer, make) in makes {
+        let parts = [&KEY[..7], &KEY[7..14], &KEY[14..], "."].map(make);
+        let out = json_of(&Value::from(parts.to_vec()).to_string());
+        assert_eq!(texts(&out, pointer), format!("{MASK}."), "{pointer}");
+    }
+}
+
+#[test]
 fn a_chunk_of_a_list_leaves_when_it_is_complete() {
     let mut body = masker().body(BodyKind::Json);
     let first = body.push(format!("[{}", gemini("Hello.")).as_bytes()).unwrap();
@@ -106,6 +122,10 @@ fn records_of_a_list_keep_what_is_theirs() {
     let clean = json!([{"note": "ends in AKI"}, {"note": "A begins"}, {"n": 1, "note": "x"}, "AKI", ["A"]])
         .to_string();
     assert_eq!(mask(BodyKind::Json, clean.as_bytes()), clean.as_bytes());
+    let tasks =
+        json!([{"title": "Plan A", "done": false, "token": "x A"}, {"title": "Plan B", "done": true}])
+            .to_string();
+    assert_eq!(mask(BodyKind::Json, tasks.as_bytes()), tasks.as_bytes());
     // And is masked by itself, however long the record.
     for filler in [10, 100_000] {
         let body =

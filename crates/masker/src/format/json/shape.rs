@@ -68,10 +68,7 @@ pub(crate) fn says_the_end(name: &[u8]) -> bool {
 
 /// Members of which one at the root says that a document is a part of a stream.
 pub(crate) fn is_of_a_stream(name: &[u8]) -> bool {
-    matches!(
-        name,
-        b"candidates" | b"choices" | b"delta" | b"done" | b"token" | b"event_type" | b"generated_text"
-    )
+    matches!(name, b"candidates" | b"choices" | b"delta" | b"event_type" | b"generated_text")
 }
 
 /// Whether a number is that of a token.

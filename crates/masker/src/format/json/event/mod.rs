@@ -13,7 +13,7 @@ pub(crate) use self::tokens::TokenQueue;
 use self::walk::{Mode, Texts, Walk};
 use self::whole::Memo;
 use super::edit::{self, Edits};
-use super::tape::{self, Token};
+use super::tape::{self, Kind, Token};
 use super::{escape::Decoder, loose, shape};
 use crate::format::{FormatError, Lanes};
 
@@ -128,7 +128,13 @@ impl Documents {
         if tape::read(document, &mut self.tape).is_none() {
             return false;
         }
-        tape::members(document, &self.tape, 0).any(|(name, _)| shape::is_of_a_stream(name))
+        let members = || tape::members(document, &self.tape, 0);
+        let has = |name: &[u8]| members().any(|(other, _)| other == name);
+        let is_object = |at: usize| self.tape.get(at).is_some_and(|token| token.kind == Kind::Object);
+        // Ollama, and TGI: other lists have members of these names too.
+        let is_answer = has(b"done") && (has(b"response") || has(b"message"));
+        let is_token = members().any(|(name, at)| name == b"token" && is_object(at));
+        is_answer || is_token || members().any(|(name, _)| shape::is_of_a_stream(name))
     }
 
     /// Masks a line outside of any document, which may be one or a part of one. `None` where it is clean.
