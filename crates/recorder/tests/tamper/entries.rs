@@ -120,6 +120,16 @@ pub fn forged_checkpoints(rounds: usize) {
         }
         fs::write(path, note).unwrap();
     });
+    each(rounds, "a changed checkpoint in the database", (10, &[Damage::BadCheckpoint]), |v, random| {
+        let db = v.database();
+        let mut query = db.prepare("SELECT size, note FROM checkpoints").unwrap();
+        let rows = query.query_map([], |row| Ok((row.get::<_, i64>(0)?, row.get::<_, String>(1)?))).unwrap();
+        let (size, mut note) = random.pick(&rows.map(Result::unwrap).collect::<Vec<_>>()).clone();
+        let at = note.len() - 2 - random.below(80);
+        let new = if &note[at..=at] == "A" { "B" } else { "A" };
+        note.replace_range(at..=at, new);
+        db.execute("UPDATE checkpoints SET note = ?2 WHERE size = ?1", (size, note)).unwrap();
+    });
     each(rounds, "forged checkpoint in the database", (10, &[Damage::BadCheckpoint]), |v, random| {
         let size = i64::try_from(1 + random.below(200)).unwrap();
         v.database()

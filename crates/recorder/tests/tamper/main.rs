@@ -53,6 +53,7 @@ suites! {
     bodies::changed => changed_bodies_are_found, torture_changed_bodies_are_found;
     timing::changed => changed_times_are_found, torture_changed_times_are_found;
     words::changed => changed_words_are_found, torture_changed_words_are_found;
+    words::told => a_reader_tells_of_changed_rows, torture_a_reader_tells_of_changed_rows;
     rules::broken => broken_rules_are_found_under_a_good_signature, torture_broken_rules_are_found;
     rules::pinned => a_pin_shows_what_the_key_alone_cannot, torture_a_pin_shows_what_the_key_cannot;
 }

@@ -13,11 +13,17 @@ pub fn broken(rounds: usize) {
         v.edit_leaves(|all| all[at] = all[all.len() - 1].clone());
         v.sign_again();
     });
-    each(rounds, "two outcomes", (12, &[Damage::OutcomeTwice, Damage::OutcomeMissing]), |v, random| {
+    attempt(rounds, "two outcomes", |v, random| {
         let at = random.below(outcomes.len());
         let to = outcomes[(at + 1 + random.below(outcomes.len() - 1)) % outcomes.len()];
         v.edit_leaves(|all| all[to] = all[outcomes[at]].clone());
         v.sign_again();
+        let report = v.verify(None);
+        // The request whose outcome was overwritten has none; the other one has two, or one before its intent.
+        let told = |damage| report.findings.iter().any(|finding| finding.damage == damage);
+        assert!(told(Damage::OutcomeMissing), "{report}");
+        assert!(told(Damage::OutcomeTwice) || told(Damage::OutcomeWithoutIntent), "{report}");
+        assert_eq!(report.exit_code(), 12, "{report}");
     });
     each(rounds, "approval reuse", (12, &[Damage::ClaimReused]), |v, random| {
         v.edit_leaves(|all| {

@@ -1,9 +1,10 @@
 //! Changes to the words in the database, each in a row chosen at random.
 
 use gatewayd_recorder::verify::Damage::{self, ErasureUndeclared, WordsAltered, WordsInvented, WordsMissing};
+use gatewayd_recorder::{Filter, Reader};
 use rusqlite::params;
 
-use crate::victim::{Random, Victim, each};
+use crate::victim::{Random, Victim, attempt, each};
 
 /// A column of blobs, and which rows of it can be damaged.
 struct Column(&'static str, &'static str, &'static str, &'static str);
@@ -155,4 +156,37 @@ fn turn_bit(victim: &Victim, random: &mut Random, [table, key, column, rows]: [&
     bytes[at] ^= 1 << random.below(8);
     db.execute(&format!("UPDATE {table} SET {column} = ?1 WHERE {key} = ?2"), params![bytes, number])
         .unwrap();
+}
+
+/// Changes to rows that whoever lists sessions is told of, without a look at the rest of the log.
+const TOLD: &[&str] = &[
+    // Somebody else's outcome.
+    "UPDATE sessions SET outcome = (SELECT o.outcome FROM sessions o WHERE o.outcome <> o.number AND o.number <> sessions.number
+       ORDER BY (o.number * ?1) % 1000003 LIMIT 1)
+     WHERE number = (SELECT number FROM sessions WHERE outcome <> number ORDER BY (number * ?1) % 1000003 LIMIT 1)",
+    // The name of another request.
+    "UPDATE sessions SET id = randomblob(16) WHERE number = (SELECT number FROM sessions ORDER BY (number * ?1) % 1000003 LIMIT 1)",
+    // Nothing was masked.
+    "UPDATE sessions SET masks = NULL WHERE number = (SELECT number FROM sessions WHERE masks IS NOT NULL ORDER BY (number * ?1) % 1000003 LIMIT 1)",
+    // Somebody else asked.
+    "UPDATE sessions SET (salt, who) = (SELECT o.salt, o.who FROM sessions o WHERE o.erased IS NULL AND o.number <> sessions.number
+       ORDER BY (o.number * ?1) % 1000003 LIMIT 1)
+     WHERE number = (SELECT number FROM sessions WHERE erased IS NULL ORDER BY (number * ?1) % 1000003 LIMIT 1)",
+];
+
+/// A reader compares each row that it shows with its entries.
+pub fn told(rounds: usize) {
+    for statement in TOLD {
+        attempt(rounds, statement, |victim, random| {
+            let shown = |victim: &Victim| {
+                let all = Filter { limit: 1000, ..Filter::default() };
+                Reader::open(victim.path("")).unwrap().list(&all).unwrap()
+            };
+            assert!(shown(victim).iter().all(|session| !session.altered));
+            let number = i64::try_from(1 + random.below(1_000_002)).unwrap();
+            assert_eq!(victim.database().execute(statement, [number]).unwrap(), 1);
+            let altered = shown(victim).iter().filter(|session| session.altered).count();
+            assert_eq!(altered, 1, "{statement}");
+        });
+    }
 }
