@@ -16,8 +16,9 @@ use gatewayd_masker::rule::{self, Tier};
 use gatewayd_masker::{Builder, Engine, Masker};
 use proptest::prelude::*;
 
-/// Known secrets that overlap themselves and each other, and one that looks like ordinary text.
-const KNOWN: [&str; 5] = ["aabaab", "abcabcabc", "cc0cc0c", "correct horse battery", "0f1e2d3c4b5a69788796"];
+/// Known secrets that overlap themselves and each other, that look like ordinary text, and that have an anchor in them.
+const KNOWN: [&str; 6] =
+    ["monkey wrench", "aabaab", "abcabcabc", "cc0cc0c", "correct horse battery", "0f1e2d3c4b5a69788796"];
 
 /// The reference first.
 fn engines() -> Vec<Engine> {
@@ -131,7 +132,7 @@ fn what_is_nested_and_what_overlaps() {
         b"postgres://app:AKIAZQ3DRSTUVWXY2345@db/x",
         b"AKIAAKIAZQ3DRSTUVWXY2345",
         b"Bearer eyJhbGciOiJIUzI1NiJ9.eyJzdWIiOiIxMjM0In0.c2lnbmF0dXJlLXNpZ25hdHVyZQ",
-        b"key key_ key-9249c23524 key=key:key",
+        b"key key_ key-9249c23524 key=key:key a monkey wrench monkey wrenc",
         b"aabaabaab abcabcabcabc cc0cc0cc0c",
         b"password=correct horse battery staple",
         b"Y29ycmVjdCBob3JzZSBiYXR0ZXJ5 636f727265637420686f727365",

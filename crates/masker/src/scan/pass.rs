@@ -135,3 +135,6 @@ impl Machines {
         Some(Flash { hits, begun: u32::try_from(count).unwrap_or(u32::MAX) })
     }
 }
+
+#[cfg(test)]
+mod tests;
