@@ -82,8 +82,11 @@ fn mostly_words(value: &[u8]) -> bool {
     let segments = || value.split(|b| !b.is_ascii_alphanumeric()).map(trim_digits);
     let words: usize = segments().filter(plain).map(<[u8]>::len).sum();
     let all = value.iter().filter(|b| b.is_ascii_alphanumeric()).count();
-    segments().filter(plain).count() > 1 && words * 5 >= all * 3
+    segments().count() > 1 && words >= A_LONG_WORD && words * 5 >= all * 3
 }
+
+/// So many letters of words are no chance.
+const A_LONG_WORD: usize = 8;
 
 fn is_name(part: &[u8]) -> bool {
     part.len() > 1 && is_word(part)
@@ -132,7 +135,7 @@ fn hump(name: &[u8]) -> usize {
 }
 
 /// The longest row of letters in one case that may be words.
-const LONGEST_WORD: usize = 20;
+const LONGEST_WORD: usize = 24;
 
 /// An abbreviation in capitals, or a word with a vowel and no long row of consonants.
 fn is_sayable(word: &[u8]) -> bool {
@@ -159,6 +162,7 @@ mod tests {
             "CREDENTIALS_ID",
             "x64-uwp",
             "DOT11EXT_SET_DEFAULT_KEY",
+            "D3DKMT_PRESENTHISTORYTOKEN_0",
             "X509CertificateTemplatePrivateKeyFlag",
             "SensitiveString2048",
             "ring_core_0_17_14__aes_hw_set_encrypt_key_base",
