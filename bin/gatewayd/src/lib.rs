@@ -9,6 +9,7 @@ mod admin;
 pub mod cli;
 pub mod commands;
 pub mod config;
+mod length_of_time;
 mod masking;
 mod metrics;
 mod second_look;

@@ -1,13 +1,14 @@
 //! `/api/v1/approvals`: what waits for people, and their votes.
 
 use axum::Json;
-use axum::extract::{Path, Query, State};
+use axum::extract::{Path, State};
 use gatewayd_approvals::{Error, Filter, Refused, State as ApprovalState, Verdict, View};
 use gatewayd_core::{Identity, RefusalCode};
 use serde::Deserialize;
 
 use super::AdminState;
 use super::auth::{Problem, SignedIn, is_administrator};
+use super::extract::{Asked, Sent};
 
 /// Which approvals to list.
 #[derive(Debug, Deserialize)]
@@ -21,7 +22,7 @@ pub(crate) struct Listing {
 pub(crate) async fn list(
     State(state): State<AdminState>,
     SignedIn(who): SignedIn,
-    Query(listing): Query<Listing>,
+    Asked(listing): Asked<Listing>,
 ) -> Result<Json<Vec<View>>, Problem> {
     let filter = Filter {
         states: if listing.all { Vec::new() } else { vec![ApprovalState::Pending, ApprovalState::Approved] },
@@ -52,7 +53,7 @@ pub(crate) async fn vote(
     State(state): State<AdminState>,
     SignedIn(who): SignedIn,
     Path(id): Path<String>,
-    Json(ballot): Json<Ballot>,
+    Sent(ballot): Sent<Ballot>,
 ) -> Result<Json<View>, Problem> {
     find(&state, &who, &id).await?;
     let voted = state.approvals().vote(&id, &who, ballot.vote, &ballot.comment).await;

@@ -8,6 +8,7 @@ use serde::{Deserialize, Serialize};
 
 use super::AdminState;
 use super::auth::{Administrator, Problem};
+use super::extract::Sent;
 use super::sessions::{note, parse, read, write};
 
 /// What is erased or held, and why: one session, or everything that one caller did.
@@ -43,7 +44,7 @@ pub(crate) struct Erased {
 pub(crate) async fn erase(
     State(state): State<AdminState>,
     Administrator(who): Administrator,
-    Json(wanted): Json<Wanted>,
+    Sent(wanted): Sent<Wanted>,
 ) -> Result<Json<Erased>, Problem> {
     let target = wanted.target()?;
     write(&state, move |recorder| recorder.erase(&target, Some(&who), &wanted.reason))
@@ -60,7 +61,7 @@ pub(crate) struct Held {
 pub(crate) async fn hold(
     State(state): State<AdminState>,
     Administrator(who): Administrator,
-    Json(wanted): Json<Wanted>,
+    Sent(wanted): Sent<Wanted>,
 ) -> Result<Json<Held>, Problem> {
     let target = wanted.target()?;
     write(&state, move |recorder| recorder.hold(&target, Some(&who), &wanted.reason))
@@ -88,7 +89,7 @@ pub(crate) async fn release(
     State(state): State<AdminState>,
     Administrator(who): Administrator,
     Path(hold): Path<i64>,
-    Json(why): Json<Reason>,
+    Sent(why): Sent<Reason>,
 ) -> Result<Json<Held>, Problem> {
     write(&state, move |recorder| recorder.release(hold, Some(&who), &why.reason))
         .await

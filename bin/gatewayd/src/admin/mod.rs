@@ -5,6 +5,7 @@
 
 mod approvals;
 mod auth;
+mod extract;
 mod health;
 mod keeping;
 mod log;

@@ -1,7 +1,7 @@
 //! `/api/v1/sessions`: what was recorded. Reading is recorded too, before anything is shown.
 
 use axum::Json;
-use axum::extract::{Path, Query, State};
+use axum::extract::{Path, State};
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use gatewayd_core::{Action, Event, EventKind, Identity, Journal as _, RefusalCode, RequestId};
@@ -14,6 +14,7 @@ use tokio::task::JoinError;
 
 use super::AdminState;
 use super::auth::{Administrator, Problem};
+use super::extract::Asked;
 use super::moment;
 
 /// Which sessions to list.
@@ -40,7 +41,7 @@ const MOST: usize = 10_000;
 pub(crate) async fn list(
     State(state): State<AdminState>,
     Administrator(who): Administrator,
-    Query(listing): Query<Listing>,
+    Asked(listing): Asked<Listing>,
 ) -> Result<Json<Vec<Summary>>, Problem> {
     let action = match listing.action.as_deref().map(|name| (name, Action::from_name(name))) {
         Some((name, None)) => {
@@ -61,7 +62,7 @@ pub(crate) async fn list(
         since: moment(listing.since)?,
         until: moment(listing.until)?,
         masked_rule: listing.masked,
-        limit: listing.limit.unwrap_or(50).clamp(1, MOST),
+        limit: most(listing.limit)?,
     };
     note(&state, who, "sessions", "list", None).await?;
     read(&state, move |reader| reader.list(&filter)).await.map(Json)
@@ -84,14 +85,22 @@ pub(crate) struct Newest {
     limit: Option<usize>,
 }
 
+fn most(limit: Option<usize>) -> Result<usize, Problem> {
+    let limit = limit.unwrap_or(50);
+    if (1..=MOST).contains(&limit) {
+        return Ok(limit);
+    }
+    Err(Problem::new(RefusalCode::InvalidRequest, format!("`limit` is from 1 to {MOST}")))
+}
+
 /// What is on record beside requests: votes, rotations, configurations, tokens, readings.
 pub(crate) async fn events(
     State(state): State<AdminState>,
     Administrator(who): Administrator,
-    Query(newest): Query<Newest>,
+    Asked(newest): Asked<Newest>,
 ) -> Result<Json<Vec<EventView>>, Problem> {
     note(&state, who, "events", "list", None).await?;
-    let limit = newest.limit.unwrap_or(50).clamp(1, MOST);
+    let limit = most(newest.limit)?;
     read(&state, move |reader| reader.events(None, limit)).await.map(Json)
 }
 
@@ -143,7 +152,7 @@ pub(crate) async fn export(
     State(state): State<AdminState>,
     Administrator(who): Administrator,
     Path(id): Path<String>,
-    Query(wanted): Query<Wanted>,
+    Asked(wanted): Asked<Wanted>,
 ) -> Result<([(HeaderName, &'static str); 1], String), Problem> {
     let id = parse(&id)?;
     let Some(format) = Format::from_name(&wanted.format) else {

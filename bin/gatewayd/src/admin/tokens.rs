@@ -10,6 +10,7 @@ use serde::{Deserialize, Serialize};
 
 use super::AdminState;
 use super::auth::{Administrator, Problem};
+use super::extract::Sent;
 
 /// What a new token is to be.
 #[derive(Debug, Deserialize)]
@@ -38,7 +39,7 @@ pub(crate) async fn list(
 pub(crate) async fn create(
     State(state): State<AdminState>,
     Administrator(by): Administrator,
-    Json(wanted): Json<Wanted>,
+    Sent(wanted): Sent<Wanted>,
 ) -> Result<Json<Made>, Problem> {
     let new = NewToken {
         subject: wanted.name,

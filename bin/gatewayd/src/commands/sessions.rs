@@ -299,6 +299,13 @@ fn check(
     pinned: Option<&Path>,
     output: Output,
 ) -> anyhow::Result<ExitCode> {
+    let below = directory.join("evidence");
+    anyhow::ensure!(
+        directory.join("evidence.db").exists() || !below.join("evidence.db").exists(),
+        "{} holds no evidence, but {} does: name that",
+        directory.display(),
+        below.display()
+    );
     let read = |file: &Path| {
         std::fs::read_to_string(file).with_context(|| format!("{} cannot be read", file.display()))
     };

@@ -9,6 +9,7 @@ use serde_json::{Value, json};
 use super::access::{Admin, segment};
 use super::print;
 use crate::cli::{Output, TokenCommand};
+use crate::length_of_time;
 
 pub(crate) fn run(command: TokenCommand) -> anyhow::Result<ExitCode> {
     match command {
@@ -72,7 +73,5 @@ fn list(tokens: &Value) {
 
 /// `12h`, `30d`, `2w`.
 fn parse_ttl(text: &str) -> anyhow::Result<Duration> {
-    let span: jiff::Span = text.parse().with_context(|| format!("--ttl {text}: write it like 12h or 30d"))?;
-    let length = span.to_duration(jiff::SpanRelativeTo::days_are_24_hours())?;
-    Duration::try_from(length).context("--ttl: a token cannot end before it begins")
+    length_of_time::read(text).with_context(|| format!("--ttl {text}: write it like 12h or 30d"))
 }

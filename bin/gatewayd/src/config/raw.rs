@@ -12,6 +12,8 @@ use gatewayd_policy::RuleSpec;
 use serde::{Deserialize, Deserializer};
 use toml::Spanned;
 
+use crate::length_of_time;
+
 /// The whole file.
 #[derive(Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -298,18 +300,17 @@ impl Default for RawMasker {
     }
 }
 
-/// A length of time, written `60s`, `5m`, `24h` or ISO 8601.
+/// A length of time, written `60s`, `5m`, `24h`, `30d` or ISO 8601.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Span(pub Duration);
 
 impl<'de> Deserialize<'de> for Span {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
         let text = String::deserialize(deserializer)?;
-        let signed: jiff::SignedDuration = text.parse().map_err(|_| {
-            serde::de::Error::custom("not a length of time; write it like \"30s\", \"5m\" or \"24h\"")
-        })?;
-        Duration::try_from(signed).map(Self).map_err(|_| {
-            serde::de::Error::custom("a length of time cannot be negative; write it like \"30s\"")
+        length_of_time::read(&text).map(Self).ok_or_else(|| {
+            serde::de::Error::custom(
+                "not a length of time; write it like \"30s\", \"5m\", \"24h\" or \"30d\"",
+            )
         })
     }
 }
