@@ -1,0 +1,38 @@
+//! What a caller of the admin API sends, and problem details where it is not what was expected.
+
+use axum::Json;
+use axum::extract::rejection::{JsonRejection, QueryRejection};
+use axum::extract::{FromRequest, FromRequestParts, Query, Request};
+use gatewayd_core::RefusalCode;
+use http::request::Parts;
+use serde::de::DeserializeOwned;
+
+use super::auth::Problem;
+
+/// The query of the request's URL.
+pub(crate) struct Asked<T>(pub T);
+
+impl<T: DeserializeOwned, S: Send + Sync> FromRequestParts<S> for Asked<T> {
+    type Rejection = Problem;
+
+    async fn from_request_parts(parts: &mut Parts, state: &S) -> Result<Self, Problem> {
+        let query = Query::from_request_parts(parts, state).await;
+        query.map(|Query(asked)| Self(asked)).map_err(|error: QueryRejection| unexpected(error.body_text()))
+    }
+}
+
+/// The request's body, JSON.
+pub(crate) struct Sent<T>(pub T);
+
+impl<T: DeserializeOwned, S: Send + Sync> FromRequest<S> for Sent<T> {
+    type Rejection = Problem;
+
+    async fn from_request(request: Request, state: &S) -> Result<Self, Problem> {
+        let body = Json::from_request(request, state).await;
+        body.map(|Json(sent)| Self(sent)).map_err(|error: JsonRejection| unexpected(error.body_text()))
+    }
+}
+
+fn unexpected(why: String) -> Problem {
+    Problem::new(RefusalCode::InvalidRequest, why)
+}
