@@ -75,6 +75,12 @@ impl Text {
         }
     }
 
+    /// True if the entry has these words in their only form: as a digest where they are longer than `max`, and only there.
+    pub(crate) fn gives(&self, words: Option<&str>, max: usize) -> bool {
+        let too_long = words.is_some_and(|words| words.len() > max);
+        self.is(words) && too_long == matches!(self, Self::Digested(_))
+    }
+
     /// The text for people; a digest is shown as such.
     pub(crate) fn shown(&self) -> Option<String> {
         match self {

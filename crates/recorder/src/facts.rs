@@ -7,6 +7,7 @@ use aws_lc_rs::rand;
 use gatewayd_core::{Identity, MaskCount, MaskPlace, Peer, Trail};
 
 use crate::codec::{DecodeError, Decoder, Digest, Encoder, sha256};
+use crate::leaf::{Kind, WORD};
 
 /// Sixteen random bytes that keep a digest from being guessed; erased with the words.
 pub(crate) type Salt = [u8; 16];
@@ -286,6 +287,20 @@ pub(crate) fn decode_event(words: &[u8]) -> Result<(String, String), DecodeError
     let event = (from.string()?, from.string()?);
     from.end()?;
     Ok(event)
+}
+
+/// True if these are the words of an event, an erasure or a hold; what of them the entry commits to.
+pub(crate) fn is_event(entry: &Kind, salt: &Salt, who: Option<&[u8]>, words: &[u8]) -> bool {
+    let Ok((object, outcome)) = decode_event(words) else { return false };
+    let (by, same) = match entry {
+        Kind::Event(event) => {
+            (event.who, event.object.gives(Some(&object), WORD) && event.outcome.gives(Some(&outcome), WORD))
+        }
+        Kind::Erasure(erasure) => (erasure.who, erasure.reason.gives(Some(&outcome), WORD)),
+        Kind::Hold(hold) => (hold.who, true),
+        _ => return false,
+    };
+    same && who.map_or([0; 32], |who| digest(Words::Who, salt, who)) == by
 }
 
 #[cfg(test)]

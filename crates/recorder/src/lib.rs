@@ -147,6 +147,7 @@ mod track;
 mod tree;
 pub mod verify;
 mod view;
+mod witness;
 
 pub use config::{Config, Durability};
 pub use error::Error;

@@ -123,7 +123,8 @@ pub(crate) fn consistency(conn: &Connection, old: u64, new: u64) -> Result<Vec<D
     proof::consistency(&mut StoredHashes(conn), old, new)
 }
 
-fn newest(conn: &Connection, dir: &Path) -> Result<String, Error> {
+/// The newest checkpoint of entries that are there.
+pub(crate) fn newest(conn: &Connection, dir: &Path) -> Result<String, Error> {
     let stored: Option<String> = conn
         .query_row("SELECT note FROM checkpoints ORDER BY size DESC LIMIT 1", [], |row| row.get(0))
         .optional()?;

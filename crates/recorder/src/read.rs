@@ -1,5 +1,6 @@
 //! Reading a log, beside the process that writes it or alone.
 
+use std::cell::RefCell;
 use std::path::{Path, PathBuf};
 
 use gatewayd_core::{Action, RequestId, Timestamp};
@@ -7,14 +8,16 @@ use rusqlite::{Connection, OptionalExtension as _, params_from_iter};
 
 use crate::blobs::Segments;
 use crate::error::Error;
-use crate::facts::{self, Who};
+use crate::facts::{self, Salt, Who, Words};
 use crate::keys::{RootKey, SealKey};
-use crate::leaf::{Kind, Stored};
+use crate::leaf::{Kind, Leaf, Stored};
 use crate::prove::{self, EntryProof};
 use crate::record::{SESSIONS, Session, damaged, decode};
 use crate::replay::{self, Replay};
+use crate::retention::{hold_words, is_release};
 use crate::store::{self, index, row_id};
 use crate::view::{Bundle, EventView, HoldView, Summary};
+use crate::witness::Witness;
 
 /// Which sessions to list, newest first. All that is set must hold.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
@@ -47,6 +50,7 @@ pub struct Reader {
     dir: PathBuf,
     segments: Segments,
     root: PathBuf,
+    witness: RefCell<Witness>,
 }
 
 impl Reader {
@@ -67,7 +71,13 @@ impl Reader {
         let dir = dir.as_ref();
         let conn = store::open_read(dir)?;
         store::check_schema(&conn)?;
-        Ok(Self { conn, dir: dir.to_owned(), segments: Segments::below(dir), root: root.to_owned() })
+        Ok(Self {
+            conn,
+            dir: dir.to_owned(),
+            segments: Segments::below(dir),
+            root: root.to_owned(),
+            witness: RefCell::default(),
+        })
     }
 
     /// Sessions, newest first.
@@ -91,8 +101,9 @@ impl Reader {
         let mut found = Vec::new();
         while let Some(row) = rows.next()? {
             let session = Session::from_row(row)?;
-            let summary = session.summary()?;
+            let mut summary = session.summary()?;
             if session.matches(filter, &summary)? {
+                summary.altered |= !self.were_signed(&session)?;
                 found.push(summary);
                 if found.len() >= limit {
                     break;
@@ -110,6 +121,7 @@ impl Reader {
         let session = self.session(id)?;
         let events = self.events(Some(id), 1000)?;
         let mut bundle = session.bundle(events)?;
+        bundle.summary.altered |= !self.were_signed(&session)?;
         // Without the key above all keys the rest can be shown all the same.
         if let Ok(Some(key)) = self.key_of(&session)
             && let Ok([request, response]) = replay::heads(&self.segments, &key, session.wanted())
@@ -147,6 +159,19 @@ impl Reader {
         replay::replay(&self.conn, &self.segments, &key, wanted)
     }
 
+    fn were_signed(&self, session: &Session) -> Result<bool, Error> {
+        for (index, entry) in session.entries() {
+            if !self.was_signed(index, entry)? {
+                return Ok(false);
+            }
+        }
+        Ok(true)
+    }
+
+    fn was_signed(&self, index: u64, entry: &[u8]) -> Result<bool, Error> {
+        self.witness.borrow_mut().holds(&self.conn, &self.dir, index, entry)
+    }
+
     fn key_of(&self, session: &Session) -> Result<Option<SealKey>, Error> {
         replay::session_key(&self.conn, &RootKey::load(&self.root)?, session.number, &session.id)
     }
@@ -158,19 +183,23 @@ impl Reader {
     pub fn events(&self, request: Option<RequestId>, limit: usize) -> Result<Vec<EventView>, Error> {
         let of_one = request.map_or("", |_| "WHERE e.request = ?1");
         let mut query = self.conn.prepare(&format!(
-            "SELECT e.idx, e.who, e.words, l.data FROM events e JOIN leaves l ON l.idx = e.idx {of_one} ORDER BY e.idx DESC"
+            "SELECT e.idx, e.who, e.words, l.data, e.salt FROM events e JOIN leaves l ON l.idx = e.idx {of_one} ORDER BY e.idx DESC"
         ))?;
         let mut rows = query.query(params_from_iter(request.iter().map(RequestId::as_bytes)))?;
         let mut found = Vec::new();
         while let Some(row) = rows.next()? {
-            let leaf = decode(&row.get::<_, Vec<u8>>(3)?, row.get(0)?)?;
+            let entry: Vec<u8> = row.get(3)?;
+            let leaf = decode(&entry, row.get(0)?)?;
             let (kind, belongs) = match &leaf.kind {
                 Kind::Event(event) => (event.event.as_str(), event.request.map(RequestId::from_bytes)),
                 other => (other.name(), None),
             };
-            let who: Option<Vec<u8>> = row.get(1)?;
+            let (who, words, salt): (Option<Vec<u8>>, Vec<u8>, Salt) =
+                (row.get(1)?, row.get(2)?, row.get(4)?);
+            let altered = !facts::is_event(&leaf.kind, &salt, who.as_deref(), &words)
+                || !self.was_signed(index(row.get(0)?), &entry)?;
             let actor = who.map(|who| Who::decode(&who)).transpose().map_err(damaged)?;
-            let (object, outcome) = facts::decode_event(&row.get::<_, Vec<u8>>(2)?).map_err(damaged)?;
+            let (object, outcome) = facts::decode_event(&words).map_err(damaged)?;
             found.push(EventView {
                 number: index(row.get(0)?),
                 time: leaf.time,
@@ -179,6 +208,7 @@ impl Reader {
                 object,
                 outcome,
                 request: belongs,
+                altered,
             });
             if found.len() >= limit {
                 break;
@@ -193,7 +223,7 @@ impl Reader {
     /// If the log cannot be read or is damaged.
     pub fn holds(&self) -> Result<Vec<HoldView>, Error> {
         let mut query = self.conn.prepare(
-            "SELECT h.idx, h.session, h.subject, h.reason, h.released, e.who, l.data, r.data FROM holds h
+            "SELECT h.idx, h.session, h.subject, h.reason, h.released, e.who, l.data, r.data, h.salt FROM holds h
              JOIN events e ON e.idx = h.idx JOIN leaves l ON l.idx = h.idx LEFT JOIN leaves r ON r.idx = h.released
              ORDER BY h.idx DESC",
         )?;
@@ -202,16 +232,37 @@ impl Reader {
         while let Some(row) = rows.next()? {
             let who: Option<Vec<u8>> = row.get(5)?;
             let who = who.map(|who| Who::decode(&who)).transpose().map_err(damaged)?;
-            let released: Option<Vec<u8>> = row.get(7)?;
-            let released = released.map(|leaf| decode(&leaf, row.get(4)?)).transpose()?;
+            let entry: Vec<u8> = row.get(6)?;
+            let (leaf, end): (Leaf, Option<Vec<u8>>) = (decode(&entry, row.get(0)?)?, row.get(7)?);
+            let (session, subject, reason): (Option<[u8; 16]>, Option<String>, String) =
+                (row.get(1)?, row.get(2)?, row.get(3)?);
+            let Kind::Hold(hold) = &leaf.kind else {
+                return Err(Error::Damaged(format!(
+                    "hold {} is not that of its entry",
+                    row.get::<_, i64>(0)?
+                )));
+            };
+            let words = hold_words(session.as_ref().map(<[u8; 16]>::as_slice), subject.as_deref(), &reason);
+            let mut altered = facts::digest(Words::Hold, &row.get::<_, Salt>(8)?, &words) != hold.target
+                || !self.was_signed(index(row.get(0)?), &entry)?;
+            let mut released = None;
+            if let Some(at) = row.get::<_, Option<i64>>(4)? {
+                // A release that the log does not hold is none.
+                let genuine = end.as_deref().is_some_and(|end| is_release(end, hold.target))
+                    && self.was_signed(index(at), end.as_deref().unwrap_or_default())?;
+                altered |= !genuine;
+                released =
+                    end.filter(|_| genuine).map(|end| decode(&end, at)).transpose()?.map(|leaf| leaf.time);
+            }
             found.push(HoldView {
                 number: row.get(0)?,
-                time: decode(&row.get::<_, Vec<u8>>(6)?, row.get(0)?)?.time,
-                session: row.get::<_, Option<[u8; 16]>>(1)?.map(RequestId::from_bytes),
-                subject: row.get(2)?,
+                time: leaf.time,
+                session: session.map(RequestId::from_bytes),
+                subject,
                 by: who.and_then(|who| who.subject).unwrap_or_else(|| "gatewayd".into()),
-                reason: row.get(3)?,
-                released: released.map(|leaf| leaf.time),
+                reason,
+                released,
+                altered,
             });
         }
         Ok(found)
@@ -223,7 +274,11 @@ impl Reader {
     /// # Errors
     /// If no checkpoint covers it yet, or the log cannot be read.
     pub fn prove(&self, entry: u64) -> Result<EntryProof, Error> {
-        prove::entry(&self.conn, &self.dir, entry)
+        let proof = prove::entry(&self.conn, &self.dir, entry)?;
+        if self.was_signed(entry, &proof.entry)? {
+            return Ok(proof);
+        }
+        Err(Error::Damaged(format!("entry {entry} is not the one that was signed")))
     }
 
     /// The hashes that show a log of `old` entries to be the beginning of the log of `new` entries; see

@@ -23,6 +23,8 @@ pub(crate) struct Session {
     pub(crate) erased: bool,
     first: Leaf,
     last: Option<Leaf>,
+    /// The bytes of both.
+    entries: (Vec<u8>, Option<Vec<u8>>),
 }
 
 pub(crate) const SESSIONS: &str = "SELECT s.number, s.id, s.outcome, s.salt, s.who, s.what, s.masks, s.erased IS NOT NULL, first.data, last.data
@@ -50,7 +52,7 @@ impl Session {
     pub(crate) fn from_row(row: &Row<'_>) -> Result<Self, Error> {
         let number: i64 = row.get(0)?;
         let outcome: Option<i64> = row.get(2)?;
-        let last: Option<Vec<u8>> = row.get(9)?;
+        let entries: (Vec<u8>, Option<Vec<u8>>) = (row.get(8)?, row.get(9)?);
         Ok(Self {
             number: index(number),
             id: row.get(1)?,
@@ -60,8 +62,9 @@ impl Session {
             what: row.get(5)?,
             masks: row.get(6)?,
             erased: row.get(7)?,
-            first: decode(&row.get::<_, Vec<u8>>(8)?, number)?,
-            last: last.map(|last| decode(&last, outcome.unwrap_or(-1))).transpose()?,
+            first: decode(&entries.0, number)?,
+            last: entries.1.as_deref().map(|last| decode(last, outcome.unwrap_or(-1))).transpose()?,
+            entries,
         })
     }
 
@@ -126,6 +129,12 @@ impl Session {
         let who = self.who.as_deref().map(Who::decode).transpose().map_err(damaged)?;
         let what = self.what.as_deref().map(What::decode).transpose().map_err(damaged)?;
         Ok((who.unwrap_or_default(), what.unwrap_or_default()))
+    }
+
+    /// Its entries, each with its index.
+    pub(crate) fn entries(&self) -> impl Iterator<Item = (u64, &[u8])> {
+        let last = self.outcome_at.zip(self.entries.1.as_deref());
+        std::iter::once((self.number, self.entries.0.as_slice())).chain(last)
     }
 
     /// True if the row is not that of its entries: other words, another request, another outcome.

@@ -174,14 +174,32 @@ fn sessions_of(conn: &Connection, target: &Target) -> Result<Vec<u64>, Error> {
 
 /// The hold that covers a session, if any.
 fn hold_on(conn: &Connection, number: u64) -> Result<Option<i64>, Error> {
-    Ok(conn
-        .prepare_cached(
-            "SELECT holds.idx FROM sessions JOIN holds ON holds.released IS NULL AND
-               (holds.session = sessions.id OR holds.subject = (SELECT text FROM labels WHERE id = sessions.subject))
-             WHERE sessions.number = ?1 LIMIT 1",
-        )?
-        .query_row([row_id(number)], |row| row.get(0))
-        .optional()?)
+    let mut query = conn.prepare_cached(
+        "SELECT holds.idx, holds.released FROM sessions JOIN holds ON
+           (holds.session = sessions.id OR holds.subject = (SELECT text FROM labels WHERE id = sessions.subject))
+         WHERE sessions.number = ?1",
+    )?;
+    let mut rows = query.query([row_id(number)])?;
+    while let Some(row) = rows.next()? {
+        if in_force(conn, row.get(0)?, row.get(1)?)? {
+            return row.get(0).map(Some).map_err(Error::from);
+        }
+    }
+    Ok(None)
+}
+
+/// A hold is in force until the entry that its row names releases it: not because a row says so.
+fn in_force(conn: &Connection, hold: i64, released: Option<i64>) -> Result<bool, Error> {
+    let Some(released) = released else { return Ok(true) };
+    let Ok(Leaf { kind: Kind::Hold(set), .. }) = Leaf::decode(&store::leaf(conn, index(hold))?) else {
+        return Ok(true);
+    };
+    Ok(!store::leaf(conn, index(released)).is_ok_and(|entry| is_release(&entry, set.target)))
+}
+
+/// True if the entry releases the hold of that digest.
+pub(crate) fn is_release(entry: &[u8], hold: Digest) -> bool {
+    matches!(Leaf::decode(entry), Ok(Leaf { kind: Kind::Hold(end), .. }) if end.released && end.target == hold)
 }
 
 /// Sets a legal hold; returns its number.
@@ -310,16 +328,18 @@ fn hold_over(held: &[Held], segment: u64) -> Option<i64> {
 
 fn held_segments(conn: &Connection) -> Result<Vec<Held>, Error> {
     let mut query = conn.prepare_cached(
-        "SELECT leaves.data, holds.idx FROM holds
+        "SELECT leaves.data, holds.idx, holds.released FROM holds
          JOIN sessions ON sessions.id = holds.session
            OR sessions.subject = (SELECT id FROM labels WHERE text = holds.subject)
-         JOIN leaves ON leaves.idx = sessions.outcome
-         WHERE holds.released IS NULL",
+         JOIN leaves ON leaves.idx = sessions.outcome",
     )?;
-    let rows = query.query_map([], |row| Ok((row.get::<_, Vec<u8>>(0)?, row.get(1)?)))?;
+    let rows = query.query_map([], |row| Ok((row.get::<_, Vec<u8>>(0)?, row.get(1)?, row.get(2)?)))?;
     let mut ranges = Vec::new();
     for row in rows {
-        let (leaf, hold) = row?;
+        let (leaf, hold, released) = row?;
+        if !in_force(conn, hold, released)? {
+            continue;
+        }
         let leaf = Leaf::decode(&leaf).map_err(|error| Error::Damaged(format!("an entry: {error}")))?;
         let bodies = match leaf.kind {
             Kind::Outcome(outcome) | Kind::Interruption(outcome) => outcome.bodies,

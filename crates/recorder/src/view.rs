@@ -54,7 +54,7 @@ pub struct Summary {
     pub masked: u64,
     /// Words and bodies were erased.
     pub erased: bool,
-    /// The words shown are not those that the log commits to: somebody changed them.
+    /// What is shown is not what was signed: somebody changed words, entries or how they hang together. Run `verify`.
     pub altered: bool,
 }
 
@@ -144,6 +144,8 @@ pub struct HoldView {
     pub reason: String,
     /// When it was released, if it was.
     pub released: Option<Timestamp>,
+    /// What is shown is not what was signed.
+    pub altered: bool,
 }
 
 /// An event in the log.
@@ -163,4 +165,6 @@ pub struct EventView {
     pub outcome: String,
     /// The request it belongs to.
     pub request: Option<RequestId>,
+    /// What is shown is not what was signed: somebody changed it. Run `verify`.
+    pub altered: bool,
 }

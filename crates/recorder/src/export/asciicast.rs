@@ -10,7 +10,7 @@ const ROWS: u16 = 30;
 
 pub(super) fn export(bundle: &Bundle, replay: &Replay) -> String {
     let summary = &bundle.summary;
-    let title = format!("{} {} ({})", summary.method, summary.path, summary.id);
+    let title = format!("{} {} ({}){}", summary.method, summary.path, summary.id, super::warning(bundle));
     let header = json!({
         "version": 3,
         "term": { "cols": COLUMNS, "rows": ROWS },

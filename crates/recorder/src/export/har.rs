@@ -54,7 +54,7 @@ pub(super) fn export(bundle: &Bundle, replay: &Replay) -> String {
             "wait": millis(first_byte),
             "receive": millis(summary.duration_us - first_byte),
         },
-        "comment": format!("session {}, ended {}", summary.id, summary.ending),
+        "comment": format!("session {}, ended {}{}", summary.id, summary.ending, super::warning(bundle)),
     });
     let log = json!({
         "log": {

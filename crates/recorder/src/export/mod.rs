@@ -94,6 +94,11 @@ fn inert(json: String) -> String {
     out
 }
 
+/// What an export of something says that is not what was signed.
+fn warning(bundle: &Bundle) -> &'static str {
+    if bundle.summary.altered { ", ALTERED: this is not what was signed; run `verify`" } else { "" }
+}
+
 /// All bytes of a body.
 fn whole(frames: &[Frame]) -> Vec<u8> {
     frames.iter().flat_map(|frame| frame.bytes.iter().copied()).collect()

@@ -28,6 +28,9 @@ pub(super) fn export(bundle: &Bundle, replay: &Replay) -> String {
         ("gatewayd.policy.rule", summary.rule.as_deref()),
         ("error.type", summary.refusal),
     ];
+    if summary.altered {
+        attributes.push(text("gatewayd.altered", super::warning(bundle).trim_start_matches([',', ' '])));
+    }
     attributes.extend(optional.into_iter().filter_map(|(name, value)| Some(text(name, value?))));
     let messages = [("gen_ai.input.messages", &replay.request), ("gen_ai.output.messages", &replay.response)];
     for (name, frames) in messages {

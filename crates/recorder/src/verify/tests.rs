@@ -185,6 +185,20 @@ fn block(number: u64) -> Vec<u8> {
     out
 }
 
+#[test]
+fn a_request_without_a_body_has_no_block() {
+    let forged = Forged::new();
+    forged.write();
+    let path = Segments::below(forged.path()).path(FIRST);
+    let (mut bytes, mut extra) = (fs::read(&path).unwrap(), Vec::new());
+    let head =
+        BlockHead { way: Way::Request, compressed: false, chained: false, headed: false, id: ID, number: 5 };
+    assemble(&head.encode(5), b"bytes", &mut extra);
+    bytes.extend(extra);
+    fs::write(&path, bytes).unwrap();
+    forged.finds(Damage::BodyAltered, None, 14);
+}
+
 fn dropped(segment: u64) -> Erasure {
     let reason = Text::new(Some("retention"), WORD);
     Erasure { scope: Scope::Segment, segment, sessions: 0, list: list_digest(&[]), who: [0; 32], reason }

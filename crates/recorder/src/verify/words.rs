@@ -7,7 +7,7 @@ use rusqlite::{Connection, Row};
 use super::column::{blob, is_null, number, or_null, text};
 use super::log::{Log, RowOf};
 use super::report::{Damage, Report};
-use crate::codec::{Digest, Text};
+use crate::codec::Digest;
 use crate::error::Error;
 use crate::facts::{self, Masks, Salt, What, Who, Words, claim_digest};
 use crate::leaf::{CREDENTIAL, Kind, Leaf, POLICY, RULE, WORD};
@@ -153,8 +153,8 @@ impl Pass<'_> {
         let what = What::decode(what).map_err(|_| "what was asked cannot be read")?;
         let (rule, policy) = match &first.kind {
             Kind::Intent(intent) => {
-                let same = gives(&intent.credential, what.credential.as_deref(), CREDENTIAL)
-                    && gives(&intent.version, what.version.as_deref(), CREDENTIAL);
+                let same = intent.credential.gives(what.credential.as_deref(), CREDENTIAL)
+                    && intent.version.gives(what.version.as_deref(), CREDENTIAL);
                 if !same {
                     return Err("the credential is not that of the entry");
                 }
@@ -167,7 +167,7 @@ impl Pass<'_> {
             Kind::Refusal(refused) => (&refused.rule, &refused.policy),
             _ => return Err("their entry is no request"),
         };
-        let same = gives(rule, what.rule.as_deref(), RULE) && gives(policy, what.policy.as_deref(), POLICY);
+        let same = rule.gives(what.rule.as_deref(), RULE) && policy.gives(what.policy.as_deref(), POLICY);
         if same { Ok(()) } else { Err("the rule is not that of the entry") }
     }
 
@@ -295,11 +295,10 @@ fn event(row: &Row<'_>) -> Result<(), &'static str> {
         .and_then(|words| facts::decode_event(words).ok())
         .ok_or("what happened cannot be read")?;
     let (who, fits) = match &leaf.kind {
-        Kind::Event(event) => (
-            event.who,
-            gives(&event.object, Some(&object), WORD) && gives(&event.outcome, Some(&outcome), WORD),
-        ),
-        Kind::Erasure(erasure) => (erasure.who, gives(&erasure.reason, Some(&outcome), WORD)),
+        Kind::Event(event) => {
+            (event.who, event.object.gives(Some(&object), WORD) && event.outcome.gives(Some(&outcome), WORD))
+        }
+        Kind::Erasure(erasure) => (erasure.who, erasure.reason.gives(Some(&outcome), WORD)),
         Kind::Hold(hold) => (hold.who, true),
         _ => return Err("their entry is no event"),
     };
@@ -312,10 +311,4 @@ fn event(row: &Row<'_>) -> Result<(), &'static str> {
         return Err("the request it belongs to was changed");
     }
     if fits { Ok(()) } else { Err("what happened was changed") }
-}
-
-/// True if the entry has these words, in their only form: as a digest where they are too long, and only there.
-fn gives(text: &Text, words: Option<&str>, max: usize) -> bool {
-    let too_long = words.is_some_and(|words| words.len() > max);
-    text.is(words) && too_long == matches!(text, Text::Digested(_))
 }
