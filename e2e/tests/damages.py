@@ -10,7 +10,7 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from evidence import Copy, Unfit, blocks, flip, read_varint, sha, tree, varint
 
 DAMAGES = []
-ERASE = "UPDATE sessions SET salt = NULL, who = NULL, what = NULL, masks = NULL, erased = ?"
+ERASE = "UPDATE sessions SET subject = NULL, salt = NULL, who = NULL, what = NULL, masks = NULL, erased = ?"
 
 
 def damage(*statuses: int):
@@ -177,7 +177,7 @@ def a_row_less(copy: Copy, rng):
 
 @damage(13)
 def a_label(copy: Copy, rng):
-    copy.query("UPDATE labels SET text = text || 'x' WHERE id = (SELECT subject FROM sessions LIMIT 1)")
+    copy.query("UPDATE labels SET text = text || 'x' WHERE id = (SELECT subject FROM sessions WHERE subject IS NOT NULL LIMIT 1)")
 
 
 @damage(13)
@@ -328,9 +328,9 @@ def a_block_less(copy: Copy, rng):
     copy.edit(copy.segment(rng), change)
 
 
-@damage(14)
+@damage(0, 14)
 def a_block_more(copy: Copy, rng):
-    """A whole block of a closed request, with the next number."""
+    """A whole block with the next number: of a closed request, or of one that lost what was to be written."""
 
     def change(held):
         start, sealed, _ = rng.choice(blocks(held))

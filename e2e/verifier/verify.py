@@ -48,7 +48,7 @@ MASKS, WORDS = "rules=*s,v places=*v,s,v,v,?s", "object=s outcome=s"
 TABLES = {  # The first column is the key; `?` where NULL may stand.
     "leaves": "idx=int data=bytes",
     "tiles": "level=int n=int data=bytes",
-    "checkpoints": "size=int note=str",
+    "checkpoints": "size=int time=int note=str",
     "labels": "id=int text=str",
     "sessions": "number=int id=bytes outcome=int? subject=int? salt=bytes? who=bytes? what=bytes? masks=bytes? erased=int?",
     "claims": "kind=str id=str session=int request=bytes",
@@ -375,7 +375,7 @@ class Verifier:
         require((row["id"], row["outcome"]) == (e["id"], end), "it names another request or outcome")
         words = [row[name] for name in ("salt", "who", "what", "masks")]
         if row["erased"] is not None:
-            require(row["erased"] in erased and words == [None] * 4, "it was not erased by an erasure, or not whole")
+            require(row["erased"] in erased and [row["subject"], *words] == [None] * 5, "it was not erased by an erasure, or not whole")
             return erased[row["erased"]].append(at)
         salt, who, what, masks = words
         require(len(salt) == 16 and sha(b"\1", salt, who) == e["who"], "who asked")
@@ -433,6 +433,8 @@ class Verifier:
         for at, e in enumerate(self.entries):
             for way, part in enumerate(("request", "response")):
                 if not (stored := e.get(part)):
+                    if part in e and (e["id"], way) in found and not e["lost"] & 8:
+                        self.damage(14, at, f"entry {at} has no {part} body, but there are blocks of it")
                     continue
                 count, first, more, _length, digest = stored
                 last = first + more
