@@ -5,7 +5,7 @@
 
 use std::fs::{self, File};
 use std::io::{self, Write as _};
-use std::os::unix::fs::MetadataExt as _;
+use std::os::unix::fs::{MetadataExt as _, OpenOptionsExt as _};
 use std::path::{Path, PathBuf};
 
 use crate::blocks::Blocks;
@@ -92,7 +92,8 @@ impl BlobStore for Segments {
     fn begin(&self, number: u64) -> Result<Box<dyn Blob>, Error> {
         let path = self.path(number);
         let mut options = fs::OpenOptions::new();
-        let file = options.append(true).create_new(true).open(&path).map_err(Error::file("make", &path))?;
+        let options = options.append(true).create_new(true).mode(0o600);
+        let file = options.open(&path).map_err(Error::file("make", &path))?;
         Ok(Box::new(SegmentFile { file, path }))
     }
 

@@ -135,6 +135,10 @@ pub(crate) struct Committer {
     declaring: u64,
     /// When a gap was told last.
     declared: Option<Instant>,
+    /// What was erased may still stand in the write-ahead log.
+    unsettled: bool,
+    /// When writing was tried again last.
+    tried: Option<Instant>,
 }
 
 impl Committer {
@@ -145,15 +149,29 @@ impl Committer {
         reserve: Reserve,
     ) -> Self {
         publisher.publish(&*sequencer);
-        Self { shared, sequencer, publisher, reserve, owed: Vec::new(), declaring: 0, declared: None }
+        Self {
+            shared,
+            sequencer,
+            publisher,
+            reserve,
+            owed: Vec::new(),
+            declaring: 0,
+            declared: None,
+            unsettled: false,
+            tried: None,
+        }
     }
 
     /// Works until told to stop.
     pub(crate) fn run(mut self, mut entries: Worker<Entry>) {
         let mut batch = Vec::with_capacity(BATCH);
         loop {
-            if !self.owed.is_empty() || self.shared.writing.is_failing() {
+            let due = self.tried.is_none_or(|tried| tried.elapsed() >= RETRY);
+            if due && (!self.owed.is_empty() || self.shared.writing.is_failing()) {
                 self.try_again(false);
+            }
+            if self.unsettled {
+                self.settle();
             }
             entries.wait(self.patience());
             batch.extend(std::iter::from_fn(|| entries.next()).take(BATCH));
@@ -175,7 +193,7 @@ impl Committer {
 
     /// How long there is nothing to do if nothing comes.
     fn patience(&self) -> Duration {
-        if self.shared.writing.is_failing() {
+        if self.shared.writing.is_failing() || self.unsettled {
             return RETRY;
         }
         self.publisher.patience(self.sequencer.tree().size()).min(self.until_gap())
@@ -196,8 +214,13 @@ impl Committer {
             return self.refuse(batch, "an earlier write failed");
         }
         let began = Instant::now();
+        // Only somebody who asked for it changes or erases what is there.
+        self.unsettled |= batch.iter().any(|entry| matches!(entry, Entry::Task { ack: Some(_), .. }));
         match self.transact(batch) {
             Ok(written) => {
+                if self.unsettled {
+                    self.settle();
+                }
                 for (entry, written) in batch.drain(..).zip(written) {
                     entry.answer(written);
                 }
@@ -228,6 +251,16 @@ impl Committer {
         Ok(written)
     }
 
+    /// What was erased must not stand in the write-ahead log any longer than it takes those who read it to end.
+    fn settle(&mut self) {
+        match self.sequencer.settle() {
+            Ok(done) => self.unsettled = !done,
+            Err(error) => {
+                tracing::warn!(%error, "the write-ahead log could not be folded into the database yet");
+            }
+        }
+    }
+
     /// Refuses what may be refused, and keeps what must be written.
     fn refuse(&mut self, batch: &mut Vec<Entry>, why: &str) {
         for entry in batch.drain(..) {
@@ -255,6 +288,7 @@ impl Committer {
     /// Writes what is owed; if that works and there is room again, new entries are accepted. The last time, the
     /// reserve is spent.
     fn try_again(&mut self, last: bool) {
+        self.tried = Some(Instant::now());
         if last {
             self.reserve.release();
         }
@@ -266,7 +300,7 @@ impl Committer {
             }
             _ => true,
         });
-        let room = |reserve: &Reserve| last || reserve.restore().is_ok();
+        let room = |reserve: &Reserve| last || (reserve.restore().is_ok() && reserve.has_company());
         if room(&self.reserve) {
             owed.extend(self.gap());
         }
@@ -321,8 +355,12 @@ impl Committer {
             self.write(&mut vec![Entry::Task { task: Some(task), ack: None }]);
         }
         self.publisher.publish(&*self.sequencer);
-        if let Err(error) = self.sequencer.settle() {
-            tracing::warn!(%error, "the write-ahead log could not be folded into the database; it stays valid");
+        match self.sequencer.settle() {
+            Ok(true) => {}
+            Ok(false) => tracing::warn!("somebody reads the log, so its write-ahead log stays; it is valid"),
+            Err(error) => {
+                tracing::warn!(%error, "the write-ahead log stays beside the database; it is valid");
+            }
         }
     }
 }

@@ -6,6 +6,9 @@ use std::path::{Path, PathBuf};
 use crate::error::Error;
 use crate::publish::CHECKPOINT;
 
+/// Name of the file that a writer locks.
+pub(crate) const LOCK: &str = "lock";
+
 /// The right to put the newest checkpoint of a log before the world. Held as long as the value lives.
 ///
 /// On one machine the operating system's lock on the directory keeps a second writer out, so that
@@ -26,7 +29,7 @@ pub(crate) struct DirectoryLock {
 impl DirectoryLock {
     /// Fails at once if another process, or another recorder of this one, has it.
     pub(crate) fn take(dir: &Path) -> Result<Self, Error> {
-        let path = dir.join("lock");
+        let path = dir.join(LOCK);
         let file = fs::OpenOptions::new()
             .write(true)
             .create(true)

@@ -176,7 +176,8 @@ impl Reader {
         replay::session_key(&self.conn, &RootKey::load(&self.root)?, session.number, &session.id)
     }
 
-    /// Events, newest first: all, or those that belong to one request.
+    /// Events, newest first: those that belong to one request, or all; then also what the log says of itself in its
+    /// newest million entries: gaps, starts, stops and keys.
     ///
     /// # Errors
     /// If the log cannot be read or is damaged.
@@ -213,6 +214,43 @@ impl Reader {
             if found.len() >= limit {
                 break;
             }
+        }
+        if request.is_none() {
+            found.extend(self.notices(limit)?);
+            found.sort_by_key(|event| std::cmp::Reverse(event.number));
+            found.truncate(limit);
+        }
+        Ok(found)
+    }
+
+    fn notices(&self, limit: usize) -> Result<Vec<EventView>, Error> {
+        let mut query = self.conn.prepare_cached(
+            "SELECT idx, data FROM leaves WHERE idx > (SELECT max(idx) FROM leaves) - 1000000
+             AND substr(data, 2, 1) IN (x'05', x'09', x'0a', x'0b') ORDER BY idx DESC LIMIT ?1",
+        )?;
+        let mut rows = query.query([i64::try_from(limit).unwrap_or(i64::MAX)])?;
+        let mut found = Vec::new();
+        while let Some(row) = rows.next()? {
+            let (number, entry): (i64, Vec<u8>) = (row.get(0)?, row.get(1)?);
+            let leaf = decode(&entry, number)?;
+            let (object, outcome) = match &leaf.kind {
+                Kind::Gap(gap) => (format!("{} missing", gap.count), gap.note.shown().unwrap_or_default()),
+                Kind::Key(key) => (hex::encode(key.key), format!("{:?} key", key.role).to_lowercase()),
+                Kind::Start(start) => {
+                    (start.software.shown().unwrap_or_default(), format!("{} interrupted", start.interrupted))
+                }
+                _ => Default::default(),
+            };
+            found.push(EventView {
+                number: index(number),
+                time: leaf.time,
+                kind: leaf.kind.name(),
+                actor: "gatewayd".into(),
+                object,
+                outcome,
+                request: None,
+                altered: !self.was_signed(index(number), &entry)?,
+            });
         }
         Ok(found)
     }

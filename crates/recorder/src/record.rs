@@ -191,7 +191,11 @@ impl Session {
                 .unwrap_or(0),
             ending: ending.map_or("open", Ending::as_str),
             refusal: refusal.map(gatewayd_core::RefusalCode::as_str),
-            request_bytes: self.bodies().map_or(0, |b| b.request_len),
+            // Whoever closed it after a crash did not see what passed; the intent did.
+            request_bytes: self
+                .bodies()
+                .map_or(0, |b| b.request_len)
+                .max(self.intent().map_or(0, |i| i.request_len)),
             response_bytes: self.bodies().map_or(0, |b| b.response_len),
             duration_us: self
                 .outcome()

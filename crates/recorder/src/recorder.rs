@@ -450,6 +450,8 @@ fn begin(
         store.insert_tile(tile)?;
     }
     store.commit()?;
+    // A crash may have left what was erased in the write-ahead log.
+    store.fold_log()?;
     if interrupted > 0 {
         tracing::warn!(
             interrupted,

@@ -36,6 +36,15 @@ impl Reserve {
         fill().inspect_err(|_| self.release())
     }
 
+    /// True if there is room beside the reserve, too: with none, the next write would fail again.
+    pub(crate) fn has_company(&self) -> bool {
+        let path = self.path.with_extension("probe");
+        let more = (self.bytes / 4).clamp(64 * 1024, 1 << 20);
+        let written = fs::write(&path, vec![0; usize::try_from(more).unwrap_or(1 << 20)]);
+        let _gone_or_never_made = fs::remove_file(&path);
+        written.is_ok()
+    }
+
     /// Gives the room back to whoever writes next.
     pub(crate) fn release(&self) {
         if let Err(error) = fs::remove_file(&self.path)

@@ -15,6 +15,7 @@ use crate::config::Durability;
 use crate::error::Error;
 use crate::keys::{RootKey, SealKey, session_purpose, subject_purpose};
 use crate::leaf::Bodies;
+use crate::lock::LOCK;
 use crate::queue::{Work, Worker};
 use crate::retention;
 use crate::segment::{SegmentWriter, Way};
@@ -92,7 +93,8 @@ pub(crate) struct Sealer {
     touched: Vec<RequestId>,
     /// Closing entries that wait for the write of their blocks.
     done: Vec<Close>,
-    database: Option<Place>,
+    /// What must stay where it is: name and file.
+    kept: Vec<(&'static str, Option<Place>)>,
     segment_began: Instant,
     ticked: Instant,
     swept: Instant,
@@ -107,7 +109,7 @@ impl Sealer {
         root: RootKey,
     ) -> Result<Self, Error> {
         let now = Instant::now();
-        let database = Place::of(&shared.config.dir.join(DATABASE));
+        let kept = [DATABASE, LOCK].map(|name| (name, Place::of(&shared.config.dir.join(name)))).to_vec();
         Ok(Self {
             packer: Packer::new(shared.config.compression)?,
             shared,
@@ -119,7 +121,7 @@ impl Sealer {
             open: HashMap::new(),
             touched: Vec::new(),
             done: Vec::new(),
-            database,
+            kept,
             segment_began: now,
             ticked: now,
             swept: now,
@@ -458,11 +460,12 @@ impl Sealer {
 
     /// A file that was moved away or removed still takes what is written to it, and nobody will find it.
     fn look_around(&self) {
-        let database = Place::of(&self.shared.config.dir.join(DATABASE));
-        let gone = match (database == self.database, self.writer.is_in_place()) {
-            (true, true) => return self.shared.place.recovered(),
-            (false, _) => "the evidence database",
-            (true, false) => "the segment that bodies are written to",
+        let moved =
+            |(name, place): &&(&str, Option<Place>)| Place::of(&self.shared.config.dir.join(name)) != *place;
+        let gone = match (self.kept.iter().find(moved), self.writer.is_in_place()) {
+            (None, true) => return self.shared.place.recovered(),
+            (Some((name, _)), _) => name,
+            (None, false) => "the segment that bodies are written to",
         };
         self.shared.place.fail(&format!("{gone} was moved away; put it back, or start the gateway anew"));
     }

@@ -35,8 +35,8 @@ pub(crate) trait Sequencer: Send {
     fn is_closed(&self, id: &[u8; 16]) -> Result<bool, Error>;
     /// Keeps a checkpoint when no entries will carry it.
     fn keep(&self, checkpoint: SignedHead<'_>) -> Result<(), Error>;
-    /// Leaves everything in good order at the end.
-    fn settle(&self) -> Result<(), Error>;
+    /// Leaves nothing of what was erased, and everything in good order; false if that takes another try.
+    fn settle(&self) -> Result<bool, Error>;
 }
 
 /// A checkpoint on its way into the database.
@@ -108,7 +108,7 @@ impl Sequencer for LocalSequencer {
         self.store.insert_checkpoint(checkpoint.size, checkpoint.time, checkpoint.note)
     }
 
-    fn settle(&self) -> Result<(), Error> {
+    fn settle(&self) -> Result<bool, Error> {
         self.store.fold_log()
     }
 }

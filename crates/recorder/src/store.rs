@@ -1,6 +1,7 @@
 //! The database: entries, tiles, checkpoints, and the words behind the entries' digests.
 
 use std::collections::HashMap;
+use std::os::unix::fs::{DirBuilderExt as _, OpenOptionsExt as _};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 use std::{fs, io};
@@ -20,6 +21,8 @@ use crate::tree::{FullTile, Tree, leaf_hash, perfect_root};
 const FORMAT: i64 = 1;
 /// The first SQLite whose write-ahead log is free of the reset race (fixed in 3.51.3).
 const NEEDED_SQLITE: (i32, &str) = (3_051_003, "3.51.3");
+/// How long a statement waits for others.
+const BUSY: Duration = Duration::from_secs(5);
 /// Labels remembered without asking the database.
 const LABELS: usize = 16_384;
 
@@ -87,11 +90,38 @@ pub(crate) fn is_written(dir: &Path) -> bool {
     dir.join(format!("{DATABASE}-wal")).exists()
 }
 
+/// Opens a database with what its writer left for the next start, in a copy of the two: nothing is made beside them, and
+/// they may be on a medium that cannot be written.
+pub(crate) fn open_copy(dir: &Path) -> Result<(Connection, TemporaryCopy), Error> {
+    are_files(dir)?;
+    let mut random = [0; 8];
+    aws_lc_rs::rand::fill(&mut random)?;
+    let copy = std::env::temp_dir().join(format!("gatewayd-evidence-{}", hex::encode(random)));
+    fs::DirBuilder::new().mode(0o700).create(&copy).map_err(Error::file("make", &copy))?;
+    let copy = TemporaryCopy(copy);
+    for end in ["", "-wal"] {
+        let name = format!("{DATABASE}{end}");
+        fs::copy(dir.join(&name), copy.0.join(&name)).map_err(Error::file("copy", dir.join(&name)))?;
+    }
+    Ok((open_read(&copy.0)?, copy))
+}
+
+/// A directory that is removed with what is in it.
+pub(crate) struct TemporaryCopy(PathBuf);
+
+impl Drop for TemporaryCopy {
+    fn drop(&mut self) {
+        if let Err(error) = fs::remove_dir_all(&self.0) {
+            tracing::warn!(dir = %self.0.display(), %error, "a temporary copy could not be removed; remove it yourself");
+        }
+    }
+}
+
 fn open_only(address: impl AsRef<Path>) -> rusqlite::Result<Connection> {
     let flags =
         OpenFlags::SQLITE_OPEN_READ_ONLY | OpenFlags::SQLITE_OPEN_NO_MUTEX | OpenFlags::SQLITE_OPEN_URI;
     let conn = Connection::open_with_flags(address, flags)?;
-    conn.busy_timeout(Duration::from_secs(5))?;
+    conn.busy_timeout(BUSY)?;
     conn.query_row("SELECT count(*) FROM sqlite_schema", [], |_| Ok(()))?;
     Ok(conn)
 }
@@ -134,6 +164,13 @@ impl Store {
         check_sqlite()?;
         let path = dir.join(DATABASE);
         are_files(dir)?;
+        // The files that SQLite makes beside it get its mode.
+        fs::OpenOptions::new()
+            .append(true)
+            .create(true)
+            .mode(0o600)
+            .open(&path)
+            .map_err(Error::file("open", &path))?;
         let conn = connect(&path, durability, true)?;
         Ok(Self { path, durability, conn, labels: HashMap::new() })
     }
@@ -166,9 +203,12 @@ impl Store {
         }
     }
 
-    /// Moves the write-ahead log into the database file and empties it.
-    pub(crate) fn fold_log(&self) -> Result<(), Error> {
-        Ok(self.conn.query_row("PRAGMA wal_checkpoint(TRUNCATE)", [], |_| Ok(()))?)
+    /// Moves the write-ahead log into the database file and empties it; false if somebody reads in it just now.
+    pub(crate) fn fold_log(&self) -> Result<bool, Error> {
+        self.conn.busy_timeout(Duration::from_millis(100))?;
+        let busy = self.conn.query_row("PRAGMA wal_checkpoint(TRUNCATE)", [], |row| row.get::<_, i64>(0));
+        self.conn.busy_timeout(BUSY)?;
+        Ok(busy? == 0)
     }
 
     /// The tree of the entries that are there.
@@ -361,7 +401,7 @@ fn connect(path: &Path, durability: Durability, may_make: bool) -> Result<Connec
     let mut flags = OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_NO_MUTEX;
     flags.set(OpenFlags::SQLITE_OPEN_CREATE, may_make);
     let conn = Connection::open_with_flags(path, flags)?;
-    conn.busy_timeout(Duration::from_secs(5))?;
+    conn.busy_timeout(BUSY)?;
     conn.set_prepared_statement_cache_capacity(64);
     let synchronous = match durability {
         Durability::Disk => "FULL",

@@ -120,4 +120,8 @@ async fn a_gap_is_told_although_nothing_else_is_written() {
     assert_eq!(recorder.stats().entries, entries + 1, "but not with each one");
     recorder.close();
     assert_eq!(proven(dir.path()).missing, 2, "the last one is told at the stop");
+    let events = Reader::open(dir.path()).unwrap().events(None, 10).unwrap();
+    let kinds: Vec<_> = events.iter().map(|event| (event.kind, event.object.as_str())).collect();
+    let software = concat!("gatewayd-recorder ", env!("CARGO_PKG_VERSION"));
+    assert_eq!(kinds[..4], [("stop", ""), ("gap", "1 missing"), ("gap", "1 missing"), ("start", software)]);
 }

@@ -13,7 +13,7 @@ use std::time::Duration;
 use gatewayd_core::{Body, Clock, SystemClock, Timestamp};
 use gatewayd_recorder::export::{Format, export};
 use gatewayd_recorder::verify::{Damage, Options, Report, verify};
-use gatewayd_recorder::{Config, Error, Filter, Reader, Recorder};
+use gatewayd_recorder::{Config, Error, Filter, Reader, Recorder, Target};
 use http::{Request, Response};
 use rig::{channel, config, echo_len, open, request, send, stack, until};
 use tower::ServiceExt as _;
@@ -230,7 +230,7 @@ async fn a_callers_request_id_names_nothing() {
 
 #[tokio::test]
 async fn what_is_moved_away_is_missed_at_once() {
-    for moved in ["segments", "segments/0000000001.seg", "evidence.db"] {
+    for moved in ["segments", "segments/0000000001.seg", "evidence.db", "lock"] {
         let dir = tempfile::tempdir().unwrap();
         let recorder = open(dir.path());
         let stack = stack(&recorder, echo_len);
@@ -302,6 +302,54 @@ async fn verifying_leaves_nothing_behind() {
     let before = names();
     assert_eq!(damage(dir.path()).0, []);
     assert_eq!(names(), before);
+}
+
+#[tokio::test]
+async fn a_log_that_was_copied_with_its_write_ahead_log_is_left_as_it_is() {
+    let dir = tempfile::tempdir().unwrap();
+    let copied = tempfile::tempdir().unwrap();
+    let recorder = open(dir.path());
+    send(&stack(&recorder, echo_len), request("alice", "x")).await;
+    until("the outcome", || recorder.stats().open == 0 && recorder.stats().queued == 0).await;
+    let covered =
+        || recorder.public_key().open(&recorder.checkpoint()).unwrap().size == recorder.stats().entries;
+    until("a checkpoint", covered).await;
+    copy(dir.path(), copied.path());
+    fs::remove_file(copied.path().join("evidence.db-shm")).unwrap();
+    assert!(fs::metadata(copied.path().join("evidence.db-wal")).unwrap().len() > 0);
+    let (found, report) = damage(copied.path());
+    assert_eq!((found, report.sessions), (vec![], 1), "{report}");
+    assert!(!copied.path().join("evidence.db-shm").exists(), "nothing is made beside it");
+}
+
+#[tokio::test]
+async fn what_was_erased_is_in_no_file() {
+    let dir = tempfile::tempdir().unwrap();
+    let recorder = open(dir.path());
+    let stack = stack(&recorder, echo_len);
+    let holds = |text: &str| {
+        ["evidence.db", "evidence.db-wal"].iter().any(|name| {
+            let bytes = fs::read(dir.path().join(name)).unwrap_or_default();
+            bytes.windows(text.len()).any(|at| at == text.as_bytes())
+        })
+    };
+    let reader = Reader::open(dir.path()).unwrap();
+    for subject in ["zebra-4711", "yak-0815"] {
+        send(&stack, request(subject, "x")).await;
+    }
+    let ended = || reader.list(&Filter::default()).unwrap().iter().all(|s| s.ending == "complete");
+    until("the outcomes", ended).await;
+    assert!(holds("zebra-4711") && holds("yak-0815"));
+    let key: Vec<u8> = rusqlite::Connection::open(dir.path().join("evidence.db"))
+        .unwrap()
+        .query_row("SELECT wrapped FROM session_keys ORDER BY number LIMIT 1", [], |row| row.get(0))
+        .unwrap();
+    recorder.erase(&Target::Subject(rig::identity("zebra-4711").key()), None, "asked for").unwrap();
+    assert!(!holds("zebra-4711") && holds("yak-0815"), "while the gateway runs on");
+    for name in ["evidence.db", "evidence.db-wal"] {
+        let bytes = fs::read(dir.path().join(name)).unwrap_or_default();
+        assert!(!bytes.windows(key.len()).any(|at| at == key), "{name} holds the wrapped key");
+    }
 }
 
 #[tokio::test]

@@ -19,7 +19,7 @@ pub(super) fn export(bundle: &Bundle, replay: &Replay) -> String {
     let mut request = json!({
         "method": summary.method,
         "url": format!("{scheme}://{host}{}", summary.path),
-        "httpVersion": "HTTP/1.1",
+        "httpVersion": "unknown",
         "cookies": [],
         "headers": fields(&replay.request_head),
         "queryString": query(&summary.path),
@@ -31,7 +31,7 @@ pub(super) fn export(bundle: &Bundle, replay: &Replay) -> String {
     {
         let media_type = bundle.request_type.as_deref().unwrap_or_default();
         let text = String::from_utf8_lossy(&whole(&replay.request)).into_owned();
-        members.insert("postData".to_owned(), json!({ "mimeType": media_type, "params": [], "text": text }));
+        members.insert("postData".to_owned(), json!({ "mimeType": media_type, "text": text }));
     }
     let entry = json!({
         "startedDateTime": rfc3339(summary.time),
@@ -40,7 +40,7 @@ pub(super) fn export(bundle: &Bundle, replay: &Replay) -> String {
         "response": {
             "status": summary.status,
             "statusText": "",
-            "httpVersion": "HTTP/1.1",
+            "httpVersion": "unknown",
             "cookies": [],
             "headers": fields(&replay.response_head),
             "content": content(summary.response_bytes, replay),
@@ -77,6 +77,8 @@ fn fields(head: &[HeaderField]) -> Vec<Value> {
 fn content(size: u64, replay: &Replay) -> Value {
     use base64::Engine as _;
     let body = whole(&replay.response);
+    // After a crash nobody counted what passed.
+    let size = size.max(body.len() as u64);
     let media_type = head::value(&replay.response_head, "content-type");
     match String::from_utf8(body) {
         Ok(text) => json!({ "size": size, "mimeType": media_type.unwrap_or("text/plain"), "text": text }),

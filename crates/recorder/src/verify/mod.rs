@@ -89,9 +89,18 @@ pub fn verify(dir: impl AsRef<Path>, options: &Options) -> Result<Report, Error>
 }
 
 fn check(dir: &Path, options: &Options, published: Option<String>, report: &mut Report) -> Result<(), Error> {
-    // Without a write-ahead log nobody writes, and then nothing has to be made beside the database to read it.
+    // Nothing is made beside what is examined: beside a running writer SQLite finds its shared memory, and without a
+    // write-ahead log it needs none. A log that a writer left needs some, so it is read in a copy.
     let still = !store::is_written(dir);
-    let conn = if still { store::open_still(dir)? } else { store::open_read(dir)? };
+    let is_running = dir.join(format!("{}-shm", store::DATABASE)).exists();
+    let (conn, _removed_at_the_end) = match (still, is_running) {
+        (true, _) => (store::open_still(dir)?, None),
+        (false, true) => (store::open_read(dir)?, None),
+        (false, false) => {
+            let (conn, copy) = store::open_copy(dir)?;
+            (conn, Some(copy))
+        }
+    };
     // The file comes from somebody else: nothing in its schema may call functions.
     conn.execute_batch("PRAGMA trusted_schema = OFF; PRAGMA cell_size_check = ON; BEGIN")?;
     for difference in schema::differences(&conn)? {
