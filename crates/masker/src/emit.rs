@@ -10,7 +10,7 @@ use crate::scan::{Span, Window};
 /// Turns the spans of one text into pieces of output, in order.
 ///
 /// Overlapping and adjacent spans become their union, named by the one that begins first.
-#[derive(Debug, Default)]
+#[derive(Clone, Debug, Default)]
 pub(crate) struct Emitter {
     /// Everything before this position is out, or dropped.
     out: u64,
@@ -20,7 +20,7 @@ pub(crate) struct Emitter {
 }
 
 /// A union that is being dropped and may still grow.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 struct Open {
     span: Span,
     marked: bool,

@@ -124,7 +124,7 @@ impl Session {
 }
 
 /// One text, masked as it arrives.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub(crate) struct Lane {
     scan: Scan,
     emitter: Emitter,
@@ -141,7 +141,7 @@ pub(crate) struct Lane {
 }
 
 /// How some of the held bytes were spelled in the source.
-#[derive(Debug, Default)]
+#[derive(Clone, Debug, Default)]
 struct Escapes {
     units: std::collections::VecDeque<Unit>,
     /// The spellings of all units, one behind the other.
@@ -202,6 +202,13 @@ impl Lane {
         spans.clear();
         session.spans = spans;
         lane
+    }
+
+    /// Another lane puts out what was pushed: to this one it is context.
+    pub(crate) fn disown(&mut self) {
+        self.emitter = Emitter::at(self.base + self.text.len() as u64);
+        self.escapes = None;
+        self.drops = self.drops.take().map(|_| Vec::new());
     }
 
     /// Takes bytes that are spelled as they are.

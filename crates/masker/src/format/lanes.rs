@@ -11,6 +11,10 @@ use crate::report::MaskEvent;
 
 /// How many texts of a body may be open at once.
 const MOST_LANES: usize = 1024;
+/// Of so many texts that have gone on under another number what they were is kept, should they come back.
+const MOST_TAKEN: u8 = 8;
+/// Of so many ids it is remembered that their texts were told to begin.
+const MOST_ANNOUNCED: usize = 32;
 /// How many names of members are remembered at most.
 const KEYS: usize = 128;
 
@@ -28,12 +32,52 @@ pub struct Lanes {
     /// Hashes of other names of members that were looked at and are plain. Empty until there is one.
     keys: Vec<u64>,
     keys_generation: u64,
+    /// The ids of which it was told last that their texts begin.
+    announced: Vec<u64>,
+}
+
+/// Under which name a text is kept, and which others it may go on from.
+///
+/// A number beside a text tells texts apart in some dialects and counts events in others. Only in a list is it certain
+/// to be the former.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct LaneKey {
+    pub(crate) key: u64,
+    /// The same without the numbers that may be counts, and whether it is of a message or of a delta.
+    pub(crate) base: u64,
+    /// The same without the numbers alone.
+    pub(crate) own: u64,
+    /// It goes on from none of another number: its beginning was told, or it is a copy that may follow its parts.
+    pub(crate) begins: Begins,
+    /// The document it is in.
+    pub(crate) document: u64,
+}
+
+/// From what a new text may go on.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Begins {
+    /// From nothing: its beginning was told.
+    Anew,
+    /// From one of the same path and another number.
+    AfterItsLike,
+    /// Also from the text of a message in a document before.
+    AfterAny,
 }
 
 /// One text that goes on from event to event.
 #[derive(Debug)]
 pub(crate) struct Entry {
     pub(crate) key: u64,
+    base: u64,
+    own: u64,
+    /// Its end was told: none of another number goes on from it.
+    pub(crate) is_over: bool,
+    /// It has gone on under another number.
+    is_taken: bool,
+    /// How often texts of this base have gone on under another number.
+    taken: u8,
+    /// A number that was left came back: numbers tell texts apart here.
+    apart: bool,
     pub(crate) name: String,
     /// Which choice, item and part it belongs to.
     pub(crate) ids: Vec<u64>,
@@ -57,6 +101,7 @@ impl Lanes {
             index: HashMap::new(),
             common,
             keys: Vec::new(),
+            announced: Vec::new(),
         }
     }
 
@@ -65,9 +110,9 @@ impl Lanes {
     /// # Errors
     /// When too many texts are open.
     pub fn text(&mut self, lane: &str, bytes: &[u8], out: &mut Vec<u8>) -> Result<(), FormatError> {
-        let key = self.mix(self.seed, lane.as_bytes());
+        let key = LaneKey::alone(self.mix(self.seed, lane.as_bytes()));
         let at =
-            self.open(key, |session| Entry::new(key, lane.to_owned(), Vec::new(), Lane::new(session)))?;
+            self.open(key, &[], |session| Entry::new(key, lane.to_owned(), Vec::new(), Lane::new(session)))?;
         if let (Some(entry), session) = (self.entries.get_mut(at), &mut self.session) {
             entry.lane.push(bytes);
             entry.lane.advance(session, &|| entry.name.clone(), out);
@@ -92,7 +137,8 @@ impl Lanes {
     /// what is already out.
     pub(crate) fn begin_loose(&mut self, lane: &str, context: &[u8]) -> Result<(), FormatError> {
         for (key, decoder) in self.loose_keys(lane) {
-            self.open(key, |session| {
+            let key = LaneKey::alone(key);
+            self.open(key, &[], |session| {
                 let behind = Lane::behind(session, &[context]);
                 Entry { decoder, ..Entry::new(key, lane.to_owned(), Vec::new(), behind) }
             })?;
@@ -175,15 +221,59 @@ impl Lanes {
         }
     }
 
-    /// The place of a lane, made if it is new.
+    /// The place of a lane, made if it is new and goes on from no other. The ids are those it belongs to.
     pub(crate) fn open(
         &mut self,
-        key: u64,
+        key: LaneKey,
+        ids: &[u64],
         make: impl FnOnce(&mut Session) -> Entry,
     ) -> Result<usize, FormatError> {
-        if let Some(at) = self.place_of(key) {
+        if let Some(at) = self.place_of(key.key) {
+            if self.entries.get_mut(at).is_some_and(|entry| std::mem::take(&mut entry.is_taken)) {
+                self.entries.iter_mut().filter(|entry| entry.base == key.base).for_each(|e| e.apart = true);
+            }
             return Ok(at);
         }
+        if let Some(at) = self.forerunner(key) {
+            return Ok(self.take_over(at, key, ids));
+        }
+        self.insert(make)
+    }
+
+    /// The text that was last of those from which a new one may go on.
+    fn forerunner(&self, key: LaneKey) -> Option<usize> {
+        let may = |entry: &Entry| match key.begins {
+            Begins::Anew => false,
+            Begins::AfterItsLike => entry.own == key.own,
+            Begins::AfterAny => entry.own == key.own || entry.touched < key.document,
+        };
+        let alike = self.entries.iter().enumerate().filter(|(_, entry)| entry.base == key.base);
+        let last = alike.filter(|(_, entry)| !entry.is_taken).max_by_key(|(_, entry)| entry.touched);
+        last.filter(|(_, entry)| may(entry) && !entry.is_over && !entry.apart).map(|(at, _)| at)
+    }
+
+    /// A text goes on under another number, with what is held of it. The first times, what it was is kept under the old one:
+    /// numbers that come back did not count.
+    fn take_over(&mut self, at: usize, key: LaneKey, ids: &[u64]) -> usize {
+        let Some(entry) = self.entries.get_mut(at) else { return at };
+        entry.taken = entry.taken.saturating_add(1);
+        let left = (entry.taken <= MOST_TAKEN).then(|| entry.left_behind());
+        let old = std::mem::replace(&mut entry.key, key.key);
+        entry.own = key.own;
+        entry.ids = ids.to_vec();
+        entry.template = None;
+        self.index.remove(&old);
+        self.index.insert(key.key, at);
+        if let Some(left) = left
+            && self.entries.len() < MOST_LANES
+        {
+            self.index.insert(left.key, self.entries.len());
+            self.entries.push(left);
+        }
+        at
+    }
+
+    fn insert(&mut self, make: impl FnOnce(&mut Session) -> Entry) -> Result<usize, FormatError> {
         if self.entries.len() >= MOST_LANES {
             self.entries.retain(|entry| !entry.is_idle());
             self.index = self.entries.iter().enumerate().map(|(at, entry)| (entry.key, at)).collect();
@@ -191,8 +281,9 @@ impl Lanes {
                 return Err(FormatError::TooManyLanes(MOST_LANES));
             }
         }
-        let entry = make(&mut self.session);
-        self.index.insert(key, self.entries.len());
+        let mut entry = make(&mut self.session);
+        entry.apart = self.entries.iter().any(|other| other.base == entry.base && other.apart);
+        self.index.insert(entry.key, self.entries.len());
         self.entries.push(entry);
         Ok(self.entries.len() - 1)
     }
@@ -209,6 +300,20 @@ impl Lanes {
 
     pub(crate) fn entry(&mut self, at: usize) -> Option<(&mut Entry, &mut Session)> {
         Some((self.entries.get_mut(at)?, &mut self.session))
+    }
+
+    /// The beginning of the texts of an id is told: they go on from none of another.
+    pub(crate) fn announce(&mut self, id: u64) {
+        if !self.announced.contains(&id) {
+            if self.announced.len() == MOST_ANNOUNCED {
+                self.announced.remove(0);
+            }
+            self.announced.push(id);
+        }
+    }
+
+    pub(crate) fn is_announced(&self, id: u64) -> bool {
+        self.announced.contains(&id)
     }
 
     pub(crate) fn len(&self) -> usize {
@@ -254,10 +359,56 @@ impl Lanes {
     }
 }
 
+impl LaneKey {
+    /// The key of a text that is told from all others.
+    pub(crate) fn alone(key: u64) -> Self {
+        Self { key, base: key, own: key, begins: Begins::Anew, document: 0 }
+    }
+
+    /// The key of something beside that text.
+    pub(crate) fn beside(self, lanes: &Lanes, name: &[u8]) -> Self {
+        let mix = |key| lanes.mix(key, name);
+        Self { key: mix(self.key), base: mix(self.base), own: mix(self.own), ..self }
+    }
+}
+
 impl Entry {
-    pub(crate) fn new(key: u64, name: String, ids: Vec<u64>, lane: Lane) -> Self {
-        let decoder = Decoder::new();
-        Self { key, name, ids, lane, decoder, touched: 0, template: None, tokens: None }
+    pub(crate) fn new(key: LaneKey, name: String, ids: Vec<u64>, lane: Lane) -> Self {
+        let LaneKey { key, base, own, .. } = key;
+        Self {
+            key,
+            base,
+            own,
+            is_over: false,
+            is_taken: false,
+            taken: 0,
+            apart: false,
+            name,
+            ids,
+            lane,
+            decoder: Decoder::new(),
+            touched: 0,
+            template: None,
+            tokens: None,
+        }
+    }
+
+    /// What is kept of a text that goes on under another number: what was seen of it, and nothing to put out.
+    fn left_behind(&self) -> Self {
+        let mut decoder = self.decoder.clone();
+        let mut lane = self.lane.clone();
+        decoder.finish(&mut lane);
+        lane.disown();
+        Self {
+            is_taken: true,
+            name: self.name.clone(),
+            ids: self.ids.clone(),
+            lane,
+            decoder,
+            template: None,
+            tokens: self.tokens.as_ref().map(|_| TokenQueue::default()),
+            ..*self
+        }
     }
 
     /// Whether something waits for more text.

@@ -3,7 +3,7 @@
 use crate::lane::Lane;
 
 /// Decodes the inside of a JSON string into a lane; where the text is itself JSON, its escapes too.
-#[derive(Debug, Default)]
+#[derive(Clone, Debug, Default)]
 pub(crate) struct Decoder {
     outer: Unescape,
     /// The second level, for JSON inside of a string.
@@ -103,7 +103,7 @@ fn put(decoded: &[u8], spelled: &[u8], lane: &mut Lane) {
 }
 
 /// One level of escapes.
-#[derive(Debug, Default)]
+#[derive(Clone, Debug, Default)]
 struct Unescape {
     /// The escape so far, beginning with a backslash.
     escape: Vec<u8>,

@@ -30,7 +30,7 @@ pub(crate) fn is_structural(key: &[u8]) -> bool {
             | b"finishReason"
             | b"modelVersion"
             | b"responseId"
-    )
+    ) || index(key).is_some()
 }
 
 /// Structural members that are spelled by a model, or hold what people read: they may go on after all.
@@ -140,11 +140,18 @@ pub(crate) fn kind_of(event: &[u8]) -> EventKind {
     }
 }
 
+/// Whether an event tells that a text begins, or what texts will belong to.
+pub(crate) fn begins(event: &[u8]) -> bool {
+    [&b"_start"[..], b"-start", b".added", b".created"].iter().any(|end| event.ends_with(end))
+}
+
 /// An event that opens a text and the ones that carry it on are one lane: the name under which it is kept.
 pub(crate) fn alias<'a>(event: &'a [u8], key: &'a [u8]) -> (&'a [u8], &'a [u8]) {
     match (event, key) {
         (b"content_block_start", b"content_block") => (b"content_block_delta", b"delta"),
         (b"content_block_start", _) => (b"content_block_delta", key),
+        // Texts may begin in a message and go on in deltas. That they are of one is told apart elsewhere.
+        (_, b"message") => (event, b"delta"),
         _ => (event, key),
     }
 }

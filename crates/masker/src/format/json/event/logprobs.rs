@@ -23,7 +23,7 @@ impl Walk<'_> {
             }
             return Ok(true);
         }
-        let key = self.lanes.mix(self.lane_key(at), b"tokens");
+        let key = self.lane_key(at).beside(self.lanes, b"tokens");
         let place = self.open_tokens(key)?;
         let texts: Vec<Token> = self.elements(tokens_at).filter_map(|at| self.token(at)).collect();
         let mut ranges = Vec::with_capacity(texts.len());

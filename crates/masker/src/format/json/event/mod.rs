@@ -200,6 +200,7 @@ impl Documents {
         for at in 0..lanes.len() {
             let Some((entry, _)) = lanes.entry(at) else { break };
             let concerned = all || groups.iter().any(|ids| ids.iter().all(|id| entry.ids.contains(id)));
+            entry.is_over |= concerned;
             if !concerned || entry.touched == self.number || !entry.is_holding() {
                 continue;
             }
@@ -219,6 +220,10 @@ impl Documents {
                 if text.is_empty() {
                     continue;
                 }
+            }
+            // What is out already needs no document.
+            if text.is_empty() && lanes.entry(at).is_some_and(|(entry, _)| entry.tokens.is_none()) {
+                continue;
             }
             let is_same = |rest: &&mut Rest| match (&rest.template, &template) {
                 (Some(one), Some(other)) => Arc::ptr_eq(one, other),

@@ -14,12 +14,17 @@ pub(super) struct Sight {
     pub(super) overridden: Vec<usize>,
 }
 
+/// In an id: it is that of the first place, and makes no difference to a lane: it may as well be left out.
+pub(super) const FIRST: u64 = 1;
+/// In an id: it stands outside of lists, and may be a count.
+pub(super) const LOOSE: u64 = 2;
+
 /// Of so many members each is compared with each, to find equal names.
 const FEW: usize = 16;
 
 impl<'a> Walk<'a> {
     /// Looks at the names of an object's members, and notes its ids.
-    pub(super) fn look_at(&mut self, index: usize, key: &[u8]) -> Sight {
+    pub(super) fn look_at(&mut self, index: usize, key: &[u8], listed: bool) -> Sight {
         let mut sight = Sight::default();
         let mut places = [None; shape::INDEXES.len()];
         let (mut has_places, mut seen, mut is_double) = (false, 0_u64, false);
@@ -41,7 +46,7 @@ impl<'a> Walk<'a> {
         }
         if has_places {
             let mut ids = std::mem::take(&mut self.ids);
-            self.push_places(places, key, &mut ids);
+            self.push_places(places, key, listed, &mut ids);
             self.ids = ids;
         }
         // Strings found in a heap go on by the names they have.
@@ -72,10 +77,16 @@ impl<'a> Walk<'a> {
                 *place = Some(value);
             }
         }
-        self.push_places(places, key, ids);
+        self.push_places(places, key, false, ids);
     }
 
-    fn push_places(&self, places: [Option<usize>; shape::INDEXES.len()], key: &[u8], ids: &mut Vec<u64>) {
+    fn push_places(
+        &self,
+        places: [Option<usize>; shape::INDEXES.len()],
+        key: &[u8],
+        listed: bool,
+        ids: &mut Vec<u64>,
+    ) {
         for (name, value) in shape::INDEXES.iter().zip(places) {
             let Some(token) = value.and_then(|value| self.token(value)) else { continue };
             if !matches!(token.kind, Kind::Scalar | Kind::String) {
@@ -83,19 +94,19 @@ impl<'a> Walk<'a> {
             }
             let text = text_of(self.text(token));
             let number = std::str::from_utf8(&text).ok().and_then(|text| text.trim().parse::<f64>().ok());
-            ids.push(match number {
+            let id = match number {
                 Some(number) => self.place(key, name, number),
                 None if *text == *b"null" => self.place(key, name, 0.0),
-                None => self.lanes.mix(self.lanes.mix(self.lanes.mix(3, key), name), &text) & !1,
-            });
+                None => self.lanes.mix(self.lanes.mix(self.lanes.mix(3, key), name), &text) & !FIRST,
+            };
+            ids.push(if listed { id & !LOOSE } else { id | LOOSE });
         }
     }
 
-    /// The id of a place in a list; however its number is spelled. That of the first is odd, and makes no
-    /// difference to a lane: it may as well be left out.
+    /// The id of a place in a list, however its number is spelled.
     pub(super) fn place(&self, key: &[u8], name: &[u8], number: f64) -> u64 {
         let id = self.lanes.mix(self.lanes.mix(1, key), name);
         let id = self.lanes.mix(id, &(number + 0.0).to_bits().to_be_bytes());
-        if number == 0.0 { id | 1 } else { id & !1 }
+        (if number == 0.0 { id | FIRST } else { id & !FIRST }) & !LOOSE
     }
 }

@@ -11,7 +11,7 @@ use crate::format::json::edit::Edits;
 use crate::format::json::escape::text_of;
 use crate::format::json::shape;
 use crate::format::json::tape::{self, Kind, Token};
-use crate::format::lanes::Entry;
+use crate::format::lanes::{Entry, LaneKey};
 use crate::format::{FormatError, Lanes};
 use crate::lane::Lane;
 
@@ -49,11 +49,11 @@ impl<'a> Walk<'a> {
         if array.next as usize == index + 1 {
             return Ok(false);
         }
-        let key = self.lanes.mix(self.lane_key(at), b"tokens");
+        let key = self.lane_key(at).beside(self.lanes, b"tokens");
         let place = match self.mode {
             Mode::Live(_) => self.open_tokens(key)?,
             Mode::Refill(rests) => {
-                let mut list = Vec::new();
+                let (mut list, key) = (Vec::new(), key.key);
                 if rests.iter().any(|(target, _)| *target == key)
                     && let Some(place) = self.lanes.place_of(key)
                 {
@@ -85,9 +85,9 @@ impl<'a> Walk<'a> {
         Ok(true)
     }
 
-    pub(super) fn open_tokens(&mut self, key: u64) -> Result<usize, FormatError> {
+    pub(super) fn open_tokens(&mut self, key: LaneKey) -> Result<usize, FormatError> {
         let (names, ids) = (&self.names, &self.ids);
-        self.lanes.open(key, |session| {
+        self.lanes.open(key, ids, |session| {
             let mut entry = Entry::new(key, spell(names), ids.clone(), Lane::listing_drops(session));
             entry.tokens = Some(TokenQueue::default());
             entry
@@ -99,6 +99,7 @@ impl<'a> Walk<'a> {
         let (number, go_on) = (self.number, self.are(Texts::GoOn));
         let Some((entry, session)) = self.lanes.entry(place) else { return };
         entry.touched = number;
+        entry.is_over = false;
         let mut unread = Vec::new();
         if !go_on {
             entry.lane.finish(session, &|| entry.name.clone(), &mut unread);

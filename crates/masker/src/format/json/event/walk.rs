@@ -1,14 +1,18 @@
 //! The walk over one document: every text to its lane.
 
+use super::place;
 use super::whole::Memo;
 use super::{Documents, decoder_for, pause};
 use crate::format::json::edit::Edits;
 use crate::format::json::escape::text_of;
 use crate::format::json::shape::{self, EventKind};
 use crate::format::json::tape::{self, Kind, Token};
-use crate::format::lanes::Entry;
+use crate::format::lanes::{Begins, Entry, LaneKey};
 use crate::format::{FormatError, Lanes};
 use crate::lane::Lane;
+
+/// Tells the texts of a message from those of a delta.
+const MESSAGE: u64 = 0x6D65_7373_6167_6521;
 
 /// How the texts of a document relate to those of the next.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -35,6 +39,10 @@ pub(super) enum Mode<'a> {
 pub(super) struct At<'a> {
     pub(super) path: u64,
     pub(super) key: &'a [u8],
+    /// Below a message, which may be the beginning of what goes on as deltas, or a copy of all of it.
+    pub(super) message: bool,
+    /// An element of a list: numbers tell it from the others.
+    pub(super) listed: bool,
     /// Texts here are complete in themselves.
     pub(super) whole: bool,
     /// Texts here end with this document.
@@ -116,6 +124,11 @@ impl<'a> Walk<'a> {
             }
             None => EventKind::Delta,
         };
+        if shape::begins(self.event) {
+            let mut ids = Vec::new();
+            self.push_ids(0, b"", &mut ids);
+            ids.into_iter().for_each(|id| self.lanes.announce(id));
+        }
         let ends = kind == EventKind::End || self.says_that_all_ends();
         // Whatever an event is called: a part of a text goes on.
         if self.event.starts_with(b"response.")
@@ -128,6 +141,8 @@ impl<'a> Walk<'a> {
         let at = At {
             path,
             key: b"",
+            message: false,
+            listed: false,
             whole: kind != EventKind::Delta || self.are(Texts::Watched),
             ends: ends || self.are(Texts::End),
             logprobs: false,
@@ -203,7 +218,7 @@ impl<'a> Walk<'a> {
 
     fn object(&mut self, index: usize, mut at: At<'a>) -> Result<(), FormatError> {
         let mark = self.ids.len();
-        let sight = self.look_at(index, at.key);
+        let sight = self.look_at(index, at.key, at.listed);
         if sight.ends {
             at.ends = true;
             if !at.whole {
@@ -225,6 +240,8 @@ impl<'a> Walk<'a> {
             let (_, alias) = shape::alias(self.event, key);
             let mut inside = At {
                 path: self.lanes.mix(at.path, alias),
+                message: at.message || key == b"message",
+                listed: false,
                 // What was masked is no context.
                 key: if masked { b"" } else { key },
                 whole: at.whole || shape::is_structural(key) || shape::is_whole(key),
@@ -259,7 +276,7 @@ impl<'a> Walk<'a> {
                 self.ids.push(self.place(at.key, b"index", place));
             }
             self.names.push(Name::Index(number));
-            self.value(next, at)?;
+            self.value(next, At { listed: index > 0, ..at })?;
             self.names.pop();
             self.ids.truncate(mark);
             number += 1;
@@ -274,6 +291,7 @@ impl<'a> Walk<'a> {
         }
         let key = self.lane_key(at);
         if let Mode::Refill(rests) = self.mode {
+            let key = key.key;
             let rest = rests.iter().find(|(target, _)| *target == key && !self.refilled.contains(target));
             self.refilled.extend(rest.map(|(target, _)| *target));
             self.edits.replace(token.start, token.end, rest.map_or(b"", |(_, text)| text));
@@ -285,6 +303,7 @@ impl<'a> Walk<'a> {
         let (is_end, number) = (self.are(Texts::End), self.number);
         let Some((entry, session)) = self.lanes.entry(place) else { return Ok(()) };
         entry.touched = number;
+        entry.is_over = false;
         entry.decoder.push(inside, &mut entry.lane);
         entry.decoder.end_of_string(&mut entry.lane);
         let fresh = &mut self.edits.fresh;
@@ -303,14 +322,25 @@ impl<'a> Walk<'a> {
         Ok(())
     }
 
-    pub(super) fn lane_key(&self, at: At<'_>) -> u64 {
-        let told = self.ids.iter().filter(|id| **id & 1 == 0);
-        told.fold(at.path, |key, id| self.lanes.mix(key, &id.to_be_bytes()))
+    pub(super) fn lane_key(&self, at: At<'_>) -> LaneKey {
+        let own = if at.message { at.path ^ MESSAGE } else { at.path };
+        let mut begins = if at.message { Begins::AfterItsLike } else { Begins::AfterAny };
+        let (mut key, mut base, mut own) = (own, at.path, own);
+        for id in self.ids.iter().filter(|id| **id & place::FIRST == 0) {
+            let id_bytes = id.to_be_bytes();
+            key = self.lanes.mix(key, &id_bytes);
+            if id & place::LOOSE == 0 {
+                (base, own) = (self.lanes.mix(base, &id_bytes), self.lanes.mix(own, &id_bytes));
+            } else if self.lanes.is_announced(*id) {
+                begins = Begins::Anew;
+            }
+        }
+        LaneKey { key, base, own, begins, document: self.number }
     }
 
-    pub(super) fn open(&mut self, key: u64, member: &[u8]) -> Result<usize, FormatError> {
+    pub(super) fn open(&mut self, key: LaneKey, member: &[u8]) -> Result<usize, FormatError> {
         let (names, ids) = (&self.names, &self.ids);
-        self.lanes.open(key, |session| {
+        self.lanes.open(key, ids, |session| {
             let context = text_of(member);
             let parts: &[&[u8]] = if member.is_empty() { &[] } else { &[&context, b"\": \""] };
             let lane = Lane::behind(session, parts);

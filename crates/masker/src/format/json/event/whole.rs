@@ -98,7 +98,7 @@ impl<'a> Walk<'a> {
 
     /// Masks a text that should be complete in itself as if it went on from the one at the same place before.
     fn behind_the_last(&mut self, inside: &[u8], at: At<'a>) -> Result<Option<Vec<u8>>, FormatError> {
-        let key = self.lanes.mix(self.lane_key(at), b"whole");
+        let key = self.lane_key(at).beside(self.lanes, b"whole");
         let place = self.open(key, at.key)?;
         let masks = self.lanes.session.masks();
         let Some((entry, session)) = self.lanes.entry(place) else { return Ok(None) };
