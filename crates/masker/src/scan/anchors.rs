@@ -46,7 +46,7 @@ pub(crate) struct Hit {
 pub(crate) enum Begun {
     Nothing,
     /// A candidate that dies with the next byte and decides nothing.
-    Flash(Candidate),
+    Flash,
     Lasting,
 }
 
@@ -184,7 +184,7 @@ impl Hit {
         let dies = |byte: u8| {
             self.goes_on.get(usize::from(byte >> 6)).is_some_and(|word| word >> (byte & 63) & 1 == 0)
         };
-        if next.is_some_and(dies) { Begun::Flash(ready) } else { Begun::Lasting }
+        if next.is_some_and(dies) { Begun::Flash } else { Begun::Lasting }
     }
 
     fn is_spelled_in(&self, text: &[u8]) -> bool {

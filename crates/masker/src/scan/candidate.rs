@@ -3,7 +3,7 @@
 use regex_automata::util::primitives::StateID;
 
 use super::machine::{Machine, Step};
-use super::{Effects, Span, Window};
+use super::{Span, Window};
 
 /// How far a context reaches from its anchor.
 pub(super) const CONTEXT_CAP: u64 = 320;
@@ -59,9 +59,9 @@ impl Candidate {
         Self { start, late: start, ..self }
     }
 
-    /// A blackout from `start` to the next blank or quote.
-    pub(crate) fn blackout(rule: u16, start: u64) -> Self {
-        Self::new(rule, Phase::Blackout, StateID::ZERO, None, start)
+    /// A blackout from `start` to the first blank or quote from `mark` on.
+    pub(crate) fn blackout(rule: u16, start: u64, mark: u64) -> Self {
+        Self { mark, ..Self::new(rule, Phase::Blackout, StateID::ZERO, None, start) }
     }
 
     /// Takes the byte at `at`; says whether the candidate lives on, and where a context ends, that the secret begins at
@@ -73,13 +73,13 @@ impl Candidate {
         text: Window<'_>,
         byte: u8,
         at: u64,
-        effects: &mut Effects<'_>,
+        spans: &mut Vec<Span>,
         begins: &mut Begins,
     ) -> bool {
         match self.phase {
-            Phase::Secret => self.step_secret(machine, text, byte, at, effects),
+            Phase::Secret => self.step_secret(machine, text, byte, at, spans),
             Phase::Context => self.step_context(machine, byte, at, begins),
-            Phase::Tail | Phase::Until => self.swallow(machine, byte, at, effects),
+            Phase::Tail | Phase::Until => self.swallow(machine, byte, at, spans),
             // It is stepped without a machine.
             Phase::Blackout => true,
         }
@@ -100,13 +100,13 @@ impl Candidate {
         text: Window<'_>,
         byte: u8,
         at: u64,
-        effects: &mut Effects<'_>,
+        spans: &mut Vec<Span>,
     ) -> bool {
         if let (Some(commit), Some(state)) = (&machine.commit, &mut self.commit) {
             match commit.step(state, byte) {
                 Step::Alive | Step::Sure => {}
                 Step::Dead => self.commit = None,
-                Step::Match | Step::Last => return self.commit_at(machine, byte, at, effects),
+                Step::Match | Step::Last => return self.commit_at(machine, byte, at, spans),
             }
         }
         match machine.secret.step(&mut self.state, byte) {
@@ -116,13 +116,13 @@ impl Candidate {
             Step::Sure if self.commit.is_some() => {}
             step @ (Step::Last | Step::Sure) => {
                 self.mark = if step == Step::Sure { at + 1 } else { at };
-                self.conclude(machine, text, effects);
+                self.conclude(machine, text, spans);
                 return false;
             }
             // A commit automaton may outlive a pattern that is finished.
             Step::Dead if self.commit.is_some() && machine.until.is_some() => {}
             Step::Dead => {
-                self.conclude(machine, text, effects);
+                self.conclude(machine, text, spans);
                 return false;
             }
         }
@@ -130,7 +130,7 @@ impl Candidate {
     }
 
     /// The commit point was passed before the byte at `at`.
-    fn commit_at(&mut self, machine: &Machine, byte: u8, at: u64, effects: &mut Effects<'_>) -> bool {
+    fn commit_at(&mut self, machine: &Machine, byte: u8, at: u64, spans: &mut Vec<Span>) -> bool {
         self.commit = None;
         self.mark = at + machine.cap;
         self.phase = Phase::Tail;
@@ -139,7 +139,7 @@ impl Candidate {
             self.state = state;
             self.phase = Phase::Until;
         }
-        self.swallow(machine, byte, at, effects)
+        self.swallow(machine, byte, at, spans)
     }
 
     /// The match is longer than the rule allows: what has matched, or tells enough, is masked as far as it goes; what
@@ -156,7 +156,7 @@ impl Candidate {
         again
     }
 
-    fn swallow(&mut self, machine: &Machine, byte: u8, at: u64, effects: &mut Effects<'_>) -> bool {
+    fn swallow(&mut self, machine: &Machine, byte: u8, at: u64, spans: &mut Vec<Span>) -> bool {
         let goes_on = at < self.mark
             && match (self.phase, &machine.until) {
                 (Phase::Until, Some(until)) => {
@@ -168,30 +168,29 @@ impl Candidate {
                 ),
             };
         if !goes_on {
-            effects.spans.push(Span { start: self.start, end: at, rule: self.rule });
+            spans.push(Span { start: self.start, end: at, rule: self.rule });
         }
         goes_on
     }
 
     /// The end of an undecided match: reports it, if there is one and the rule's checks agree.
-    pub(crate) fn conclude(&self, machine: &Machine, text: Window<'_>, effects: &mut Effects<'_>) {
+    pub(crate) fn conclude(&self, machine: &Machine, text: Window<'_>, spans: &mut Vec<Span>) {
         let end = self.mark.saturating_sub(machine.after);
         for start in [self.start, self.late] {
             if self.mark == 0 || start >= end {
                 return;
             }
-            effects.judging(end - start);
             if machine.judge.masks(text.get(start, end)) {
-                effects.spans.push(Span { start, end, rule: self.rule });
+                spans.push(Span { start, end, rule: self.rule });
                 return;
             }
         }
     }
 
     /// The text ends inside of a match: reports what there is of it, if that tells enough.
-    pub(crate) fn cut_off(&self, machine: &Machine, text: Window<'_>, end: u64, effects: &mut Effects<'_>) {
+    pub(crate) fn cut_off(&self, machine: &Machine, text: Window<'_>, end: u64, spans: &mut Vec<Span>) {
         if self.mark == 0 && self.tells(machine, text, end) {
-            effects.spans.push(Span { start: self.start, end, rule: self.rule });
+            spans.push(Span { start: self.start, end, rule: self.rule });
         }
     }
 

@@ -17,6 +17,9 @@ pub(crate) const HEAD: usize = variants::SHORTEST;
 /// So many bytes of a value are never shown at the end of a text, nor is half of a value.
 const TELLING: usize = 8;
 
+/// How many bytes may follow a spelling that belong to it.
+const LONGEST_TAIL: usize = 3;
+
 const HEAD_MASK: u64 = (1 << (8 * HEAD)) - 1;
 
 /// The spellings of all known secrets at one moment.
@@ -80,8 +83,8 @@ impl Known {
             }
         }
         let scouted = Heads::new(heads.keys().copied(), heads.len());
-        // A tail is up to three bytes.
-        let longest = spellings.iter().map(|spelling| spelling.len() + 3).max().unwrap_or_default();
+        let longest =
+            spellings.iter().map(|spelling| spelling.len() + LONGEST_TAIL).max().unwrap_or_default();
         Self { generation, spellings, tails, heads, filter, scouted, firsts, beginnings, longest }
     }
 
@@ -154,6 +157,18 @@ impl Known {
     /// Whether nothing longer can follow.
     pub(crate) fn is_last(&self, trace: &Trace) -> bool {
         trace.high - trace.low == 1 && self.past(trace).is_some_and(|(tail, past)| !tail.goes_on(past))
+    }
+
+    /// How many bytes what has begun can go on for at most.
+    pub(crate) fn rest(&self, trace: &Trace) -> u64 {
+        let rows = self.spellings.get(trace.low as usize..trace.high as usize).unwrap_or_default();
+        // To look at all that begin alike would cost more than it tells.
+        let longest = if rows.len() > 16 {
+            self.longest
+        } else {
+            rows.iter().map(|row| row.len() + LONGEST_TAIL).max().unwrap_or_default()
+        };
+        longest.saturating_sub(trace.depth as usize) as u64
     }
 
     /// How many of the last bytes of `text`, fewer than [`HEAD`], may be the beginning of a spelling. `window` holds

@@ -354,11 +354,6 @@ impl Machine {
         }
     }
 
-    /// A secret may be of any length and hold anything.
-    pub(crate) fn is_endless(&self) -> bool {
-        self.reaches_far && self.commit.is_some()
-    }
-
     /// Whether a secret can begin with this byte.
     #[inline]
     pub(crate) fn can_begin_with(&self, byte: u8) -> bool {

@@ -17,8 +17,8 @@ mod variants;
 
 use self::anchors::{Anchors, Hit};
 use self::automaton::State;
-use self::candidate::{Begins, CONTEXT_CAP, Candidate, Phase, ends_blackout};
-use self::crowd::{BEGINNING, FOLLOWING, Hush, MOST_SECRETS};
+use self::candidate::{Begins, Candidate, Phase, ends_blackout};
+use self::crowd::MOST_TRACES;
 use self::known::Trace;
 pub(crate) use self::known::{HEAD, Known};
 use self::machine::Machine;
@@ -36,9 +36,6 @@ pub(crate) struct Machines {
     anchors: Anchors,
     /// The length of the shortest secret.
     shortest: usize,
-    /// Where nothing has begun for so many bytes, nothing is under way that reaches beyond a blank, but what has no
-    /// longest match.
-    calm: u64,
     /// What looks ahead in large pieces.
     engine: Engine,
     #[cfg(feature = "vectorscan")]
@@ -53,13 +50,6 @@ pub(crate) struct Span {
     pub(crate) rule: u16,
 }
 
-/// What the bytes bring about.
-pub(crate) struct Effects<'a> {
-    spans: &'a mut Vec<Span>,
-    /// What it costs, in steps of candidates.
-    steps: u32,
-}
-
 /// What is carried from one piece of a text to the next.
 #[derive(Debug, Clone)]
 pub(crate) struct Scan {
@@ -71,10 +61,6 @@ pub(crate) struct Scan {
     generation: u64,
     live: Vec<Candidate>,
     traces: Vec<Trace>,
-    /// Steps of candidates that the bytes so far have not paid for.
-    debt: u32,
-    /// Everything is being masked, because there was too much of that.
-    hush: Option<Box<Hush>>,
 }
 
 /// The bytes at hand: those not yet released and some before them.
@@ -105,13 +91,10 @@ impl Machines {
             (engine == Engine::Vectorscan).then(|| scout::vectorscan::Database::new(rules)).transpose()?;
         let rules = machines;
         let shortest = rules.iter().map(|machine| machine.shortest).min().unwrap_or(usize::MAX);
-        let far = rules.iter().filter(|machine| machine.reaches_far && !machine.is_endless());
-        let calm = CONTEXT_CAP + far.map(|machine| machine.max).max().unwrap_or_default();
         Ok(Self {
             rules,
             anchors,
             shortest,
-            calm,
             engine,
             #[cfg(feature = "vectorscan")]
             database,
@@ -130,10 +113,6 @@ impl Machines {
         rules + self.anchors.memory()
     }
 
-    fn calm(&self, known: &Known) -> u64 {
-        self.calm.max(known.longest() as u64)
-    }
-
     #[inline]
     fn rule(&self, rule: u16) -> Option<&Machine> {
         self.rules.get(usize::from(rule))
@@ -149,8 +128,6 @@ impl Scan {
             generation: 0,
             live: Vec::new(),
             traces: Vec::new(),
-            debt: 0,
-            hush: None,
         }
     }
 
@@ -172,12 +149,7 @@ impl Scan {
         }
         let index = |pos: u64| usize::try_from(pos - text.base).unwrap_or(usize::MAX);
         let mut scout = Scout::new(machines, text.bytes.len().saturating_sub(index(self.pos)));
-        let mut effects = Effects { spans, steps: 0 };
         while index(self.pos) < text.bytes.len() {
-            if self.hush.is_some() {
-                self.go_on_hushed(machines, known, text, &mut effects);
-                continue;
-            }
             let mut ahead = None;
             if self.live.is_empty() && self.traces.is_empty() {
                 ahead = scout.as_mut().and_then(|scout| self.pass(machines, known, text, scout));
@@ -187,9 +159,9 @@ impl Scan {
             }
             let Some(&byte) = text.bytes.get(index(self.pos)) else { break };
             let anchor = ahead.unwrap_or_else(|| machines.anchors.step(self.anchor, byte));
-            self.byte(machines, known, text, byte, anchor, &mut effects);
+            self.byte(machines, known, text, byte, anchor, spans);
         }
-        effects.spans.extend(self.certain());
+        spans.extend(self.certain());
     }
 
     /// The end of the text: decides what is still open. A text may end inside of a secret, where a model was stopped;
@@ -201,9 +173,7 @@ impl Scan {
         text: Window<'_>,
         spans: &mut Vec<Span>,
     ) {
-        let mut effects = Effects { spans, steps: 0 };
-        effects.spans.extend(self.certain());
-        self.hush = None;
+        spans.extend(self.certain());
         let mut live = std::mem::take(&mut self.live);
         for candidate in &mut live {
             let machine = machines.rule(candidate.rule);
@@ -213,14 +183,14 @@ impl Scan {
                 }
                 let committed = machine.commit.as_ref().zip(candidate.commit);
                 if committed.is_some_and(|(commit, state)| commit.matches_at_end(state)) {
-                    effects.spans.push(Span { start: candidate.start, end: self.pos, rule: candidate.rule });
+                    spans.push(Span { start: candidate.start, end: self.pos, rule: candidate.rule });
                 }
-                candidate.conclude(machine, text, &mut effects);
-                candidate.cut_off(machine, text, self.pos, &mut effects);
+                candidate.conclude(machine, text, spans);
+                candidate.cut_off(machine, text, self.pos, spans);
             }
         }
         let told = self.traces.drain(..).filter(|trace| known.tells(trace));
-        effects.spans.extend(told.map(|trace| Span { start: trace.start, end: self.pos, rule: KNOWN }));
+        spans.extend(told.map(|trace| Span { start: trace.start, end: self.pos, rule: KNOWN }));
     }
 
     /// No byte before this position can become a part of a span that is not yet reported.
@@ -236,7 +206,7 @@ impl Scan {
 
     /// Whether forgetting this scan would forget nothing that matters.
     pub(crate) fn is_idle(&self) -> bool {
-        self.live.is_empty() && self.traces.is_empty() && self.hush.is_none()
+        self.live.is_empty() && self.traces.is_empty()
     }
 
     /// Whether nothing has begun here, and what follows will be seen as by the other.
@@ -257,37 +227,26 @@ impl Scan {
         text: Window<'_>,
         byte: u8,
         anchor: State,
-        effects: &mut Effects<'_>,
+        spans: &mut Vec<Span>,
     ) {
         let at = self.pos;
         self.pos += 1;
-        effects.steps = 0;
         if !self.live.is_empty() {
-            self.step_live(machines, text, byte, at, effects);
+            self.step_live(machines, text, byte, at, spans);
         }
-        self.step_known(known, byte, effects);
+        self.step_known(known, byte, spans);
         self.anchor = anchor;
         if machines.anchors.is_hit(self.anchor) {
             let seen = text.before(self.pos);
             for hit in machines.anchors.hits(self.anchor, seen) {
-                effects.steps += BEGINNING;
-                self.begin(machines, text, hit, effects);
+                self.begin(machines, text, hit, spans);
             }
         }
-        self.pay(effects.steps);
         self.limit(machines, known);
     }
 
-    fn step_live(
-        &mut self,
-        machines: &Machines,
-        text: Window<'_>,
-        byte: u8,
-        at: u64,
-        effects: &mut Effects<'_>,
-    ) {
+    fn step_live(&mut self, machines: &Machines, text: Window<'_>, byte: u8, at: u64, spans: &mut Vec<Span>) {
         let count = self.live.len();
-        effects.stepping(count);
         let mut kept = 0;
         for index in 0..count {
             let Some(candidate) = self.live.get_mut(index) else { break };
@@ -295,13 +254,13 @@ impl Scan {
             let mut begins = Begins::No;
             let goes_on = if candidate.phase == Phase::Blackout {
                 // It may stand for a known secret, which has no machine.
-                let ends = ends_blackout(byte);
+                let ends = at >= candidate.mark && ends_blackout(byte);
                 if ends {
-                    effects.spans.push(Span { start: candidate.start, end: at, rule });
+                    spans.push(Span { start: candidate.start, end: at, rule });
                 }
                 !ends
             } else if let Some(machine) = machines.rule(rule) {
-                candidate.step(machine, text, byte, at, effects, &mut begins)
+                candidate.step(machine, text, byte, at, spans, &mut begins)
             } else {
                 false
             };
@@ -313,25 +272,24 @@ impl Scan {
             }
             if begins == Begins::Here {
                 // Behind those that are being stepped, some of which are dead or have not seen this byte.
-                let secret = self.secret_at(machines, text, rule, at, effects);
+                let secret = self.secret_at(machines, text, rule, at, spans);
                 self.live.extend(secret);
             }
         }
         self.live.drain(kept..count);
     }
 
-    fn step_known(&mut self, known: &Known, byte: u8, effects: &mut Effects<'_>) {
+    fn step_known(&mut self, known: &Known, byte: u8, spans: &mut Vec<Span>) {
         self.window = (self.window << 8) | u64::from(byte);
         if known.is_empty() {
             return;
         }
-        effects.stepping(self.traces.len() * FOLLOWING);
         let end = self.pos;
         self.traces.retain_mut(|trace| match known.follow(trace, byte) {
             None => false,
             Some(ends) => {
                 if ends {
-                    effects.spans.push(Span { start: trace.start, end, rule: KNOWN });
+                    spans.push(Span { start: trace.start, end, rule: KNOWN });
                 }
                 !known.is_last(trace)
             }
@@ -339,9 +297,8 @@ impl Scan {
         if known.may_begin(self.window)
             && let Some((trace, ends)) = known.begin(self.window, end)
         {
-            effects.steps += BEGINNING;
             if ends {
-                effects.spans.push(Span { start: trace.start, end, rule: KNOWN });
+                spans.push(Span { start: trace.start, end, rule: KNOWN });
             }
             if !known.is_last(&trace) {
                 self.traces.push(trace);
@@ -353,9 +310,6 @@ impl Scan {
     fn retrace(&mut self, known: &Known, text: Window<'_>) {
         self.generation = known.generation;
         self.traces.clear();
-        if self.hush.is_some() {
-            return;
-        }
         let seen = text.before(self.pos);
         let from = seen.len().saturating_sub(known.longest());
         for (start, head) in seen.windows(HEAD).enumerate().skip(from) {
@@ -368,7 +322,7 @@ impl Scan {
             if rest.iter().all(|byte| known.follow(&mut trace, *byte).is_some()) && !known.is_last(&trace) {
                 self.traces.push(trace);
             }
-            if self.traces.len() > MOST_SECRETS {
+            if self.traces.len() > MOST_TRACES {
                 // With the next byte it is a crowd, which is masked from the first of them on.
                 break;
             }
@@ -376,7 +330,7 @@ impl Scan {
     }
 
     /// An anchor has been seen: its rule begins.
-    fn begin(&mut self, machines: &Machines, text: Window<'_>, hit: &Hit, effects: &mut Effects<'_>) {
+    fn begin(&mut self, machines: &Machines, text: Window<'_>, hit: &Hit, spans: &mut Vec<Span>) {
         let Some(machine) = machines.rule(hit.rule) else { return };
         if let Some(ready) = hit.ready {
             let Some(start) = self.pos.checked_sub(hit.back.0 as u64).filter(|start| *start >= text.base)
@@ -393,9 +347,9 @@ impl Scan {
                 break;
             };
             if machine.context.is_some() {
-                self.begin_context(machines, machine, text, hit.rule, start, effects);
+                self.begin_context(machines, machine, text, hit.rule, start, spans);
             } else {
-                self.begin_secret(machines, text, hit.rule, start, effects);
+                self.begin_secret(machines, text, hit.rule, start, spans);
             }
         }
     }
@@ -407,7 +361,7 @@ impl Scan {
         text: Window<'_>,
         rule: u16,
         start: u64,
-        effects: &mut Effects<'_>,
+        spans: &mut Vec<Span>,
     ) {
         let last = text.before(start).last().copied();
         let Some(state) = machine.context.as_ref().and_then(|context| context.start(last)) else { return };
@@ -415,9 +369,9 @@ impl Scan {
         let mut alive = true;
         for (at, byte) in (start..).zip(text.get(start, self.pos)) {
             let mut begins = Begins::No;
-            alive = candidate.step(machine, text, *byte, at, effects, &mut begins);
+            alive = candidate.step(machine, text, *byte, at, spans, &mut begins);
             if begins == Begins::Here {
-                self.begin_secret(machines, text, rule, at, effects);
+                self.begin_secret(machines, text, rule, at, spans);
             }
             if !alive {
                 break;
@@ -434,9 +388,9 @@ impl Scan {
         text: Window<'_>,
         rule: u16,
         start: u64,
-        effects: &mut Effects<'_>,
+        spans: &mut Vec<Span>,
     ) {
-        if let Some(candidate) = self.secret_at(machines, text, rule, start, effects) {
+        if let Some(candidate) = self.secret_at(machines, text, rule, start, spans) {
             self.add(candidate);
         }
     }
@@ -448,7 +402,7 @@ impl Scan {
         text: Window<'_>,
         rule: u16,
         start: u64,
-        effects: &mut Effects<'_>,
+        spans: &mut Vec<Span>,
     ) -> Option<Candidate> {
         let machine = machines.rule(rule)?;
         let bytes = text.get(start, self.pos);
@@ -461,10 +415,8 @@ impl Scan {
         }
         let (state, commit) = machine.start(before.last().copied())?;
         let mut candidate = Candidate::new(rule, Phase::Secret, state, commit, start);
-        effects.stepping(bytes.len());
         let mut bytes = (start..).zip(bytes);
-        let alive =
-            bytes.all(|(at, byte)| candidate.step(machine, text, *byte, at, effects, &mut Begins::No));
+        let alive = bytes.all(|(at, byte)| candidate.step(machine, text, *byte, at, spans, &mut Begins::No));
         alive.then_some(candidate)
     }
 }

@@ -2,21 +2,10 @@
 
 use super::anchors::Begun;
 use super::automaton::State;
-use super::crowd::BEGINNING;
+use super::crowd::MOST_SECRETS;
 use super::known::Known;
 use super::scout::{Next, Scout};
 use super::{Machines, Scan, Window};
-
-/// More are not counted.
-const MOST_FLASHES: usize = 12;
-
-/// What an anchor begins that is over with the next byte.
-struct Flash {
-    /// How many rules have the anchor.
-    hits: u32,
-    /// How many candidates live for one byte.
-    begun: u32,
-}
 
 impl Scan {
     /// Passes over clean bytes as a scout says: up to one with which something may begin. Gives the state of the anchor
@@ -34,7 +23,6 @@ impl Scan {
             let Some(next) = scout.next(known, text.bytes, from, self.anchor) else { break None };
             let (Next::Clean(at, state) | Next::Anchor(at, state) | Next::Known(at, state)) = next;
             self.pos = text.base + at as u64;
-            self.rest(at - from);
             match next {
                 Next::Clean(..) => self.anchor = state,
                 Next::Anchor(..) if self.flashes(machines, text, at, state, scout) => {}
@@ -58,17 +46,15 @@ impl Scan {
         state: State,
         scout: &Scout<'_>,
     ) -> bool {
-        let Some(Flash { hits, begun }) = machines.flash(text, at, state) else { return false };
-        if !self.bears(begun, hits * BEGINNING + begun) || (begun > 0 && scout.is_noted(at + 1)) {
+        let Some(begun) = machines.flash(text, at, state) else { return false };
+        if begun && scout.is_noted(at + 1) {
             return false;
         }
         self.pos += 1;
         self.anchor = state;
-        self.pay(hits * BEGINNING);
-        if let Some(byte) = text.bytes.get(at + 1).filter(|_| begun > 0) {
+        if let Some(byte) = text.bytes.get(at + 1).filter(|_| begun) {
             self.pos += 1;
             self.anchor = machines.anchors.step(state, *byte);
-            self.pay(begun);
         }
         true
     }
@@ -105,34 +91,24 @@ impl Scan {
         self.anchor = state;
         self.window = window;
         self.pos += clean as u64;
-        self.rest(clean);
     }
 }
 
 impl Machines {
-    /// What begins with the anchor that ends with the byte at `at`, if none of it outlives the next byte.
-    fn flash(&self, text: Window<'_>, at: usize, state: State) -> Option<Flash> {
+    /// Whether anything begins with the anchor that ends with the byte at `at`. `None` where it outlives the next byte, or
+    /// is so much that it comes near a limit.
+    fn flash(&self, text: Window<'_>, at: usize, state: State) -> Option<bool> {
         let seen = text.bytes.get(..=at).unwrap_or_default();
         let next = text.bytes.get(at + 1).copied();
-        let mut hits = 0;
-        let mut begun = [None; MOST_FLASHES];
-        let mut count = 0;
+        let mut begun = 0;
         for hit in self.anchors.hits(state, seen) {
-            hits += 1;
             match hit.begun(self.rule(hit.rule)?, seen, text.base == 0, next) {
                 Begun::Nothing => {}
                 Begun::Lasting => return None,
-                Begun::Flash(candidate) => {
-                    // Of two that are the same only one begins.
-                    let new = Some((candidate.rule, candidate.state, candidate.commit));
-                    if !begun.contains(&new) {
-                        *begun.get_mut(count)? = new;
-                        count += 1;
-                    }
-                }
+                Begun::Flash => begun += 1,
             }
         }
-        Some(Flash { hits, begun: u32::try_from(count).unwrap_or(u32::MAX) })
+        (begun <= MOST_SECRETS).then_some(begun > 0)
     }
 }
 
