@@ -52,10 +52,15 @@ test-rust:
 	$(SAY) 'documentation examples'
 	@cargo test --locked --workspace --doc --quiet
 
+# Where the library cannot be installed the rest of the tests still means something; on a machine that decides, it must be there.
 test-vectorscan:
 	$(SAY) 'the masker with vectorscan: clippy, and every engine against the others'
-	@crates/masker/with-vectorscan.sh cargo clippy --locked -p gatewayd-masker --features vectorscan --all-targets -- -D warnings
-	@crates/masker/with-vectorscan.sh cargo test --locked -p gatewayd-masker --features vectorscan --lib --test engines
+	@if crates/masker/with-vectorscan.sh --check; then \
+		crates/masker/with-vectorscan.sh cargo clippy --locked -p gatewayd-masker --features vectorscan --all-targets -- -D warnings && \
+		crates/masker/with-vectorscan.sh cargo test --locked -p gatewayd-masker --features vectorscan --lib --test engines; \
+	else \
+		echo 'NOT TESTED: the engine vectorscan, an optional feature of the masker'; [ -z "$$CI" ]; \
+	fi
 
 test-e2e: setup
 	$(SAY) 'building the gateway'

@@ -3,13 +3,17 @@
 # missing. Without one the crate vectorscan-rs-sys builds its own: C++ with cmake and boost, a quarter of an hour.
 #
 #   crates/masker/with-vectorscan.sh cargo build --release -p gatewayd --features vectorscan
+#   crates/masker/with-vectorscan.sh --check      # status 0 if the system's library is there, or could be installed
 set -euo pipefail
 
 # The bindings are for this line of versions of the library.
 VERSION=5.4
 PACKAGE=libvectorscan-dev
 
-[ "${1:-}" = cargo ] && [ $# -ge 2 ] || { echo "usage: $0 cargo COMMAND [ARGUMENTS]" >&2; exit 2; }
+[ "${1:-}" = --check ] || { [ "${1:-}" = cargo ] && [ $# -ge 2 ]; } || {
+    echo "usage: $0 cargo COMMAND [ARGUMENTS], or $0 --check" >&2
+    exit 2
+}
 
 say() { printf 'vectorscan: %s\n' "$*" >&2; }
 
@@ -40,10 +44,13 @@ install() {
 if ! folder=$(library); then
     install || true
     if ! folder=$(library); then
+        [ "$1" != --check ] || exit 1
         say "no system library: building it from source, which needs cmake, a C++ compiler and libboost-dev, and takes long"
         exec "$@"
     fi
 fi
+
+[ "$1" != --check ] || exit 0
 
 # The build script of vectorscan-rs-sys is replaced; what it would have put out are the bindings beside it.
 host=$(rustc -vV | sed -n 's/^host: //p')
