@@ -1,6 +1,7 @@
 """Ways to damage a copy of the evidence. Each takes the copy and a source of chance."""
 
 import contextlib
+import os
 import sqlite3
 import struct
 import zlib
@@ -262,14 +263,56 @@ def a_table_less(copy: Copy, rng):
     copy.query(f"DROP TABLE {rng.choice(tables)}")
 
 
+# What stands in a schema can run, keep what is erased, or hide what is there: none of these rows may be another's.
+SCHEMAS = {
+    "a_trigger_more": "CREATE TRIGGER kept AFTER UPDATE ON sessions BEGIN INSERT INTO meta VALUES (old.number, old.who); END",
+    "a_view_more": "CREATE VIEW kept AS SELECT * FROM sessions",
+    "a_table_more": "CREATE TABLE kept AS SELECT * FROM sessions",
+    "an_index_more": "CREATE INDEX kept ON sessions(who)",
+    "an_index_less": "DROP INDEX open_sessions",
+    "statistics_of_values": "ANALYZE",
+    "a_column_more": "ALTER TABLE events ADD COLUMN kept BLOB",
+    "a_generated_column": "ALTER TABLE sessions ADD COLUMN kept BLOB AS (who) VIRTUAL",
+    "a_view_in_place_of_a_table": "ALTER TABLE holds RENAME TO kept; CREATE VIEW holds AS SELECT * FROM kept",
+    "a_column_of_another_name": "ALTER TABLE holds RENAME COLUMN reason TO why",
+}
+
+# By somebody who edits the statements themselves: part of one, and what comes in its place.
+STATEMENTS = {
+    "a_constraint_less": ("sessions", "id BLOB NOT NULL UNIQUE", "id BLOB UNIQUE"),
+    "a_constraint_more": ("holds", "reason TEXT NOT NULL", "reason TEXT NOT NULL CHECK(reason <> 'x')"),
+    "a_default": ("claims", "request BLOB NOT NULL", "request BLOB NOT NULL DEFAULT x''"),
+    "another_type": ("segments", "closed INTEGER", "closed ANY"),
+    "a_space": ("meta", "meta(key", "meta (key"),
+    "an_index_of_fewer_rows": ("open_sessions", "outcome IS NULL", "outcome IS NULL AND number > 9"),
+}
+
+
+def as_damage(name: str, change) -> None:
+    change.__name__ = name
+    damage(10)(change)
+
+
+for name, statements in SCHEMAS.items():
+    as_damage(name, lambda copy, rng, statements=statements: copy.script(statements))
+for name, part in STATEMENTS.items():
+    as_damage(name, lambda copy, rng, part=part: copy.restate(*part))
+
+
+@damage(2)
+def no_file_in_place_of_the_database(copy: Copy, rng):
+    """Whoever opened a pipe would wait; a link leads to what nobody handed over."""
+    place = copy.folder / f"evidence.db{rng.choice(('', '-wal', '-shm'))}"
+    place.unlink(missing_ok=True)
+    rng.choice((os.mkfifo, os.mkdir, lambda path: path.symlink_to(copy.source / "evidence.db")))(place)
+
+
 @damage(10)
 def an_index_of_other_values(copy: Copy, rng):
     """Whoever asks by subject does not find the sessions any more, though they are in the table."""
-    define = "UPDATE sqlite_master SET sql = ? WHERE name = 'sessions_of_subject'"
-    [(sql,)] = copy.query("SELECT sql FROM sqlite_master WHERE name = 'sessions_of_subject'")
-    on, off = ("PRAGMA writable_schema = ON", ()), ("PRAGMA writable_schema = RESET", ())
-    copy.queries(on, (define, (sql.replace("subject,", "erased,"),)), off)
-    copy.queries(("REINDEX sessions_of_subject", ()), on, (define, (sql,)), off)
+    copy.restate("sessions_of_subject", "subject,", "erased,")
+    copy.script("REINDEX sessions_of_subject")
+    copy.restate("sessions_of_subject", "erased,", "subject,")
 
 
 # Bodies.

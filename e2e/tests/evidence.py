@@ -48,6 +48,17 @@ class Copy:
         with contextlib.closing(sqlite3.connect(self.folder / "evidence.db")) as db, db:
             return [db.execute(*statement).fetchall() for statement in statements][-1]
 
+    def script(self, statements: str) -> None:
+        with contextlib.closing(sqlite3.connect(self.folder / "evidence.db")) as db:
+            db.executescript(statements)
+
+    def restate(self, name: str, part: str, other: str) -> None:
+        """Makes the statement of a table or index another, and leaves the pages as they are."""
+        [(sql,)] = self.query("SELECT sql FROM sqlite_master WHERE name = ?", name)
+        assert part in sql, sql
+        define = "UPDATE sqlite_master SET sql = ? WHERE name = ?", (sql.replace(part, other), name)
+        self.queries(("PRAGMA writable_schema = ON", ()), define, ("PRAGMA writable_schema = RESET", ()))
+
     def leaves(self) -> list:
         return [data for (data,) in self.query("SELECT data FROM leaves ORDER BY idx")]
 

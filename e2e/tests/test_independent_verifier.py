@@ -111,6 +111,29 @@ def test_a_good_log_is_good_to_both(evidence, name):
     assert verifier.bodies == counted["bodies"] > 256
 
 
+def test_the_schema_is_that_of_the_page():
+    page = (ROOT / "docs/evidence-format.md").read_text()
+    assert f"```sql{verify.SCHEMA}```" in page
+
+
+@pytest.mark.parametrize("table", ["session_keys", "subject_keys"])
+def test_a_lost_key_is_told_and_is_no_damage(evidence, tmp_path, table):
+    copy = Copy(evidence.kept / "good", tmp_path / "copy")
+    assert "keys are missing" not in both(evidence, copy.folder)[2]
+    copy.query(f"DELETE FROM {table}")
+    theirs, ours, said = both(evidence, copy.folder)
+    assert (theirs, ours) == (0, 0), said
+    told = re.findall(r"the bodies of (\d+) requests.*keys are missing", said)
+    assert len(told) == 2 and told[0] == told[1] != "0", said
+
+
+def test_nothing_is_made_beside_what_is_examined(evidence):
+    folder = evidence.kept / "good"
+    before = {file.name for file in folder.iterdir()}
+    assert both(evidence, folder)[:2] == (0, 0)
+    assert {file.name for file in folder.iterdir()} == before
+
+
 def test_the_second_verifier_is_a_program(evidence):
     good, pinned = evidence.kept / "good", evidence.kept / "crashed/checkpoint"
     program = [sys.executable, ROOT / "e2e/verifier/verify.py"]

@@ -10,6 +10,7 @@ cannot be checked; damage of 10 the log, 11 the pin, 12 rules 2 to 4, 13 words, 
 import argparse
 import base64
 import hashlib
+import os
 import pathlib
 import re
 import sqlite3
@@ -45,16 +46,32 @@ INTENT, REFUSAL, EVENT, GAP, ERASURE, HOLD, KEY, ENDS, BORDERS = 1, 3, 4, 5, 7, 
 WHO = "issuer=?s subject=?s name=?s groups=*s address=?s tls=0..1"
 WHAT = "method=s path=s route=?s model=?s upstream=?s type=?s rule=?s version=?s credential=?s credential_version=?s claims=*s,s"
 MASKS, WORDS = "rules=*s,v places=*v,s,v,v,?s", "object=s outcome=s"
-TABLES = {  # The first column is the key; `?` where NULL may stand.
-    "leaves": "idx=int data=bytes",
-    "tiles": "level=int n=int data=bytes",
-    "checkpoints": "size=int time=int note=str",
-    "labels": "id=int text=str",
-    "sessions": "number=int id=bytes outcome=int? subject=int? salt=bytes? who=bytes? what=bytes? masks=bytes? erased=int?",
-    "claims": "kind=str id=str session=int request=bytes",
-    "events": "idx=int request=bytes? salt=bytes who=bytes? words=bytes",
-    "holds": "idx=int session=bytes? subject=str? reason=str salt=bytes released=int?",
-}
+# As in docs/evidence-format.md, to the letter.
+SCHEMA = """
+CREATE TABLE meta(key TEXT PRIMARY KEY, value TEXT NOT NULL) WITHOUT ROWID;
+CREATE TABLE leaves(idx INTEGER PRIMARY KEY, data BLOB NOT NULL);
+CREATE TABLE tiles(level INTEGER NOT NULL, n INTEGER NOT NULL, data BLOB NOT NULL, PRIMARY KEY(level, n)) WITHOUT ROWID;
+CREATE TABLE checkpoints(size INTEGER PRIMARY KEY, time INTEGER NOT NULL, note TEXT NOT NULL);
+CREATE TABLE labels(id INTEGER PRIMARY KEY, text TEXT NOT NULL UNIQUE);
+CREATE TABLE sessions(
+  number INTEGER PRIMARY KEY,
+  id BLOB NOT NULL UNIQUE,
+  outcome INTEGER,
+  subject INTEGER,
+  salt BLOB, who BLOB, what BLOB, masks BLOB,
+  erased INTEGER
+);
+CREATE INDEX sessions_of_subject ON sessions(subject, number);
+CREATE INDEX open_sessions ON sessions(number) WHERE outcome IS NULL;
+CREATE TABLE claims(kind TEXT NOT NULL, id TEXT NOT NULL, session INTEGER NOT NULL, request BLOB NOT NULL, PRIMARY KEY(kind, id)) WITHOUT ROWID;
+CREATE TABLE events(idx INTEGER PRIMARY KEY, request BLOB, salt BLOB NOT NULL, who BLOB, words BLOB NOT NULL);
+CREATE INDEX events_of_request ON events(request) WHERE request IS NOT NULL;
+CREATE TABLE subject_keys(subject INTEGER PRIMARY KEY, root BLOB NOT NULL, wrapped BLOB NOT NULL);
+CREATE TABLE session_keys(number INTEGER PRIMARY KEY, subject INTEGER NOT NULL, wrapped BLOB NOT NULL);
+CREATE TABLE holds(idx INTEGER PRIMARY KEY, session BLOB, subject TEXT, reason TEXT NOT NULL, salt BLOB NOT NULL, released INTEGER);
+CREATE TABLE segments(n INTEGER PRIMARY KEY, closed INTEGER NOT NULL, bytes INTEGER NOT NULL, entries INTEGER NOT NULL, dropped INTEGER);
+"""
+TYPES = {"INTEGER": int, "BLOB": bytes, "TEXT": str}
 
 
 def require(holds: bool, what: str) -> None:
@@ -168,8 +185,12 @@ def same_texts(entry: dict, words: dict) -> bool:
     return all(entry[name] == as_text(words[name], most) for name, most in texts if name in words)
 
 
+def is_file(path: pathlib.Path) -> bool:
+    return path.is_file() and not path.is_symlink()
+
+
 def read_note(path: pathlib.Path) -> str:
-    require(path.is_file() and not path.is_symlink(), f"{path.name} is no file")
+    require(is_file(path), f"{path.name} is no file")
     return path.read_text()
 
 
@@ -216,10 +237,13 @@ class Verifier:
         self.key = LogKey(read_note(directory / "log.pub") if key is None else key)
 
     def run(self) -> None:
-        # Not `immutable`: what is in evidence.db-wal belongs to the database.
-        self.db = sqlite3.connect(f"{(self.directory / 'evidence.db').absolute().as_uri()}?mode=ro", uri=True)
-        self.db.text_factory = lambda held: held.decode(errors="replace")
+        path, wal, *others = (self.directory / f"evidence.db{end}" for end in ("", "-wal", "-shm", "-journal"))
+        require(all(is_file(file) or not os.path.lexists(file) for file in (path, wal, *others)), "the database is no file")
+        # What is in evidence.db-wal belongs to the database; where there is none, nothing is made beside it.
+        how = "mode=ro" if wal.exists() else "mode=ro&immutable=1"
         try:
+            self.db = sqlite3.connect(f"{path.absolute().as_uri()}?{how}", uri=True)
+            self.db.text_factory = lambda held: held.decode(errors="replace")
             form = self.db.execute("PRAGMA user_version").fetchone()[0]
         except sqlite3.OperationalError as error:
             raise ValueError(f"there is no evidence: {error}") from error
@@ -242,18 +266,20 @@ class Verifier:
 
     def rows(self, table: str, code: int = 13) -> list[dict]:
         """The rows of a table; a value of another type is damage."""
-        types = dict(named(TABLES[table]))
-        rows = [dict(zip(types, row, strict=True)) for row in self.db.execute(f"SELECT {', '.join(types)} FROM {table}")]
+        columns = self.model.execute(f"PRAGMA table_info({table})").fetchall()
+        rows = [{column[1]: value for column, value in zip(columns, row)} for row in self.db.execute(f"SELECT * FROM {table}")]
         for row in rows:
-            for name, kind in types.items():
-                if type(row[name]).__name__ != kind.rstrip("?") and not (row[name] is None and kind[-1] == "?"):
+            for _, name, kind, never_null, _, key in columns:
+                if type(row[name]) is not TYPES[kind] and (row[name] is not None or never_null or key):
                     self.damage(code, None, f"{name} of a row of {table} is of another type")
         return rows
 
     def check_log(self) -> None:
-        there = {name for (name,) in self.db.execute("SELECT name FROM sqlite_master WHERE type = 'table'")}
-        if missing := TABLES.keys() - there:
-            return self.damage(10, None, f"the database lacks {sorted(missing)}")
+        self.model = sqlite3.connect(":memory:")
+        self.model.executescript(SCHEMA)
+        expected, held = (set(db.execute("SELECT type, name, sql FROM sqlite_schema")) for db in (self.model, self.db))
+        if expected != held:
+            return self.damage(10, None, f"the schema is not that of the format: {expected ^ held}")
         if (found := self.db.execute("PRAGMA integrity_check(1)").fetchone()[0]) != "ok":
             self.damage(10, None, f"the database is broken: {found}")
         hashes = []
@@ -369,6 +395,10 @@ class Verifier:
             listed = sha(*(struct.pack(">Q", number) for number in numbers))
             if (len(numbers), listed) != (self.entries[at]["sessions"], self.entries[at]["list"]):
                 self.damage(13, at, f"entry {at} erased other sessions than the database says")
+        keyed = {number for (number,) in self.db.execute("SELECT number FROM session_keys JOIN subject_keys USING (subject)")}
+        stored = {e.get("intent", at) for at, e in enumerate(self.entries) if e.get("request") or e.get("response")}
+        if locked := stored.difference(keyed, *erased.values()):
+            self.unproven.append(f"the bodies of {len(locked)} requests cannot be opened: their keys are missing")
 
     def check_session(self, at: int, row: dict, e: dict, labels: dict, erased: dict) -> None:
         end = at if e["kind"] == REFUSAL else self.closed.get(at)
@@ -422,7 +452,7 @@ class Verifier:
     def check_bodies(self) -> None:
         found: dict[tuple, list] = {}  # Blocks, digest, first and last segment, whether in order
         numbers = {int(file.stem): file for file in (self.directory / "segments").glob("*.seg")
-                   if re.fullmatch(r"[0-9]{10}\.seg", file.name) and file.is_file() and not file.is_symlink()}
+                   if re.fullmatch(r"[0-9]{10}\.seg", file.name) and is_file(file)}
         for number, file in sorted(numbers.items()):
             for request, way, count, block in blocks(file.read_bytes(), number):
                 body = found.setdefault((request, way), [0, hashlib.sha256(), number, number, True])
