@@ -8,7 +8,7 @@ use std::thread::JoinHandle;
 use std::time::Duration;
 
 use aws_lc_rs::rand;
-use gatewayd_core::{BoxFuture, Claim, Clock, Event, Identity, Journal, JournalError, RequestId};
+use gatewayd_core::{BoxFuture, Claim, Clock, Event, EventKind, Identity, Journal, JournalError, RequestId};
 use rusqlite::{Connection, OptionalExtension as _};
 use tokio::sync::oneshot;
 
@@ -248,7 +248,13 @@ impl Recorder {
             words: facts::encode_event(&event.object, &event.outcome),
             ack,
         };
-        self.0.shared.submit(Entry::Event(Box::new(entry))).map_err(|error| error.to_string())?;
+        let (shared, entry) = (&self.0.shared, Entry::Event(Box::new(entry)));
+        // Who reads a recording that was just made is to find all of it.
+        let put = match event.kind {
+            EventKind::AdminRead => shared.submit_behind(entry),
+            _ => shared.submit(entry),
+        };
+        put.map_err(|error| error.to_string())?;
         Ok(answer)
     }
 

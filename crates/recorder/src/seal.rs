@@ -50,6 +50,8 @@ pub(crate) enum Job {
     },
     /// Forgets the key of a subject, and waits until the other end of the channel is dropped.
     Forget { subject: String, ready: mpsc::SyncSender<()>, resume: mpsc::Receiver<()> },
+    /// An entry that comes after those of all requests that ended before: who is about to read finds their ends.
+    Behind(Box<Entry>),
     /// Drops what may be dropped by now.
     Sweep(mpsc::SyncSender<Result<u64, Error>>),
     /// Ends all that is open and the thread.
@@ -61,7 +63,7 @@ impl Work for Job {
         match self {
             Self::Pieces { .. } => false,
             Self::Finish { ack, .. } => ack.is_some(),
-            Self::Forget { .. } | Self::Sweep(_) | Self::Stop => true,
+            Self::Forget { .. } | Self::Behind(_) | Self::Sweep(_) | Self::Stop => true,
         }
     }
 }
@@ -95,6 +97,8 @@ pub(crate) struct Sealer {
     done: Vec<Close>,
     /// What must stay where it is: name and file.
     kept: Vec<(&'static str, Option<Place>)>,
+    /// Entries that go behind those of this round.
+    behind: Vec<Entry>,
     segment_began: Instant,
     ticked: Instant,
     swept: Instant,
@@ -121,6 +125,7 @@ impl Sealer {
             open: HashMap::new(),
             touched: Vec::new(),
             done: Vec::new(),
+            behind: Vec::new(),
             kept,
             segment_began: now,
             ticked: now,
@@ -178,6 +183,10 @@ impl Sealer {
                 if ready.send(()).is_ok() {
                     let _dropped_or_late = resume.recv_timeout(ERASURE);
                 }
+                0
+            }
+            Job::Behind(entry) => {
+                self.behind.push(*entry);
                 0
             }
             Job::Sweep(answer) => {
@@ -372,6 +381,10 @@ impl Sealer {
             if self.shared.must_submit(Entry::Close(Box::new(close))).is_err() {
                 tracing::error!("an entry came after the end of the log");
             }
+        }
+        for entry in self.behind.drain(..) {
+            // Whoever waits for it learns that it was dropped.
+            let _came_after_the_end = self.shared.must_submit(entry);
         }
         self.shared.budget.release(freed);
     }

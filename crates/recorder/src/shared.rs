@@ -139,19 +139,29 @@ impl Shared {
     /// Puts an entry that may be refused before the committer. What is turned away here is counted where the
     /// log is to tell of it.
     pub(crate) fn submit(&self, entry: Entry) -> Result<(), CommitError> {
+        self.check(&entry)?;
+        self.must_submit(entry)
+    }
+
+    /// The same, behind the closing entries of all requests that ended until now.
+    pub(crate) fn submit_behind(&self, entry: Entry) -> Result<(), CommitError> {
+        self.check(&entry)?;
+        if self.seal(Job::Behind(Box::new(entry))) {
+            return Ok(());
+        }
+        Err(self.unavailable("the recorder is closed".into()))
+    }
+
+    fn check(&self, entry: &Entry) -> Result<(), CommitError> {
         let room = match self.closed().or_else(|| self.writing.failure()).or_else(|| self.place.failure()) {
             Some(why) => Err(self.unavailable(why)),
             None => self.has_room(),
         };
-        match room {
-            Ok(()) => self.must_submit(entry),
-            Err(error) => {
-                if entry.is_missed() {
-                    self.miss(&error.to_string());
-                }
-                Err(error)
+        room.inspect_err(|error| {
+            if entry.is_missed() {
+                self.miss(&error.to_string());
             }
-        }
+        })
     }
 
     fn has_room(&self) -> Result<(), CommitError> {

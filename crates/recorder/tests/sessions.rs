@@ -487,3 +487,21 @@ async fn a_copy_beside_the_writer_verifies() {
     }
     load.abort();
 }
+
+#[tokio::test]
+async fn who_is_about_to_read_finds_what_just_ended() {
+    let dir = tempfile::tempdir().unwrap();
+    let config = gatewayd_recorder::Config {
+        durability: gatewayd_recorder::Durability::Disk,
+        ..rig::config(dir.path())
+    };
+    let recorder = gatewayd_recorder::Recorder::open(config, Arc::new(gatewayd_core::SystemClock)).unwrap();
+    let stack = stack(&recorder, echo_len);
+    let reader = Reader::open(dir.path()).unwrap();
+    for _ in 0..10 {
+        let (id, ..) = send(&stack, request("alice", "x")).await;
+        let (kind, object, outcome) = (EventKind::AdminRead, "session".into(), "show".into());
+        recorder.record(Event { kind, actor: None, object, outcome, request: Some(id) }).await.unwrap();
+        assert_eq!(ending(&reader, id), "complete");
+    }
+}
