@@ -263,3 +263,24 @@ fn a_key_behind_an_equals_sign_that_is_spelled_as_an_escape_is_masked() {
         "AccountName\\u003da;AccountKey\\u003d[REDACTED:azure-connection-key];x"
     );
 }
+
+/// A `_` ends a key whose characters have none.
+#[test]
+fn a_key_in_italics_or_in_a_file_name_is_masked() {
+    let masker = Masker::builder().build().unwrap();
+    for (before, behind) in
+        [("_", "_"), ("see _", "_ there"), ("", "_backup.txt"), ("old_", "_2"), ("__", "__")]
+    {
+        let text = format!("{before}AKIAZ7QF3NXR2WLTK9EB{behind}");
+        let expected = format!("{before}[REDACTED:aws-access-key-id]{behind}");
+        for length in [1, 7, 64] {
+            let mut stream = masker.stream();
+            let mut out: Vec<u8> =
+                text.as_bytes().chunks(length).flat_map(|piece| stream.push(piece)).collect();
+            out.extend(stream.finish());
+            assert_eq!(String::from_utf8(out).unwrap(), expected);
+        }
+    }
+    let longer = "see AKIAZ7QF3NXR2WLTK9EBX";
+    assert_eq!(masker.mask(longer.as_bytes()), longer.as_bytes());
+}

@@ -111,11 +111,16 @@ impl Candidate {
         }
         match machine.secret.step(&mut self.state, byte) {
             Step::Alive => {}
-            Step::Match => self.mark = at,
-            // The commit automaton decides first.
-            Step::Sure if self.commit.is_some() => {}
+            Step::Match if machine.can_end_before(byte) => self.mark = at,
+            Step::Match => {}
+            // The commit automaton decides first, or the next byte.
+            Step::Sure if self.commit.is_some() || !machine.ends_anywhere() => {}
             step @ (Step::Last | Step::Sure) => {
-                self.mark = if step == Step::Sure { at + 1 } else { at };
+                if step == Step::Sure {
+                    self.mark = at + 1;
+                } else if machine.can_end_before(byte) {
+                    self.mark = at;
+                }
                 self.conclude(machine, text, spans);
                 return false;
             }

@@ -38,6 +38,8 @@ pub(crate) struct Machine {
     pub(crate) reaches_far: bool,
     /// The secret begins only where a word does.
     word: bool,
+    /// Before which bytes it ends.
+    ends: Ends,
     /// The states a secret starts in, where they do not depend on what stands before it.
     entry: Option<(StateID, Option<StateID>)>,
     /// The bytes a secret can begin with, as bits.
@@ -45,6 +47,28 @@ pub(crate) struct Machine {
     /// The shortest secret.
     pub(crate) shortest: usize,
     pub(crate) judge: Judge,
+}
+
+/// What must not stand behind a secret.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Ends {
+    Anywhere,
+    /// A letter or digit.
+    Word,
+    /// A letter, a digit or a `_`: the secret itself may end with one.
+    Name,
+}
+
+impl Ends {
+    fn of(word: bool, secret: &Dfa) -> Self {
+        if !word {
+            Self::Anywhere
+        } else if secret.matches_behind(b'_') {
+            Self::Name
+        } else {
+            Self::Word
+        }
+    }
 }
 
 /// An anchored dense automaton that reports every match end, and the states after which nothing can follow.
@@ -225,6 +249,12 @@ impl Dfa {
         })
     }
 
+    /// Whether a match can end with this byte.
+    fn matches_behind(&self, byte: u8) -> bool {
+        let mut states = (0..self.terminal.len()).map(|number| StateID::must(number << self.stride2));
+        states.any(|state| self.matches_at_end(self.dfa.next_state(state, byte)))
+    }
+
     /// The number of a state, from zero on.
     pub(crate) fn number(&self, state: StateID) -> usize {
         state.as_usize() >> self.stride2
@@ -299,13 +329,12 @@ impl Machine {
         let compile = |field: &'static str, pattern: &str, anchored: bool| {
             Dfa::new(pattern, rule.ignore_case, anchored).map_err(|problem| bad(field, problem))
         };
-        let mut pattern = format!("(?:{})", rule.pattern);
-        if rule.right == Boundary::Word {
-            pattern.push_str(r"\b{end-half}");
-        }
-        if let Some(after) = &rule.after {
-            pattern.push_str(&format!("(?:{after})"));
-        }
+        let right = rule.right == Boundary::Word;
+        let pattern = match &rule.after {
+            Some(after) if right => format!(r"(?:{})\b{{end-half}}(?:{after})", rule.pattern),
+            Some(after) => format!("(?:{})(?:{after})", rule.pattern),
+            None => rule.pattern.clone(),
+        };
         let secret = compile("pattern", &pattern, true)?;
         let mut machine = Self {
             context: match &rule.context {
@@ -313,6 +342,7 @@ impl Machine {
                 None => None,
             },
             telling: Telling::new(rule, &parsed_pattern, &secret),
+            ends: Ends::of(right && rule.after.is_none(), &secret),
             reaches_far: rule.until.is_some() || secret.goes_on_behind(ends_blackout),
             secret,
             commit: match &rule.commit {
@@ -358,6 +388,22 @@ impl Machine {
     #[inline]
     pub(crate) fn can_begin_with(&self, byte: u8) -> bool {
         self.first.get(usize::from(byte >> 6)).is_some_and(|word| word & (1 << (byte & 63)) != 0)
+    }
+
+    /// Whether a match may end before this byte.
+    #[inline]
+    pub(crate) fn can_end_before(&self, byte: u8) -> bool {
+        match self.ends {
+            Ends::Anywhere => true,
+            Ends::Word => !byte.is_ascii_alphanumeric(),
+            Ends::Name => !byte.is_ascii_alphanumeric() && byte != b'_',
+        }
+    }
+
+    /// Whether the byte behind a match decides about it.
+    #[inline]
+    pub(crate) fn ends_anywhere(&self) -> bool {
+        self.ends == Ends::Anywhere
     }
 
     /// The states a secret starts in.
