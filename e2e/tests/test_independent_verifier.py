@@ -111,11 +111,6 @@ def test_a_good_log_is_good_to_both(evidence, name):
     assert verifier.bodies == counted["bodies"] > 256
 
 
-def test_the_schema_is_that_of_the_page():
-    page = (ROOT / "docs/evidence-format.md").read_text()
-    assert f"```sql{verify.SCHEMA}```" in page
-
-
 @pytest.mark.parametrize("table", ["session_keys", "subject_keys"])
 def test_a_lost_key_is_told_and_is_no_damage(evidence, tmp_path, table):
     copy = Copy(evidence.kept / "good", tmp_path / "copy")

@@ -46,31 +46,8 @@ INTENT, REFUSAL, EVENT, GAP, ERASURE, HOLD, KEY, ENDS, BORDERS = 1, 3, 4, 5, 7, 
 WHO = "issuer=?s subject=?s name=?s groups=*s address=?s tls=0..1"
 WHAT = "method=s path=s route=?s model=?s upstream=?s type=?s rule=?s version=?s credential=?s credential_version=?s claims=*s,s"
 MASKS, WORDS = "rules=*s,v places=*v,s,v,v,?s", "object=s outcome=s"
-# As in docs/evidence-format.md, to the letter.
-SCHEMA = """
-CREATE TABLE meta(key TEXT PRIMARY KEY, value TEXT NOT NULL) WITHOUT ROWID;
-CREATE TABLE leaves(idx INTEGER PRIMARY KEY, data BLOB NOT NULL);
-CREATE TABLE tiles(level INTEGER NOT NULL, n INTEGER NOT NULL, data BLOB NOT NULL, PRIMARY KEY(level, n)) WITHOUT ROWID;
-CREATE TABLE checkpoints(size INTEGER PRIMARY KEY, time INTEGER NOT NULL, note TEXT NOT NULL);
-CREATE TABLE labels(id INTEGER PRIMARY KEY, text TEXT NOT NULL UNIQUE);
-CREATE TABLE sessions(
-  number INTEGER PRIMARY KEY,
-  id BLOB NOT NULL UNIQUE,
-  outcome INTEGER,
-  subject INTEGER,
-  salt BLOB, who BLOB, what BLOB, masks BLOB,
-  erased INTEGER
-);
-CREATE INDEX sessions_of_subject ON sessions(subject, number);
-CREATE INDEX open_sessions ON sessions(number) WHERE outcome IS NULL;
-CREATE TABLE claims(kind TEXT NOT NULL, id TEXT NOT NULL, session INTEGER NOT NULL, request BLOB NOT NULL, PRIMARY KEY(kind, id)) WITHOUT ROWID;
-CREATE TABLE events(idx INTEGER PRIMARY KEY, request BLOB, salt BLOB NOT NULL, who BLOB, words BLOB NOT NULL);
-CREATE INDEX events_of_request ON events(request) WHERE request IS NOT NULL;
-CREATE TABLE subject_keys(subject INTEGER PRIMARY KEY, root BLOB NOT NULL, wrapped BLOB NOT NULL);
-CREATE TABLE session_keys(number INTEGER PRIMARY KEY, subject INTEGER NOT NULL, wrapped BLOB NOT NULL);
-CREATE TABLE holds(idx INTEGER PRIMARY KEY, session BLOB, subject TEXT, reason TEXT NOT NULL, salt BLOB NOT NULL, released INTEGER);
-CREATE TABLE segments(n INTEGER PRIMARY KEY, closed INTEGER NOT NULL, bytes INTEGER NOT NULL, entries INTEGER NOT NULL, dropped INTEGER);
-"""
+# The statements of the schema are taken from the page itself.
+PAGE = pathlib.Path(__file__).resolve().parents[2] / "docs/evidence-format.md"
 TYPES = {"INTEGER": int, "BLOB": bytes, "TEXT": str}
 
 
@@ -237,8 +214,8 @@ class Verifier:
         self.key = LogKey(read_note(directory / "log.pub") if key is None else key)
 
     def run(self) -> None:
-        path, wal, *others = (self.directory / f"evidence.db{end}" for end in ("", "-wal", "-shm", "-journal"))
-        require(all(is_file(file) or not os.path.lexists(file) for file in (path, wal, *others)), "the database is no file")
+        files = path, wal, *_ = [self.directory / f"evidence.db{end}" for end in ("", "-wal", "-shm", "-journal")]
+        require(all(is_file(file) or not os.path.lexists(file) for file in files), "the database is no file")
         # What is in evidence.db-wal belongs to the database; where there is none, nothing is made beside it.
         how = "mode=ro" if wal.exists() else "mode=ro&immutable=1"
         try:
@@ -267,7 +244,8 @@ class Verifier:
     def rows(self, table: str, code: int = 13) -> list[dict]:
         """The rows of a table; a value of another type is damage."""
         columns = self.model.execute(f"PRAGMA table_info({table})").fetchall()
-        rows = [{column[1]: value for column, value in zip(columns, row)} for row in self.db.execute(f"SELECT * FROM {table}")]
+        names = [column[1] for column in columns]
+        rows = [dict(zip(names, row, strict=True)) for row in self.db.execute(f"SELECT * FROM {table}")]
         for row in rows:
             for _, name, kind, never_null, _, key in columns:
                 if type(row[name]) is not TYPES[kind] and (row[name] is not None or never_null or key):
@@ -276,7 +254,7 @@ class Verifier:
 
     def check_log(self) -> None:
         self.model = sqlite3.connect(":memory:")
-        self.model.executescript(SCHEMA)
+        self.model.executescript(PAGE.read_text().split("```sql")[1].split("```")[0])
         expected, held = (set(db.execute("SELECT type, name, sql FROM sqlite_schema")) for db in (self.model, self.db))
         if expected != held:
             return self.damage(10, None, f"the schema is not that of the format: {expected ^ held}")
@@ -395,7 +373,8 @@ class Verifier:
             listed = sha(*(struct.pack(">Q", number) for number in numbers))
             if (len(numbers), listed) != (self.entries[at]["sessions"], self.entries[at]["list"]):
                 self.damage(13, at, f"entry {at} erased other sessions than the database says")
-        keyed = {number for (number,) in self.db.execute("SELECT number FROM session_keys JOIN subject_keys USING (subject)")}
+        keys = self.db.execute("SELECT number FROM session_keys JOIN subject_keys USING (subject)")
+        keyed = {number for (number,) in keys}
         stored = {e.get("intent", at) for at, e in enumerate(self.entries) if e.get("request") or e.get("response")}
         if locked := stored.difference(keyed, *erased.values()):
             self.unproven.append(f"the bodies of {len(locked)} requests cannot be opened: their keys are missing")
