@@ -118,7 +118,8 @@ impl Reference {
     }
 
     fn covers(&self, text: &[u8], start: usize, end: usize) -> bool {
-        let word = |at: usize| text.get(at).is_some_and(|byte| byte.is_ascii_alphanumeric() || *byte == b'_');
+        // No pattern here has a match that ends with a `_`.
+        let word = |at: usize| text.get(at).is_some_and(u8::is_ascii_alphanumeric);
         let bounded = !self.left || (begins_word(&text[..start]) && !word(end));
         bounded && self.pattern.is_match(&text[start..end])
     }

@@ -106,7 +106,7 @@ pub enum Boundary {
     /// Anything.
     #[default]
     None,
-    /// Not a letter, digit or underscore.
+    /// Not a letter or digit; behind a match no underscore either where the pattern can end with one.
     Word,
 }
 
