@@ -84,7 +84,8 @@ async fn appends(dir: &Path, durability: Durability, clients: usize) -> f64 {
         let (recorder, done) = (recorder.clone(), Arc::clone(&done));
         tokio::spawn(async move {
             while began.elapsed() < Duration::from_secs(2) {
-                let (kind, object, outcome) = (EventKind::ApprovalVote, "an approval".into(), "approve".into());
+                let (kind, object, outcome) =
+                    (EventKind::ApprovalVote, "an approval".into(), "approve".into());
                 recorder.record(Event { kind, actor: None, object, outcome, request: None }).await.unwrap();
                 done.fetch_add(1, Ordering::Relaxed);
             }
