@@ -176,3 +176,54 @@ fn a_text_that_begins_in_a_message_goes_on_in_deltas() {
     assert_eq!(joined(&out, "/choices/0/delta/content"), " B", "{out:?}");
     assert_eq!(joined(&out, "/choices/0/message/content"), "I am A", "{out:?}");
 }
+
+/// The documents that a stream is given, and the one that is made up behind the first of them.
+fn made_up(first: &Value, last: &Value) -> Value {
+    let out = stream(&[first.clone(), last.clone()]);
+    assert_eq!(out.len(), 3, "{out:?}");
+    out[1].clone()
+}
+
+#[test]
+fn what_is_made_up_says_nothing_twice() {
+    let call = json!({"index": 0, "id": "call_1", "type": "function", "function": {"name": "get_weather", "arguments": "{\"q\":\"A"}});
+    let first = json!({"id": "c", "object": "chat.completion.chunk", "created": 5, "model": "m", "usage": {"t": 5}, "choices": [
+        {"index": 1, "delta": {"role": "assistant", "content": "other"}, "finish_reason": null},
+        {"index": 0, "delta": {"role": "assistant", "content": "text ", "n": 3, "tool_calls": [call]}, "finish_reason": null},
+    ]});
+    let last = json!({"choices": [{"index": 0, "delta": {}, "finish_reason": "tool_calls"}]});
+    let expected = json!({"id": "c", "object": "chat.completion.chunk", "created": 5, "model": "m", "choices": [
+        {"index": 0, "delta": {"tool_calls": [{"index": 0, "function": {"arguments": "A"}}]}, "finish_reason": null},
+    ]});
+    assert_eq!(made_up(&first, &last), expected);
+    // Without numbers the place tells.
+    let first = json!({"choices": [{"text": "x "}, {"text": "a"}, {"text": "y "}], "usage": {"t": 5}});
+    let last =
+        json!({"choices": [{"finish_reason": "stop"}, {"finish_reason": "stop"}, {"finish_reason": "stop"}]});
+    assert_eq!(made_up(&first, &last), json!({"choices": [{}, {"text": "a"}]}));
+    // What clients of a dialect cannot do without stays.
+    let first = json!({"type": "response.output_text.delta", "sequence_number": 4, "item_id": "m", "output_index": 1,
+        "content_index": 0, "delta": "I am A", "logprobs": [], "obfuscation": "xyz"});
+    let last = json!({"type": "response.output_text.done", "item_id": "m", "output_index": 1, "content_index": 0, "text": "I am A"});
+    let expected = json!({"type": "response.output_text.delta", "sequence_number": 4, "item_id": "m", "output_index": 1,
+        "content_index": 0, "delta": "A"});
+    assert_eq!(made_up(&first, &last), expected);
+    let first =
+        json!({"type": "content_block_delta", "index": 2, "delta": {"type": "text_delta", "text": "I am A"}});
+    let last = json!({"type": "content_block_stop", "index": 2});
+    let expected =
+        json!({"type": "content_block_delta", "index": 2, "delta": {"type": "text_delta", "text": "A"}});
+    assert_eq!(made_up(&first, &last), expected);
+    let first = json!({"model": "m", "created_at": "now", "message": {"role": "assistant", "content": "I am A"}, "eval_count": 4, "done": false});
+    let last = json!({"model": "m", "message": {"role": "assistant"}, "done": true});
+    let expected = json!({"model": "m", "created_at": "now", "message": {"content": "A"}, "done": false});
+    assert_eq!(made_up(&first, &last), expected);
+}
+
+#[test]
+fn nothing_is_made_up_for_a_text_that_is_out() {
+    let out = mask(BodyKind::Json, "{\"a\":\"x\"} {\"b\":\"hunter2-Zq9-horse\"}");
+    assert_eq!(out, "{\"a\":\"x\"} {\"b\":\"[REDACTED:known-secret]\"}");
+    let parts = [json!({"text": "hunter2-Zq9-horse"}), json!({"done": true})];
+    assert_eq!(stream(&parts), [json!({"text": "[REDACTED:known-secret]"}), json!({"done": true})]);
+}

@@ -145,6 +145,31 @@ pub(crate) fn begins(event: &[u8]) -> bool {
     [&b"_start"[..], b"-start", b".added", b".created"].iter().any(|end| event.ends_with(end))
 }
 
+/// Members of the root whose text tells what a document is, and of which answer: no client adds them up.
+pub(crate) fn tells_whose(name: &[u8]) -> bool {
+    matches!(
+        name,
+        b"id"
+            | b"object"
+            | b"model"
+            | b"created_at"
+            | b"event"
+            | b"event_type"
+            | b"item_id"
+            | b"response_id"
+            | b"responseId"
+            | b"modelVersion"
+            | b"system_fingerprint"
+            | b"service_tier"
+    )
+}
+
+/// Members whose number no client adds up, and some cannot do without. The number of an event in its sequence is one:
+/// what is made up is a part of the event it is made after.
+pub(crate) fn is_number_of_an_event(name: &[u8]) -> bool {
+    matches!(name, b"created" | b"created_at" | b"timestamp" | b"sequence_number" | b"id" | b"logprob")
+}
+
 /// An event that opens a text and the ones that carry it on are one lane: the name under which it is kept.
 pub(crate) fn alias<'a>(event: &'a [u8], key: &'a [u8]) -> (&'a [u8], &'a [u8]) {
     match (event, key) {

@@ -1,5 +1,6 @@
 //! Documents that follow each other, as the events of a stream do: texts go on from one to the next.
 
+mod likeness;
 mod logprobs;
 mod numbers;
 mod place;
@@ -9,6 +10,7 @@ mod whole;
 
 use std::sync::Arc;
 
+use self::likeness::Likeness;
 pub(crate) use self::tokens::TokenQueue;
 use self::walk::{Mode, Texts, Walk};
 use self::whole::Memo;
@@ -249,8 +251,14 @@ impl Documents {
             other.is_strict = is_strict;
             let mut walk = Walk::new(&mut other, lanes, &template.document, Mode::Refill(&rest.texts));
             walk.root()?;
+            let placed = std::mem::take(&mut walk.placed);
             let mut made = Vec::new();
-            other.edits.write(&template.document, &mut made);
+            if is_strict {
+                let (document, tape) = (&*template.document, &*other.tape);
+                Likeness { document, tape, placed: &placed }.write(&mut made);
+            } else {
+                other.edits.write(&template.document, &mut made);
+            }
             before(Made::Document(&made, &template.tag));
         }
         Ok(())

@@ -59,6 +59,7 @@ impl<'a> Walk<'a> {
                 {
                     self.give_out(place, &mut list);
                     self.renew(place);
+                    self.placed.push((index, list.clone()));
                 }
                 self.edits.replace(array.start + 1, array.end - 1, &list);
                 return Ok(true);

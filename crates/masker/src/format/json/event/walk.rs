@@ -68,6 +68,8 @@ pub(super) struct Walk<'a> {
     pub(super) keeps_ids: bool,
     /// The lanes whose rest has found its place.
     refilled: Vec<u64>,
+    /// What was put in place of which tokens.
+    pub(super) placed: Vec<(usize, Vec<u8>)>,
     pub(super) names: Vec<Name<'a>>,
 }
 
@@ -101,6 +103,7 @@ impl<'a> Walk<'a> {
             ends: Vec::new(),
             keeps_ids: false,
             refilled: Vec::new(),
+            placed: Vec::new(),
             names: Vec::new(),
         }
     }
@@ -211,7 +214,7 @@ impl<'a> Walk<'a> {
         match token.kind {
             Kind::Object => self.object(index, at),
             Kind::Array => self.array(index, token, at),
-            Kind::String => self.string(token, at),
+            Kind::String => self.string(index, token, at),
             Kind::Key | Kind::Scalar => Ok(()),
         }
     }
@@ -285,7 +288,7 @@ impl<'a> Walk<'a> {
         Ok(())
     }
 
-    fn string(&mut self, token: Token, at: At<'a>) -> Result<(), FormatError> {
+    fn string(&mut self, index: usize, token: Token, at: At<'a>) -> Result<(), FormatError> {
         if at.whole {
             return self.whole(token, at);
         }
@@ -294,6 +297,7 @@ impl<'a> Walk<'a> {
             let key = key.key;
             let rest = rests.iter().find(|(target, _)| *target == key && !self.refilled.contains(target));
             self.refilled.extend(rest.map(|(target, _)| *target));
+            self.placed.extend(rest.map(|(_, text)| (index, text.clone())));
             self.edits.replace(token.start, token.end, rest.map_or(b"", |(_, text)| text));
             return Ok(());
         }
