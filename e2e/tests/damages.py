@@ -190,6 +190,15 @@ def another_claim(copy: Copy, rng):
 
 
 @damage(13)
+def a_claim_again(copy: Copy, rng):
+    """To SQLite, bytes are another key than the text that they spell."""
+    if not copy.query("SELECT * FROM claims"):
+        raise Unfit
+    again = rng.choice(("kind, CAST(id AS BLOB)", "CAST(kind AS BLOB), id", "kind, id || ' '", "upper(kind), id"))
+    copy.query(f"INSERT INTO claims SELECT {again}, session, request FROM claims")
+
+
+@damage(13)
 def another_request_of_a_claim(copy: Copy, rng):
     if not copy.query("SELECT * FROM claims"):
         raise Unfit

@@ -84,13 +84,34 @@ def resigned_without_an_outcome(copy: Copy, rng):
 @damage(12)
 def resigned_a_claim_twice(copy: Copy, rng):
     leaves = copy.leaves()
-    claiming = [index for index in copy.of_kind(1) if b"\0" != leaves[index][-1:] and leaves[index][-17:-16] == b"\1"]
-    if not claiming:
-        raise Unfit
-    others = [index for index in copy.of_kind(1) if index not in claiming]
-    index = rng.choice(others)
-    leaves[index] = leaves[index][:-1] + leaves[claiming[0]][-17:]
+    claiming = one_that_claims(copy)
+    claim = leaves[claiming][-16:]
+    if rng.randrange(2):
+        leaves[claiming] = leaves[claiming][:-17] + b"\2" + claim + claim
+    else:
+        sessions = {index for (index,) in copy.query("SELECT session FROM claims")}
+        other = rng.choice([index for index in copy.of_kind(1) if index not in sessions])
+        leaves[other] = leaves[other][:-1] + b"\1" + claim
     copy.resign(leaves)
+
+
+@damage(13)
+def resigned_another_claim_than_the_words_name(copy: Copy, rng):
+    leaves = copy.leaves()
+    index = one_that_claims(copy)
+    if not copy.query("SELECT * FROM sessions WHERE number = ? AND erased IS NULL", index):
+        raise Unfit  # Nobody knows any more what its words named.
+    [(kind,)] = copy.query("SELECT kind FROM claims WHERE session = ?", index)
+    leaves[index] = leaves[index][:-16] + sha(string(kind) + string("other"))[:16]
+    copy.query("UPDATE claims SET id = 'other' WHERE session = ?", index)
+    copy.resign(leaves)
+
+
+def one_that_claims(copy: Copy) -> int:
+    """The entry of a request that made one claim."""
+    for (index,) in copy.query("SELECT session FROM claims GROUP BY session HAVING count(*) = 1"):
+        return index
+    raise Unfit
 
 
 @damage(0)

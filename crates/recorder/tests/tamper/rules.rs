@@ -1,12 +1,13 @@
 //! What the holder of the key can do: break a rule and sign again, or go back.
 
 use gatewayd_recorder::verify::Damage;
+use rusqlite::params;
 
-use crate::victim::{Victim, attempt, each};
+use crate::victim::{Victim, attempt, each, sha256};
 
 pub fn broken(rounds: usize) {
     let victim = Victim::copy();
-    let (intents, outcomes) = (victim.of_kind(1), victim.of_kind(2));
+    let (claiming, outcomes) = (victim.claiming(), victim.of_kind(2));
     each(rounds, "missing outcome", (12, &[Damage::OutcomeMissing]), |v, random| {
         let at = *random.pick(&outcomes);
         // The last entry, a stop, takes its place, so that every index stays.
@@ -27,14 +28,34 @@ pub fn broken(rounds: usize) {
     });
     each(rounds, "approval reuse", (12, &[Damage::ClaimReused]), |v, random| {
         v.edit_leaves(|all| {
-            let claiming: Vec<_> = intents.iter().filter(|at| all[**at][all[**at].len() - 17] == 1).collect();
             let from = random.below(claiming.len());
-            let to = *claiming[(from + 1 + random.below(claiming.len() - 1)) % claiming.len()];
-            let from = *claiming[from];
+            let to = claiming[(from + 1 + random.below(claiming.len() - 1)) % claiming.len()];
+            let from = claiming[from];
             let (from_len, to_len) = (all[from].len(), all[to].len());
             let claim = all[from][from_len - 16..].to_vec();
             all[to][to_len - 16..].copy_from_slice(&claim);
         });
+        v.sign_again();
+    });
+    each(rounds, "an approval twice in one request", (12, &[Damage::ClaimReused]), |v, random| {
+        v.edit_leaves(|all| {
+            let leaf = &mut all[*random.pick(&claiming)];
+            let claim = leaf.split_off(leaf.len() - 16);
+            *leaf.last_mut().unwrap() = 2;
+            leaf.extend([claim.clone(), claim].concat());
+        });
+        v.sign_again();
+    });
+    each(rounds, "an approval that the words do not name", (13, &[Damage::WordsAltered]), |v, random| {
+        let (at, id) = (*random.pick(&claiming), format!("other-{}", random.next()));
+        let length = [u8::try_from(id.len()).unwrap()];
+        let named: [&[u8]; 3] = [b"\x08approval", &length, id.as_bytes()];
+        v.edit_leaves(|all| {
+            let from = all[at].len() - 16;
+            all[at][from..].copy_from_slice(&sha256(&named)[..16]);
+        });
+        let rename = "UPDATE claims SET id = ?1 WHERE session = ?2 AND kind = 'approval'";
+        assert_eq!(v.database().execute(rename, params![id, i64::try_from(at).unwrap()]).unwrap(), 1);
         v.sign_again();
     });
     each(rounds, "another key", (10, &[Damage::OtherKey]), |v, random| {

@@ -227,6 +227,14 @@ impl Victim {
         found
     }
 
+    /// Indices of the requests that made a claim, each one.
+    pub fn claiming(&self) -> Vec<usize> {
+        let db = self.database();
+        let mut query = db.prepare("SELECT session FROM claims ORDER BY session").unwrap();
+        let found = query.query_map([], |row| row.get::<_, i64>(0)).unwrap();
+        found.map(|at| usize::try_from(at.unwrap()).unwrap()).collect()
+    }
+
     /// Signs the log again as the holder of the key could: tiles, checkpoints and file fit the entries.
     pub fn sign_again(&self) {
         let db = self.database();
@@ -255,7 +263,7 @@ pub fn leaves(db: &Connection) -> Vec<Vec<u8>> {
     query.query_map([], |row| row.get(0)).unwrap().map(Result::unwrap).collect()
 }
 
-fn sha256(parts: &[&[u8]]) -> [u8; 32] {
+pub fn sha256(parts: &[&[u8]]) -> [u8; 32] {
     let mut hash = sha2::Sha256::new();
     parts.iter().for_each(|part| hash.update(part));
     hash.finalize().into()

@@ -116,6 +116,11 @@ const STATEMENTS: &[(&str, &[Damage])] = &[
         "UPDATE claims SET request = randomblob(16) WHERE session = (SELECT session FROM claims ORDER BY (session * ?1) % 1000003 LIMIT 1)",
         &[WordsInvented],
     ),
+    // To SQLite, bytes are another key than the text that they spell.
+    (
+        "INSERT INTO claims SELECT kind, CAST(id AS BLOB), session, request FROM claims ORDER BY (session * ?1) % 1000003 LIMIT 1",
+        &[WordsInvented],
+    ),
     ("INSERT INTO claims VALUES('approval', 'new-' || ?1, 5, zeroblob(16))", &[WordsInvented]),
     (
         "DELETE FROM holds WHERE idx = (SELECT idx FROM holds ORDER BY (idx * ?1) % 1000003 LIMIT 1)",
