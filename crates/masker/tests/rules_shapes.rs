@@ -193,6 +193,60 @@ const DEFAULT: &[(&str, &str)] = &[
         "    certificate-authority-data: LS0tLS1CRUdJTiBDRVJUSUZJQ0FURS0tLS0tCk‹b64 200›\n    client-key-data: \
          «LS0tLS1CRUdJTiBSU0EgUFJJVkFURSBLRVktLS0tLQpN‹b64 400›=»\n    token: «‹jwt›»\n",
     ),
+    // Key files in notations of their own.
+    (
+        "a JWK, curve first",
+        "{\"kty\":\"EC\",\"crv\":\"P-256\",\"x\":\"‹url 43›\",\"y\":\"‹url 43›\",\"d\":\"«‹url 42›7»\"}",
+    ),
+    (
+        "a JWK of RSA",
+        "{\"kty\":\"RSA\",\"n\":\"‹url 342›\",\"e\":\"AQAB\",\"d\":\"«‹url 342›»\",\"p\":\"«‹url 171›»\",\"q\":\"«‹url 171›»\"}",
+    ),
+    ("a JWK, symmetric", "{\"kty\":\"oct\",\"k\":\"«‹url 42›7»\",\"alg\":\"HS256\"}"),
+    (
+        "PEM in a log",
+        "2024-01-01T00:00:00Z app[1]: «-----BEGIN PRIVATE KEY-----\n2024-01-01T00:00:00Z app[1]: ‹b64 64›\n\
+         2024-01-01T00:00:00Z app[1]: ‹b64 64›\n2024-01-01T00:00:00Z app[1]: -----END PRIVATE KEY-----»\n",
+    ),
+    (
+        "PEM, escaped twice",
+        "\"«-----BEGIN PRIVATE KEY-----\\\\n‹b64 64›\\\\n‹b64 64›\\\\n-----END PRIVATE KEY-----»\\\\n\"",
+    ),
+    (
+        "PEM in XML",
+        "<k>«-----BEGIN PRIVATE KEY-----&#xA;‹b64 64›&#xA;‹b64 64›&#xA;-----END PRIVATE KEY-----»</k>",
+    ),
+    (
+        "PEM in a form",
+        "key=«-----BEGIN%20PRIVATE%20KEY-----%0D%0A‹b64 64›%0D%0A‹b64 64›%0D%0A-----END%20PRIVATE%20KEY-----»&x=1",
+    ),
+    (
+        "PEM in PowerShell",
+        "\"«-----BEGIN PRIVATE KEY-----`n‹b64 64›`n‹b64 64›`n-----END PRIVATE KEY-----»`n\"",
+    ),
+    (
+        "PEM in a shell",
+        "$'«-----BEGIN PRIVATE KEY-----\\n'$'‹b64 64›\\n'$'‹b64 64›\\n'$'-----END PRIVATE KEY-----»'",
+    ),
+    (
+        "PEM in colours",
+        "\u{1b}[32m«-----BEGIN PRIVATE KEY-----\u{1b}[0m\n\u{1b}[32m‹b64 64›\u{1b}[0m\n\u{1b}[32m‹b64 64›\u{1b}[0m\n\
+         \u{1b}[32m-----END PRIVATE KEY-----»\u{1b}[0m\n",
+    ),
+    // Other notations.
+    ("a user that is an address", "smtp://ann@corp.example:«k‹base62 14›»@smtp.example.com:587"),
+    ("a password with a question mark", "https://root:«s‹base62 5›?x7»@h.example/x"),
+    (
+        "a manifest with CRLF",
+        "kind: Secret\r\nmetadata:\r\n  name: db\r\ntype: Opaque\r\ndata:\r\n  one: «‹b64 20›»\r\n  two: «‹b64 40›»\r\n",
+    ),
+    (
+        "a manifest in JSON",
+        "{\"apiVersion\":\"v1\",\"kind\":\"Secret\",\"data\":{\"one\":\"«‹b64 23›7»\",\"two\":\"«‹b64 40›»\"}}",
+    ),
+    ("a header as a pair", "{\"name\":\"X-Api-Key\",\"value\":\"«t4‹base62 30›»\"}"),
+    ("a bare session", "PHPSESSID=«‹b36 26›»"),
+    ("bold in prose", "Your API key is **«‹base62 40›»**, keep it."),
     // Files of credentials.
     (
         "AWS",
@@ -324,6 +378,14 @@ const CLEAN: &[(&str, &str)] = &[
         "figures of a model",
         "{\"max_tokens\": 4096, \"completion_tokens\": 128, \"finish_reason\": \"stop\", \"seed\": 1234567890}",
     ),
+    ("defaults", "amqp://guest:guest@localhost:5672/ and postgres://postgres:postgres@localhost:5432/app"),
+    (
+        "an address of a secret",
+        "arn:aws:secretsmanager:us-east-1:123456789012:secret:MyTestDatabaseSecret-a1b2c3",
+    ),
+    ("short members", "{\"d\":\"M12 0c-6.6 0\",\"k\":\"some-name\",\"p\":\"‹hex 64›\",\"id\":\"‹url 43›\"}"),
+    ("PuTTY's header", "A file starts with PuTTY-User-Key-File-3: ssh-rsa and then the rest of it is text."),
+    ("a digest", "api_key=sha256:‹hex 64›"),
     ("a config map", "apiVersion: v1\ndata:\n  color: blue\n  LOG_LEVEL: debug\nkind: ConfigMap\n"),
     (
         "prose",
@@ -411,6 +473,32 @@ fn the_rules_for_assignments_take_nothing_from_the_default_ones() {
         for range in marked {
             let covered = found.iter().any(|hidden| hidden.start <= range.start && range.end <= hidden.end);
             assert!(covered, "{name}: {text:?}");
+        }
+    }
+}
+
+#[test]
+fn a_key_without_an_end_does_not_take_the_rest_of_the_text() {
+    let masker = masker(&[Tier::Default]);
+    let (pem, _) = concrete("-----BEGIN RSA PRIVATE KEY-----\n‹b64 64›\n‹b64 64›\n", 0);
+    let putty = "PuTTY-User-Key-File-3: ssh-ed25519\nEncryption: none\nComment: k\nPublic-Lines: 1\n‹b64 40›\n\
+                 Private-Lines: 1\n‹b64 48›\n";
+    let (putty, _) = concrete(putty, 0);
+    for head in [&pem, &putty] {
+        for line in [
+            "Now the text goes on. It costs 5 euros.\n",
+            "fn main() { println!(\"hi\"); }\n",
+            "item7: value9\n",
+            "a1,b2,c3,4\n",
+            "THIS IS LOUD\n",
+            "这是一个正常的中文文本，没有秘密。\n",
+            "| A1 | B2 |\n",
+            "1 + 2 = 3\n",
+            "foo:\n  bar: 1\n",
+        ] {
+            let text = format!("{head}{}", line.repeat(60));
+            let hidden: usize = hidden(&masker, &text).iter().map(ExactSizeIterator::len).sum();
+            assert!(hidden >= head.len() - 64 && hidden < head.len() + 256, "{hidden} bytes before {line:?}");
         }
     }
 }

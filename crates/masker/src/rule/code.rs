@@ -71,13 +71,18 @@ pub(super) fn reference(value: &[u8]) -> bool {
     bracketed || path || snake || called
 }
 
-/// Whether most of a value is words between signs, each in one case: `D3D_SB_RETURN_TYPE`, `org/ALL.SOURCE-A1B2C3`.
+/// Whether most of a value is words between signs, each in one case or a long name: `D3D_SB_RETURN_TYPE`,
+/// `org/ALL.SOURCE-A1B2C3`, `MyDatabaseSecret-a1b2c3`.
 fn mostly_words(value: &[u8]) -> bool {
     let plain = |part: &&[u8]| {
         let (first, rest) = part.split_first().map_or((b'0', &[][..]), |(&first, rest)| (first, rest));
         let one_case = rest.iter().all(u8::is_ascii_lowercase) && first.is_ascii_alphabetic()
             || part.iter().all(u8::is_ascii_uppercase);
-        part.len() > 2 && one_case && is_word(part) && rest.iter().any(|b| b"aeiouyAEIOUY".contains(b))
+        let camel = part.len() >= LONG_NAME;
+        part.len() > 2
+            && (one_case || camel)
+            && is_word(part)
+            && rest.iter().any(|b| b"aeiouyAEIOUY".contains(b))
     };
     let segments = || value.split(|b| !b.is_ascii_alphanumeric()).map(trim_digits);
     let words: usize = segments().filter(plain).map(<[u8]>::len).sum();

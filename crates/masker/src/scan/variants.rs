@@ -54,7 +54,8 @@ fn digit(byte: u8) -> Option<u8> {
 }
 
 /// All spellings of a value, each once: raw, base64 and base64url at the three offsets, hex (also with colons or blanks
-/// between), percent-encoded, JSON, C and octal escapes, HTML entities (also padded to four digits), UTF-16.
+/// between), percent-encoded, JSON (also as encoders write it that take care of HTML), C and octal escapes, HTML
+/// entities (also padded to four digits, and of what is not ASCII alone), UTF-16.
 pub(crate) fn of(value: &[u8]) -> Vec<Spelling> {
     let mut all: Vec<Spelling> = Vec::with_capacity(24);
     let mut add_with = |bytes: Vec<u8>, tail: Tail| {
@@ -99,16 +100,26 @@ pub(crate) fn of(value: &[u8]) -> Vec<Spelling> {
     }));
     add(each(value, json));
     add(each(value, |byte, out| if byte == b'/' { out.extend(b"\\/") } else { json(byte, out) }));
-    add(each(value, |byte, out| html(byte, out, b"&#39;")));
-    add(each(value, |byte, out| html(byte, out, b"&#x27;")));
-    add(each(value, |byte, out| html(byte, out, b"&apos;")));
+    for [quote, apostrophe] in QUOTES {
+        add(each(value, |byte, out| html(byte, out, quote, apostrophe)));
+    }
+    for (signs, digits) in [(&b"<>&"[..], LOWER), (b"<>&'", LOWER), (b"<>&'\"", UPPER)] {
+        add(each(value, |byte, out| json_in_html(byte, out, signs, digits)));
+    }
     if let Ok(text) = std::str::from_utf8(value) {
         of_text(text, &mut add);
     }
     all
 }
 
+/// How programs spell `"` and `'` in HTML.
+const QUOTES: [[&[u8]; 2]; 4] =
+    [[b"&quot;", b"&#39;"], [b"&quot;", b"&#x27;"], [b"&quot;", b"&apos;"], [b"&#34;", b"&#39;"]];
+
 fn of_text(text: &str, add: &mut impl FnMut(Vec<u8>)) {
+    if !text.is_ascii() {
+        beyond_ascii(text, add);
+    }
     let units: Zeroizing<Vec<u16>> = Zeroizing::new(text.encode_utf16().collect());
     for digits in [LOWER, UPPER] {
         add(units.iter().fold(Vec::new(), |mut out, unit| {
@@ -143,6 +154,60 @@ fn of_text(text: &str, add: &mut impl FnMut(Vec<u8>)) {
     add(units.iter().flat_map(|unit| unit.to_le_bytes()).collect());
     add(units.iter().flat_map(|unit| unit.to_be_bytes()).collect());
 }
+
+/// Texts in which only what is not ASCII is spelled otherwise, beside what has to be.
+fn beyond_ascii(text: &str, add: &mut impl FnMut(Vec<u8>)) {
+    let mut spelled = |ascii: fn(u8, &mut Vec<u8>), other: fn(char) -> String| {
+        add(text.chars().fold(Vec::new(), |mut out, character| {
+            match u8::try_from(character) {
+                Ok(byte) if byte.is_ascii() => ascii(byte, &mut out),
+                _ => out.extend(other(character).into_bytes()),
+            }
+            out
+        }));
+    };
+    let in_html: fn(u8, &mut Vec<u8>) = |byte, out| html(byte, out, b"&quot;", b"&#39;");
+    spelled(in_html, |c| format!("&#{};", u32::from(c)));
+    spelled(in_html, |c| format!("&#x{:x};", u32::from(c)));
+    spelled(in_html, |c| format!("&#x{:X};", u32::from(c)));
+    spelled(in_html, named_entity);
+    let in_program: fn(u8, &mut Vec<u8>) = json;
+    // As Python and JavaScript show a text, and as C and Python show its bytes.
+    spelled(in_program, |c| match u32::from(c) {
+        code @ ..0x100 => format!("\\x{code:02x}"),
+        code @ ..0x1_0000 => format!("\\u{code:04x}"),
+        code => format!("\\U{code:08x}"),
+    });
+    spelled(in_program, |c| {
+        c.encode_utf8(&mut [0; 4]).bytes().map(|byte| format!("\\x{byte:02x}")).collect()
+    });
+    // As .NET writes JSON by default.
+    add(text.chars().fold(Vec::new(), |mut out, character| {
+        for unit in character.encode_utf16(&mut [0; 2]) {
+            match u8::try_from(*unit) {
+                Ok(byte) if byte.is_ascii() => json_in_html(byte, &mut out, b"<>&'\"+`", UPPER),
+                _ => escape_u(&mut out, *unit, UPPER),
+            }
+        }
+        out
+    }));
+}
+
+/// The name HTML has for a letter of Latin-1, or its number.
+fn named_entity(character: char) -> String {
+    let code = u32::from(character);
+    let name = code.checked_sub(0xa0).and_then(|at| LATIN_1.split(' ').nth(usize::try_from(at).ok()?));
+    name.map_or_else(|| format!("&#{code};"), |name| format!("&{name};"))
+}
+
+/// The names of the characters from U+00A0 to U+00FF.
+const LATIN_1: &str = "nbsp iexcl cent pound curren yen brvbar sect uml copy ordf laquo not shy reg macr deg plusmn sup2 \
+                       sup3 acute micro para middot cedil sup1 ordm raquo frac14 frac12 frac34 iquest Agrave Aacute \
+                       Acirc Atilde Auml Aring AElig Ccedil Egrave Eacute Ecirc Euml Igrave Iacute Icirc Iuml ETH \
+                       Ntilde Ograve Oacute Ocirc Otilde Ouml times Oslash Ugrave Uacute Ucirc Uuml Yacute THORN \
+                       szlig agrave aacute acirc atilde auml aring aelig ccedil egrave eacute ecirc euml igrave iacute \
+                       icirc iuml eth ntilde ograve oacute ocirc otilde ouml divide oslash ugrave uacute ucirc uuml \
+                       yacute thorn yuml";
 
 /// The characters of base64 that depend on nothing but the value, where `offset` bytes stand before it in
 /// its group of three; and the one behind them that depends on the value in part.
@@ -211,12 +276,17 @@ fn json(byte: u8, out: &mut Vec<u8>) {
     }
 }
 
-fn html(byte: u8, out: &mut Vec<u8>, apostrophe: &[u8]) {
+/// JSON that may stand in HTML: some signs are escaped by number.
+fn json_in_html(byte: u8, out: &mut Vec<u8>, signs: &[u8], digits: &[u8; 16]) {
+    if signs.contains(&byte) { escape_u(out, u16::from(byte), digits) } else { json(byte, out) }
+}
+
+fn html(byte: u8, out: &mut Vec<u8>, quote: &[u8], apostrophe: &[u8]) {
     match byte {
         b'&' => out.extend(b"&amp;"),
         b'<' => out.extend(b"&lt;"),
         b'>' => out.extend(b"&gt;"),
-        b'"' => out.extend(b"&quot;"),
+        b'"' => out.extend(quote),
         b'\'' => out.extend(apostrophe),
         _ => out.push(byte),
     }
@@ -264,5 +334,31 @@ mod tests {
         ] {
             assert_eq!(spellings.iter().filter(|s| *s.bytes == *expected).count(), 1, "{expected:?}");
         }
+    }
+
+    #[test]
+    fn signs_and_letters_beyond_ascii_are_known_in_the_usual_escapes() {
+        for (value, spelled) in [
+            ("sp ace\"q-9x", "sp ace&#34;q-9x"),
+            ("a<b>c&d-9", "a\\u003cb\\u003ec\\u0026d-9"),
+            ("a<b>c&d-9", "a\\u003Cb\\u003Ec\\u0026d-9"),
+            ("o'brien-9x", "o\\u0027brien-9x"),
+            ("pässwörd-9", "p&#228;ssw&#246;rd-9"),
+            ("pässwörd-9", "p&#xE4;ssw&#xF6;rd-9"),
+            ("pässwörd-9", "p&auml;ssw&ouml;rd-9"),
+            ("pässwörd-9", "p\\xe4ssw\\xf6rd-9"),
+            ("pässwörd-9", "p\\xc3\\xa4ssw\\xc3\\xb6rd-9"),
+            ("pä+sswörd-9", "p\\u00E4\\u002Bssw\\u00F6rd-9"),
+        ] {
+            assert!(of(value.as_bytes()).iter().any(|s| *s.bytes == *spelled.as_bytes()), "{spelled}");
+        }
+    }
+
+    #[test]
+    fn a_value_without_signs_has_no_more_spellings_for_those_that_have_some() {
+        assert_eq!(named_entity('\u{a0}'), "&nbsp;");
+        assert_eq!(named_entity('ÿ'), "&yuml;");
+        assert_eq!(named_entity('€'), "&#8364;");
+        assert_eq!(of(b"q7Lx2mB9vT4kR8wZ").len(), 27);
     }
 }
