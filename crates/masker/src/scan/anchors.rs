@@ -181,10 +181,13 @@ impl Hit {
         if ready.phase != Phase::Context && !machine.may_begin(before, first && start == 0) {
             return Begun::Nothing;
         }
-        let dies = |byte: u8| {
-            self.goes_on.get(usize::from(byte >> 6)).is_some_and(|word| word >> (byte & 63) & 1 == 0)
-        };
-        if next.is_some_and(dies) { Begun::Flash } else { Begun::Lasting }
+        if next.is_some_and(|byte| self.dies_with(byte)) { Begun::Flash } else { Begun::Lasting }
+    }
+
+    /// Whether a ready candidate dies with this byte behind the anchor, and decides nothing.
+    #[inline]
+    pub(crate) fn dies_with(&self, byte: u8) -> bool {
+        self.goes_on.get(usize::from(byte >> 6)).is_some_and(|word| word >> (byte & 63) & 1 == 0)
     }
 
     fn is_spelled_in(&self, text: &[u8]) -> bool {

@@ -12,16 +12,15 @@ use super::{KNOWN, Machines, Scan, Span};
 /// How many secrets may have begun at once that end before a blank or quote.
 pub(super) const MOST_SECRETS: usize = 16;
 /// How many known secrets may have begun at once.
-pub(super) const MOST_TRACES: usize = 16;
-/// More candidates than this are compared with each other less often.
-const MOST_AT_ONCE: usize = 8;
+const MOST_TRACES: usize = 16;
+/// How often candidates are compared with each other, in bytes: it costs the square of their number. It must not depend
+/// on that, which differs between texts that arrive in other pieces.
+const MERGED_EVERY: u64 = 32;
 
 impl Scan {
     /// Keeps the crowd within limits.
     pub(super) fn limit(&mut self, machines: &Machines, known: &Known) {
-        // It costs the square of their number.
-        let every = if self.live.len() > MOST_AT_ONCE { 64 } else { 8 };
-        if self.live.len() > 1 && self.pos.is_multiple_of(every) {
+        if self.live.len() > 1 && self.pos.is_multiple_of(MERGED_EVERY) {
             self.merge();
         }
         if self.traces.len() > MOST_TRACES {

@@ -18,7 +18,6 @@ mod variants;
 use self::anchors::{Anchors, Hit};
 use self::automaton::State;
 use self::candidate::{Begins, Candidate, Phase, ends_blackout};
-use self::crowd::MOST_TRACES;
 use self::known::Trace;
 pub(crate) use self::known::{HEAD, Known};
 use self::machine::Machine;
@@ -322,10 +321,6 @@ impl Scan {
             if rest.iter().all(|byte| known.follow(&mut trace, *byte).is_some()) && !known.is_last(&trace) {
                 self.traces.push(trace);
             }
-            if self.traces.len() > MOST_TRACES {
-                // With the next byte it is a crowd, which is masked from the first of them on.
-                break;
-            }
         }
     }
 
@@ -337,7 +332,13 @@ impl Scan {
             else {
                 return;
             };
-            if ready.phase == Phase::Context || machine.may_begin(text.before(start), start == 0) {
+            if ready.phase == Phase::Context {
+                // Nothing can tell whether one began that is over with the next byte.
+                let next = usize::try_from(self.pos - text.base).ok().and_then(|next| text.bytes.get(next));
+                if !next.is_some_and(|byte| hit.dies_with(*byte)) {
+                    self.add(ready.starting_at(start));
+                }
+            } else if machine.may_begin(text.before(start), start == 0) {
                 self.add(ready.starting_at(start));
             }
             return;
