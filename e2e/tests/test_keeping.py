@@ -1,6 +1,7 @@
 """What can be done with a record: export, prove, check again, hold, erase."""
 
 import json
+import sqlite3
 import time
 
 from calls import ask, recorded
@@ -147,6 +148,23 @@ def test_a_new_root_key_reads_what_the_old_one_sealed(own_gateway, world):
     assert "sealed before" in gateway.cli("sessions", "replay", name, "--speed", "0").stdout
     gateway.stop()
     gateway.cli("sessions", "verify", gateway.data / "evidence")
+
+
+def test_what_was_altered_is_marked_wherever_it_is_shown(own_gateway, world):
+    gateway = own_gateway()
+    name = a_session(gateway, world)
+    other = ask(gateway, world.token("carol"))
+    recorded(gateway, other)
+    gateway.stop()
+    with sqlite3.connect(gateway.data / "evidence" / "evidence.db") as log:
+        id_of = [bytes.fromhex(one.replace("-", "")) for one in (name, other.headers["x-request-id"])]
+        log.execute("UPDATE sessions SET who = (SELECT who FROM sessions WHERE id = ?2) WHERE id = ?1", id_of)
+    gateway.start()
+    listed = {line.split()[0]: line for line in gateway.cli("sessions", "list").stdout.splitlines()[1:] if line.strip()}
+    assert "ALTERED" in listed[name] and "ALTERED" not in listed[other.headers["x-request-id"]]
+    assert "ALTERED" in gateway.cli("sessions", "show", name).stdout
+    checked = gateway.cli("sessions", "recheck", name, status=1).stdout
+    assert "altered" in checked and "allow by" not in checked.split("now", 1)[1]
 
 
 def test_only_administrators_read_what_was_recorded(own_gateway, world):

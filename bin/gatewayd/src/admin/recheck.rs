@@ -20,6 +20,8 @@ use super::sessions::{note, parse, read};
 /// What was decided then, what would be today, and what today's rules find in the stored answer.
 #[derive(Serialize)]
 pub(crate) struct Recheck {
+    /// What is on record is not what was signed.
+    altered: bool,
     then: Then,
     /// `None` where the request could not be understood, then or now: see `problem`.
     now: Option<Explanation>,
@@ -60,7 +62,11 @@ pub(crate) async fn recheck(
         Ok((bundle, found))
     });
     let (bundle, found) = looked.await?;
-    let now = decide(&state, &bundle);
+    // Who asked for what is not what was signed: to judge that would be to judge somebody else's request.
+    let now = match bundle.summary.altered {
+        true => Err("the record was altered since it was made; run `gatewayd sessions verify`".to_owned()),
+        false => decide(&state, &bundle),
+    };
     let changed = now.as_ref().is_ok_and(|now| {
         let decision = &now.decision;
         (Some(&*decision.rule), Some(effect(decision.effect)))
@@ -79,7 +85,8 @@ pub(crate) async fn recheck(
         rule: bundle.summary.rule,
         policy_version: bundle.policy_version,
     };
-    Ok(Json(Recheck { then, now, problem, changed, found, unread }))
+    let altered = bundle.summary.altered;
+    Ok(Json(Recheck { altered, then, now, problem, changed, found, unread }))
 }
 
 fn effect(effect: gatewayd_core::Effect) -> &'static str {

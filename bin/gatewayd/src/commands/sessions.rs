@@ -120,12 +120,14 @@ fn rows(access: &AdminAccess, found: &Value, columns: &[Column]) {
     if access.output == Output::Json {
         return print::json(found);
     }
-    let mut table = print::table(&columns.iter().map(|(name, _)| *name).collect::<Vec<_>>());
+    let names: Vec<_> = columns.iter().map(|(name, _)| *name).chain([""]).collect();
+    let mut table = print::table(&names);
     for row in found.as_array().into_iter().flatten() {
-        table.add_row(columns.iter().map(|(_, pointer)| match *pointer {
+        let cells = columns.iter().map(|(_, pointer)| match *pointer {
             "/time" | "/released" => print::time(row.pointer(pointer)),
             pointer => print::cell(row, pointer),
-        }));
+        });
+        table.add_row(cells.chain([mark(row).to_owned()]));
     }
     print::line(&table.to_string());
 }
@@ -176,7 +178,7 @@ fn table(found: &Value) {
         return;
     }
     let mut table = print::table(&[
-        "SESSION", "TIME", "WHO", "ACTION", "MODEL", "RULE", "STATUS", "ENDED", "MASKED", "TOOK",
+        "SESSION", "TIME", "WHO", "ACTION", "MODEL", "RULE", "STATUS", "ENDED", "MASKED", "TOOK", "",
     ]);
     for session in found {
         table.add_row([
@@ -190,9 +192,15 @@ fn table(found: &Value) {
             print::cell(session, "/ending"),
             print::cell(session, "/masked"),
             print::micros(session.pointer("/duration_us")),
+            mark(session).to_owned(),
         ]);
     }
     print::line(&table.to_string());
+}
+
+/// What stands beside something that is not what was signed.
+fn mark(recorded: &Value) -> &'static str {
+    if recorded["altered"] == Value::Bool(true) { "ALTERED: run `gatewayd sessions verify`" } else { "" }
 }
 
 fn show(bundle: &Value) {
@@ -265,7 +273,8 @@ fn show(bundle: &Value) {
 fn recheck(access: &AdminAccess, id: &str) -> anyhow::Result<ExitCode> {
     let checked = Admin::connect(access)?.post(&format!("{}/recheck", path(id)), &json!({}))?;
     let found = checked.pointer("/found").and_then(Value::as_object).filter(|found| !found.is_empty());
-    let differs = checked.pointer("/changed") == Some(&Value::Bool(true)) || found.is_some();
+    let says = |pointer| checked.pointer(pointer) == Some(&Value::Bool(true));
+    let differs = says("/changed") || says("/altered") || found.is_some();
     if access.output == Output::Json {
         print::json(&checked);
     } else {
