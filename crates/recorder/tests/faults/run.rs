@@ -1,6 +1,6 @@
 //! Starts a life, strikes it, and looks at what is left.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::sync::Arc;
@@ -35,8 +35,8 @@ pub struct Shim {
 /// What was seen of a life that held.
 pub struct Outcome {
     pub struck: bool,
-    /// Requests without side effects that were forwarded, not answered, and are not on record.
-    pub unrecorded: usize,
+    /// Requests that were refused, some after they had been forwarded, and of which the log has a number only.
+    pub declared: usize,
 }
 
 impl Shim {
@@ -87,8 +87,8 @@ impl Shim {
             let (more, _) = self.live(dir.path(), Some(&again));
             more.check(dir.path(), true).map_err(|why| format!("in the second life: {why}"))?;
         }
-        let unrecorded = said.check(dir.path(), strike.kills() && struck)?;
-        Ok(Outcome { struck, unrecorded })
+        let declared = said.check(dir.path(), strike.kills() && struck)?;
+        Ok(Outcome { struck, declared })
     }
 
     /// Plays a life below the shim; gives what it said and what the shim reports.
@@ -133,7 +133,8 @@ struct Said {
     finished: bool,
     /// With the status; the whole answer was seen.
     answered: Vec<(RequestId, String)>,
-    forwarded: Vec<RequestId>,
+    /// All that was asked, whatever came of it.
+    asked: BTreeSet<RequestId>,
     trained: Vec<RequestId>,
     erased: Vec<RequestId>,
     events: usize,
@@ -152,12 +153,14 @@ impl Said {
         );
         let id = id.parse::<RequestId>();
         self.all.push(line.to_owned());
+        if let ("answered" | "refused" | "forwarded" | "trained", Ok(id)) = (what, &id) {
+            self.asked.insert(*id);
+        }
         match (what, id) {
             ("opened", _) => self.opened = true,
             ("finished", _) => self.finished = true,
             ("event", _) => self.events += 1,
             ("answered", Ok(id)) if rest != "503" => self.answered.push((id, rest.to_owned())),
-            ("forwarded", Ok(id)) => self.forwarded.push(id),
             ("trained", Ok(id)) => self.trained.push(id),
             ("erased", Ok(id)) => self.erased.push(id),
             ("odd" | "stuck" | "thread", _) => self.odd.push(line.to_owned()),
@@ -165,8 +168,9 @@ impl Said {
         }
     }
 
-    /// Looks at the log as it was left, continues it, and looks again. Returns how many harmless requests were
-    /// forwarded and are not on record.
+    /// Looks at the log as it was left, continues it, and looks again. Returns how many requests are not on record
+    /// by name. What the log declares as missing covers them, unless the process was killed: the number of what could
+    /// not be written is in memory until it can be, so a kill before that loses it.
     fn check(&self, dir: &Path, killed: bool) -> Result<usize, String> {
         if !self.odd.is_empty() || (!killed && !self.finished) {
             return Err(format!("it said:\n{}", self.all.join("\n")));
@@ -182,7 +186,15 @@ impl Said {
         if report.signed != report.entries {
             return Err(format!("not all is signed: {report}"));
         }
-        seen
+        let unnamed = seen?;
+        if !killed && unnamed as u64 > report.missing {
+            let all = self.all.join("\n");
+            return Err(format!(
+                "{unnamed} requests are not on record: {report}\n{} declared; {all}",
+                report.missing
+            ));
+        }
+        Ok(unnamed)
     }
 
     fn verified(&self, dir: &Path, when: &str) -> Result<gatewayd_recorder::verify::Report, String> {
@@ -220,7 +232,7 @@ impl Said {
         if votes.iter().filter(|event| event.kind == "approval-vote").count() < self.events {
             return Err("an event that was acknowledged is gone".into());
         }
-        Ok(self.forwarded.iter().filter(|id| reader.show(**id).is_err()).count())
+        Ok(self.asked.iter().filter(|id| reader.show(**id).is_err()).count())
     }
 
     /// The body of an answered request can be played, unless the record says why not.
