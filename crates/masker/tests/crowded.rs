@@ -191,7 +191,7 @@ fn text_behind_a_long_loop_of_names_stays() {
 fn text_behind_a_loop_of_names_in_events_stays() {
     for (masker, all) in both() {
         for unit in LOOPS {
-            let case = Loop::new(unit.repeat(150), all);
+            let case = Loop::new(unit.repeat(600), all);
             for length in [4, 50, 3_000] {
                 let pieces = case.text.as_bytes().chunks(length).map(|piece| str::from_utf8(piece).unwrap());
                 let events: String = pieces
