@@ -1,6 +1,7 @@
 //! One life of a log, in a process of its own: requests of all kinds, erasure, holds, retention, another root key.
 //! What does not work is tried again, as the fault passes. Each step that was acknowledged is said.
 
+use std::cell::Cell;
 use std::fmt::Display;
 use std::io::Write as _;
 use std::path::Path;
@@ -36,7 +37,13 @@ pub fn live(dir: &Path) -> ! {
     let stack = stack(&recorder, answer);
     let first = ask(&runtime, &stack, || request("alice", "x".repeat(500)));
     ask(&runtime, &stack, || with(request("alice", "train"), "x-action", "train"));
-    ask(&runtime, &stack, || with(with(request("bob", "y"), "x-action", "train"), "x-claim", "approval-1"));
+    // What was forwarded has used its approval up, also where the answer broke off: each try has its own.
+    let tries = Cell::new(0);
+    ask(&runtime, &stack, || {
+        tries.set(tries.get() + 1);
+        let train = with(request("bob", "y"), "x-action", "train");
+        with(train, "x-claim", &format!("approval-{}", tries.get()))
+    });
     let refused = runtime.block_on(rig::send(&stack, with(request("mallory", "no"), "x-refuse", "1")));
     say("answered", refused.0, refused.1);
     let kept = ask(&runtime, &stack, || with(request("carol", "z"), "x-stream", "1"));
