@@ -300,28 +300,39 @@ impl Committer {
             }
             _ => true,
         });
+        // First what is owed: to set the reserve aside again may take the very room that it needs.
+        if !self.write_owed(owed) {
+            return;
+        }
         let room = |reserve: &Reserve| last || (reserve.restore().is_ok() && reserve.has_company());
-        if room(&self.reserve) {
-            owed.extend(self.gap());
+        if !room(&self.reserve) {
+            return;
         }
-        if !owed.is_empty() {
-            match self.transact(&mut owed) {
-                Ok(written) => {
-                    for (entry, written) in owed.drain(..).zip(written) {
-                        entry.answer(written);
-                    }
-                }
-                Err(error) => {
-                    self.shared.writing.fail(&error.to_string());
-                    self.recover(&error);
-                    owed.retain(Entry::must_be_written);
-                    self.owed = owed;
-                    return;
-                }
-            }
-        }
-        if room(&self.reserve) {
+        let gap = Vec::from_iter(self.gap());
+        if self.write_owed(gap) && room(&self.reserve) {
             self.shared.writing.recovered();
+        }
+    }
+
+    /// Writes these; where that fails, keeps those that must be written.
+    fn write_owed(&mut self, mut owed: Vec<Entry>) -> bool {
+        if owed.is_empty() {
+            return true;
+        }
+        match self.transact(&mut owed) {
+            Ok(written) => {
+                for (entry, written) in owed.drain(..).zip(written) {
+                    entry.answer(written);
+                }
+                true
+            }
+            Err(error) => {
+                self.shared.writing.fail(&error.to_string());
+                self.recover(&error);
+                owed.retain(Entry::must_be_written);
+                self.owed = owed;
+                false
+            }
         }
     }
 

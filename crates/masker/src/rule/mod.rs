@@ -68,7 +68,7 @@ pub struct Rule {
     /// The most bytes a committed match swallows; without a bound where it says nothing.
     #[serde(default)]
     pub cap: Option<usize>,
-    /// What the byte before the match (before the context, where there is one) must be.
+    /// What the byte before the match must be; it is the last of the context where there is one.
     #[serde(default)]
     pub left: Boundary,
     /// What the byte after the match must be.
