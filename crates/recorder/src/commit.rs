@@ -221,14 +221,15 @@ impl Committer {
                 if self.unsettled {
                     self.settle();
                 }
-                for (entry, written) in batch.drain(..).zip(written) {
-                    entry.answer(written);
-                }
+                // Before anybody is told: what is acknowledged is counted.
                 let micros = u64::try_from(began.elapsed().as_micros()).unwrap_or(u64::MAX);
                 let counters = &self.shared.counters;
                 counters.commit_micros.fetch_add(micros, Ordering::Relaxed);
                 counters.batches.fetch_add(1, Ordering::Relaxed);
                 counters.entries.store(self.sequencer.tree().size(), Ordering::Relaxed);
+                for (entry, written) in batch.drain(..).zip(written) {
+                    entry.answer(written);
+                }
             }
             Err(error) => {
                 let why = error.to_string();
