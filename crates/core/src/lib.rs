@@ -38,6 +38,7 @@ mod redact;
 mod refusal;
 mod request_id;
 mod secret;
+mod terminal;
 mod trail;
 
 pub use body::{Body, BoxError};
@@ -51,4 +52,5 @@ pub use redact::{Redact, RedactStream};
 pub use refusal::{Refusal, RefusalCode};
 pub use request_id::RequestId;
 pub use secret::Secret;
+pub use terminal::{inert_json, is_obeyed_or_unseen};
 pub use trail::{CredentialVersion, Ending, MaskCount, MaskPlace, Peer, Trail};

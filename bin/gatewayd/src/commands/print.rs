@@ -3,6 +3,7 @@
 use std::io::Write as _;
 
 use comfy_table::{Table, presets};
+use gatewayd_core::{inert_json, is_obeyed_or_unseen};
 use serde_json::Value;
 
 /// A line on standard output. A reader that went away (`| head`) is no error.
@@ -15,29 +16,9 @@ pub(crate) fn text(text: &str) {
     let _reader_may_be_gone = write!(std::io::stdout().lock(), "{text}");
 }
 
-/// A value for programs, indented. What could drive a terminal is escaped: only strings can hold it, and to a program it is the same.
+/// A value for programs, indented, which drives no terminal.
 pub(crate) fn json(value: &impl serde::Serialize) {
-    line(&escaped(&serde_json::to_string_pretty(value).expect("our own values are JSON")));
-}
-
-fn escaped(json: &str) -> String {
-    let mut out = String::with_capacity(json.len());
-    let mut units = [0; 2];
-    for c in json.chars() {
-        if is_obeyed_or_unseen(c) {
-            out.extend(c.encode_utf16(&mut units).iter().map(|unit| format!("\\u{unit:04x}")));
-        } else {
-            out.push(c);
-        }
-    }
-    out
-}
-
-/// Whether a terminal does something other than show a character (beyond the controls that JSON escapes anyway), or shows
-/// nothing where there is something. Joiners within words and emoji are neither.
-fn is_obeyed_or_unseen(c: char) -> bool {
-    matches!(c, '\u{7f}'..='\u{9f}' | '\u{ad}' | '\u{61c}' | '\u{200b}' | '\u{200e}' | '\u{200f}' | '\u{2028}'..='\u{202e}'
-        | '\u{2060}'..='\u{2069}' | '\u{feff}' | '\u{fff9}'..='\u{fffb}' | '\u{e0000}'..='\u{e007f}')
+    line(&inert_json(serde_json::to_string_pretty(value).expect("our own values are JSON")));
 }
 
 /// A table without lines.
@@ -143,7 +124,7 @@ mod tests {
     fn a_recorded_escape_sequence_is_shown_not_obeyed() {
         assert_eq!(printable("a\u{1b}[2Jb\u{9b}c"), "a\u{241b}[2Jb\u{fffd}c");
         let value = serde_json::json!({ "a": "\u{1b}[2J\u{9b}1m\u{202e}\u{e0041} e\u{301}" });
-        let text = escaped(&value.to_string());
+        let text = inert_json(value.to_string());
         assert!(text.is_ascii() || !text.contains(['\u{9b}', '\u{202e}', '\u{e0041}']), "{text}");
         assert_eq!(serde_json::from_str::<Value>(&text).unwrap(), value);
     }

@@ -14,7 +14,7 @@ mod har;
 mod json_lines;
 mod otel;
 
-use gatewayd_core::Timestamp;
+use gatewayd_core::{Timestamp, inert_json};
 
 use crate::replay::{Frame, Replay};
 use crate::view::Bundle;
@@ -68,30 +68,13 @@ impl Format {
 /// The session in this format; the text ends with a new line.
 #[must_use]
 pub fn export(bundle: &Bundle, replay: &Replay, format: Format) -> String {
-    inert(match format {
+    // The model or its caller chose the text, and an export is looked at in terminals. All formats are JSON.
+    inert_json(match format {
         Format::JsonLines => json_lines::export(bundle, replay),
         Format::Har => har::export(bundle, replay),
         Format::Asciicast => asciicast::export(bundle, replay),
         Format::Otel => otel::export(bundle, replay),
     })
-}
-
-/// All formats are JSON, in which every control character can be spelled, and must be here: an export is looked at in
-/// terminals, and the model or its caller chose the text. JSON itself asks it of those below 0x20 only.
-fn inert(json: String) -> String {
-    let drives = |c: char| matches!(c, '\u{7f}'..='\u{9f}' | '\u{200e}' | '\u{200f}' | '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}');
-    if !json.contains(drives) {
-        return json;
-    }
-    let mut out = String::with_capacity(json.len() + 64);
-    for c in json.chars() {
-        if drives(c) {
-            out.push_str(&format!("\\u{:04x}", u32::from(c)));
-        } else {
-            out.push(c);
-        }
-    }
-    out
 }
 
 /// What an export of something says that is not what was signed.
