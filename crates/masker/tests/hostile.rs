@@ -8,12 +8,15 @@
     reason = "a test that fails may panic"
 )]
 
+mod support;
+
 use std::sync::LazyLock;
 
 use gatewayd_masker::Masker;
 use gatewayd_masker::format::{BodyKind, FormatError};
 use gatewayd_masker::rule::parse;
 use serde_json::{Value, json};
+use support::bodies;
 
 const KEY: &str = "AKIAZQ3DRSTUVWXY2345";
 const MASK: &str = "[REDACTED:aws]";
@@ -32,13 +35,7 @@ fn masker() -> Masker {
 }
 
 fn go(kind: BodyKind, pieces: &[&[u8]]) -> Result<Vec<u8>, FormatError> {
-    let mut body = masker().body(kind);
-    let mut out = Vec::new();
-    for piece in pieces {
-        out.extend(body.push(piece)?);
-    }
-    out.extend(body.finish()?);
-    Ok(out)
+    bodies::push(&masker(), kind, pieces)
 }
 
 /// Masks a body in one piece and byte by byte, which must be the same.

@@ -1,6 +1,8 @@
 //! Rules and texts that tests share.
 #![allow(dead_code, reason = "each test file uses a part")]
 
+pub(crate) mod bodies;
+
 use gatewayd_masker::rule::parse;
 use gatewayd_masker::{Masker, Rule};
 use proptest::prelude::*;
