@@ -56,13 +56,16 @@ def test_held_then_approved_by_two_people_on_another_terminal(gateway, world):
 def test_a_streamed_request_is_held_too(gateway, world):
     def stream():
         client = gateway.openai(world.token("alice"))
-        chunks = client.chat.completions.create(model="tiny-reviewed", messages=HELLO, stream=True, max_tokens=5)
-        return sum(1 for chunk in chunks if chunk.choices)
+        chunks = client.chat.completions.create(
+            model="tiny-reviewed", messages=HELLO, stream=True, extra_body={"grammar": says("the report says yes")}
+        )
+        return [chunk.choices[0].delta.content or "" for chunk in chunks if chunk.choices]
 
     held = pool.submit(stream)
     waiting = gateway.wait_for_approval()
     approve(gateway, world, "bob", waiting["id"])
-    assert held.result(30) > 1
+    deltas = held.result(30)
+    assert "".join(deltas) == "the report says yes" and len(deltas) > 2, deltas
 
 
 def test_a_denial_ends_it(gateway, world):
