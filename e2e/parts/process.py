@@ -1,8 +1,10 @@
 """A child process with a log file, a ready check and a certain end."""
 
+import contextlib
 import json
 import os
 import pathlib
+import random
 import select
 import shutil
 import signal
@@ -14,17 +16,32 @@ ROOT = pathlib.Path(__file__).resolve().parents[2]
 REAL = ROOT / ".real"
 PYTHON = REAL / "venv/bin/python"
 NODE = REAL / "bin/node"
+GIVEN: set[int] = set()
 
 
 class PartFailed(Exception):
     """A part did not start, with the end of its log."""
 
 
+def outgoing_ports() -> int:
+    """The lowest port that the system gives to outgoing connections by itself."""
+    setting = pathlib.Path("/proc/sys/net/ipv4/ip_local_port_range")
+    lowest = int(setting.read_text().split()[0]) if setting.exists() else 32768
+    return lowest if lowest > 12000 else 32768
+
+
 def free_port() -> int:
-    """A port that was free a moment ago."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return probe.getsockname()[1]
+    """A port that nobody listens on, below those of outgoing connections, and given to nobody else in this run.
+
+    So it is still free when a part starts again, and one that has to stay closed does.
+    """
+    while True:
+        port = random.randrange(10000, outgoing_ports())
+        with socket.socket() as probe, contextlib.suppress(OSError):
+            probe.bind(("127.0.0.1", port))
+            if port not in GIVEN:
+                GIVEN.add(port)
+                return port
 
 
 class Process:
