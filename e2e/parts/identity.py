@@ -53,6 +53,7 @@ class IdentityProvider:
             f"{self.issuer}/token",
             data={"grant_type": "client_credentials"},
             auth=(name, self.secrets[name]),
+            timeout=60,
         )
         answer.raise_for_status()
         return answer.json()["access_token"]
@@ -62,7 +63,7 @@ class IdentityProvider:
 
     def lab(self, route: str, **body) -> dict:
         """One of the test routes below /lab/."""
-        answer = httpx.post(f"{self.issuer}/lab/{route}", json=body)
+        answer = httpx.post(f"{self.issuer}/lab/{route}", json=body, timeout=60)
         answer.raise_for_status()
         return answer.json()
 

@@ -5,7 +5,6 @@ import json
 import os
 import pathlib
 import random
-import select
 import shutil
 import signal
 import socket
@@ -45,7 +44,7 @@ def free_port() -> int:
 
 
 class Process:
-    """Runs a command; standard error, and what follows the first line of standard output, go to a file."""
+    """Runs a command; what it says goes to a file."""
 
     def __init__(self, name: str, command: list, log: pathlib.Path, env: dict | None = None):
         self.name = name
@@ -68,17 +67,20 @@ class Process:
         )
         log.close()
 
-    def start_and_read_ready_line(self, seconds: float = 60) -> dict:
-        """For parts whose first line of output is JSON that says where they listen."""
-        self.start(stdout=subprocess.PIPE)
+    def start_and_read_ready_line(self, seconds: float = 120) -> dict:
+        """For parts that say in a line of JSON on standard output where they listen."""
+        said = self.log.with_suffix(".out")
+        with said.open("wb") as stdout:
+            self.start(stdout=stdout)
         deadline = time.monotonic() + seconds
         while True:
-            readable, _, _ = select.select([self.child.stdout], [], [], max(0, deadline - time.monotonic()))
-            line = self.child.stdout.readline() if readable else b""
-            if not line:
+            waits = self.running and time.monotonic() < deadline
+            for line in said.read_bytes().splitlines(keepends=True):
+                if line.startswith(b'{"ready"') and line.endswith(b"\n"):
+                    return json.loads(line)
+            if not waits:
                 raise PartFailed(f"{self.name} did not start; its log ends:\n{self.tail()}")
-            if line.startswith(b'{"ready"'):
-                return json.loads(line)
+            time.sleep(0.02)
 
     @property
     def running(self) -> bool:
@@ -97,8 +99,6 @@ class Process:
                 self.child.wait(seconds)
             except subprocess.TimeoutExpired:
                 self.kill()
-        if self.child.stdout:
-            self.child.stdout.close()
         return self.child.returncode
 
     def kill(self) -> None:
