@@ -18,7 +18,7 @@ use std::time::Duration;
 
 use anyhow::Context as _;
 use gatewayd_masker::KnownSecrets;
-use tokio::signal::unix::{SignalKind, signal};
+use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
 
@@ -47,6 +47,9 @@ pub(crate) fn run(file: &Path) -> anyhow::Result<ExitCode> {
 }
 
 async fn serve(file: &Path, config: Config, known: KnownSecrets) -> anyhow::Result<()> {
+    // Before anybody can see that it runs: a signal that nobody receives ends the process on the spot.
+    let hang_up = signal(SignalKind::hangup()).context("receiving SIGHUP")?;
+    let stop = Stop::listen().context("receiving SIGTERM and SIGINT")?;
     let gateway = Gateway::open(file, config, known)?;
     let config = Arc::clone(&gateway.controls()).config.clone();
     // Ports first: a second gateway must fail before it touches anything.
@@ -73,7 +76,7 @@ async fn serve(file: &Path, config: Config, known: KnownSecrets) -> anyhow::Resu
         tokio::spawn(certificate.watch());
     }
     gateway.start_maintenance().await;
-    let reloading = tokio::spawn(reload::watch(gateway.clone()));
+    let reloading = tokio::spawn(reload::watch(gateway.clone(), hang_up));
     tracing::info!(
         address = %config.listen.address,
         admin = %config.admin.address,
@@ -81,7 +84,7 @@ async fn serve(file: &Path, config: Config, known: KnownSecrets) -> anyhow::Resu
         "ready for requests"
     );
 
-    told_to_stop().await?;
+    stop.told().await;
     tracing::info!("stopping: no new connections; open requests are drained");
     gateway.begin_shutdown();
     stop_accepting.cancel();
@@ -128,13 +131,22 @@ fn start_workers(gateway: &Gateway) -> anyhow::Result<Workers> {
     Ok((senders, threads))
 }
 
-/// Waits for SIGTERM or SIGINT.
-async fn told_to_stop() -> anyhow::Result<()> {
-    let mut terminate = signal(SignalKind::terminate())?;
-    let mut interrupt = signal(SignalKind::interrupt())?;
-    tokio::select! {
-        _ = terminate.recv() => {}
-        _ = interrupt.recv() => {}
+/// SIGTERM and SIGINT.
+struct Stop {
+    terminate: Signal,
+    interrupt: Signal,
+}
+
+impl Stop {
+    fn listen() -> std::io::Result<Self> {
+        Ok(Self { terminate: signal(SignalKind::terminate())?, interrupt: signal(SignalKind::interrupt())? })
     }
-    Ok(())
+
+    /// Waits for one of them; one that came since [`Stop::listen`] counts.
+    async fn told(mut self) {
+        tokio::select! {
+            _ = self.terminate.recv() => {}
+            _ = self.interrupt.recv() => {}
+        }
+    }
 }

@@ -2,19 +2,15 @@
 
 use std::time::Duration;
 
-use tokio::signal::unix::{SignalKind, signal};
+use tokio::signal::unix::Signal;
 
 use super::gateway::Gateway;
 
 /// How often the files are looked at. Their content counts, not their time: a swapped symlink is a change too.
 const POLL: Duration = Duration::from_secs(1);
 
-/// Reloads at each change. A configuration that is wrong leaves the one in force untouched.
-pub(crate) async fn watch(gateway: Gateway) {
-    let Ok(mut hang_up) = signal(SignalKind::hangup()) else {
-        tracing::error!("SIGHUP cannot be received; restart the gateway to change its configuration");
-        return;
-    };
+/// Reloads at each change, and when `hang_up` says so. A configuration that is wrong leaves the one in force untouched.
+pub(crate) async fn watch(gateway: Gateway, mut hang_up: Signal) {
     let mut seen = content(&gateway);
     loop {
         let told = tokio::select! {
