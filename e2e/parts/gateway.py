@@ -12,6 +12,9 @@ import openai
 
 from .process import ROOT, PartFailed, Process, free_port
 
+# Seconds that are given to what an idle machine does at once.
+PATIENCE = 60
+
 
 def binary() -> pathlib.Path:
     """The gateway's program; GATEWAYD_BIN names another one."""
@@ -43,23 +46,27 @@ class Gateway:
         return f"http://127.0.0.1:{self.admin_port}"
 
     def write_config(self, text: str) -> None:
-        self.config.write_text(text)
+        """At once, so that the gateway never reads half of it."""
+        fresh = self.config.with_suffix(".new")
+        fresh.write_text(text)
+        os.replace(fresh, self.config)
 
-    def start(self, until: str = "ready", seconds: float = 60) -> "Gateway":
+    def start(self, until: str = "ready", seconds: float = 120) -> "Gateway":
         """`until` it is ready for requests, or only `health`: up, though something it needs is not."""
         self.process.start()
-        self.wait_until(lambda: self.says_ok(f"{until}z"), seconds, f"said no {until}z")
+        self.wait_until(lambda: self.says_ok(f"{until}z"), f"said no {until}z", seconds)
         return self
 
     def says_ok(self, probe: str) -> bool:
         if not self.process.running:
             raise PartFailed(f"gatewayd ended with {self.process.child.returncode}:\n{self.process.tail()}")
         try:
-            return httpx.get(f"{self.admin_url}/{probe}", timeout=5).status_code == 200
+            return httpx.get(f"{self.admin_url}/{probe}", timeout=PATIENCE).status_code == 200
         except httpx.TransportError:
             return False
 
-    def wait_until(self, true, seconds: float, otherwise: str) -> None:
+    def wait_until(self, true, otherwise: str, seconds: float = PATIENCE) -> None:
+        """What has to become true does so soon on an idle machine; a busy one is given time."""
         deadline = time.monotonic() + seconds
         while not true():
             if time.monotonic() > deadline:
@@ -81,7 +88,7 @@ class Gateway:
 
     def openai(self, token: str, **options) -> openai.OpenAI:
         """The official client, as a caller who knows nothing of the gateway would use it."""
-        options = {"timeout": 60, "max_retries": 0, **options}
+        options = {"timeout": 2 * PATIENCE, "max_retries": 0, **options}
         return openai.OpenAI(base_url=f"{self.url}/v1", api_key=token, **options)
 
     def cli(self, *words, token: str | None = None, status: int | None = 0, stdin: str | None = None):
@@ -97,7 +104,7 @@ class Gateway:
             stdin=subprocess.DEVNULL if stdin is None else None,
             capture_output=True,
             text=True,
-            timeout=60,
+            timeout=2 * PATIENCE,
         )
         if status is not None and done.returncode != status:
             raise AssertionError(f"gatewayd {words} ended with {done.returncode}:\n{done.stdout}{done.stderr}")
@@ -111,7 +118,7 @@ class Gateway:
         """What was recorded, newest first."""
         return self.json("sessions", "list", *filters)
 
-    def finished_session(self, name: str, seconds: float = 5) -> dict:
+    def finished_session(self, name: str) -> dict:
         """A session's record. An answer's last byte is on its way a moment before its record is closed."""
         record = {}
 
@@ -119,13 +126,13 @@ class Gateway:
             record.update(self.json("sessions", "show", name))
             return record["ending"] != "open"
 
-        self.wait_until(closed, seconds, f"did not close the record {name}")
+        self.wait_until(closed, f"did not close the record {name}")
         return record
 
     def approvals(self, *filters) -> list:
         return self.json("approvals", "list", *filters)
 
-    def wait_for_approval(self, seconds: float = 10) -> dict:
+    def wait_for_approval(self) -> dict:
         """The newest request that waits for people."""
         found = []
 
@@ -133,5 +140,5 @@ class Gateway:
             found[:] = [each for each in self.approvals() if each["state"] == "pending"]
             return bool(found)
 
-        self.wait_until(one, seconds, "held no request")
+        self.wait_until(one, "held no request")
         return found[0]

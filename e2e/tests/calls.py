@@ -4,6 +4,8 @@ import json
 
 import httpx
 
+from parts.gateway import PATIENCE
+
 CHAT = "/v1/chat/completions"
 HELLO = [{"role": "user", "content": "hello"}]
 
@@ -12,7 +14,7 @@ def bearer(token: str) -> dict:
     return {"authorization": f"Bearer {token}"}
 
 
-def ask(gateway, token: str | None, model: str = "tiny", timeout: float = 30, path: str = CHAT, headers=None, **body):
+def ask(gateway, token: str | None, model: str = "tiny", timeout: float = 2 * PATIENCE, path: str = CHAT, headers=None, **body):
     """One chat request by plain HTTP."""
     return httpx.post(
         gateway.url + path,

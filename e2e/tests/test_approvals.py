@@ -9,6 +9,7 @@ import openai
 import pytest
 
 from calls import HELLO, ask, recorded_refusal, refused
+from parts.gateway import PATIENCE
 from parts.model import says
 
 pool = concurrent.futures.ThreadPoolExecutor(16)
@@ -44,7 +45,7 @@ def test_held_then_approved_by_two_people_on_another_terminal(gateway, world):
     time.sleep(0.3)
     assert not held.done(), "one of two groups is not enough"
     approve(gateway, world, "carol", waiting["id"])
-    assert held.result(30).choices[0].message.content == "the report says yes"
+    assert held.result(PATIENCE).choices[0].message.content == "the report says yes"
     everything = gateway.cli("approvals", "list", "--all").stdout
     assert "consumed" in everything
     [session] = gateway.sessions("--model", "tiny-restricted")
@@ -64,7 +65,7 @@ def test_a_streamed_request_is_held_too(gateway, world):
     held = pool.submit(stream)
     waiting = gateway.wait_for_approval()
     approve(gateway, world, "bob", waiting["id"])
-    deltas = held.result(30)
+    deltas = held.result(PATIENCE)
     assert "".join(deltas) == "the report says yes" and len(deltas) > 2, deltas
 
 
@@ -73,7 +74,7 @@ def test_a_denial_ends_it(gateway, world):
     waiting = gateway.wait_for_approval()
     gateway.cli("approvals", "deny", waiting["id"], "-m", "not now", token=world.token("carol"))
     with pytest.raises(openai.PermissionDeniedError) as raised:
-        held.result(30)
+        held.result(PATIENCE)
     assert raised.value.code == "approval_denied"
 
 
@@ -116,7 +117,7 @@ def test_nobody_agrees_to_their_own_request_and_one_person_counts_once(gateway, 
     assert not held.done()
     approve(gateway, world, "carol", waiting["id"], status=None)
     approve(gateway, world, "bob", waiting["id"], status=None)
-    assert held.result(30).choices
+    assert held.result(PATIENCE).choices
 
 
 def test_a_stranger_has_no_vote(gateway, world):
@@ -126,7 +127,7 @@ def test_a_stranger_has_no_vote(gateway, world):
         assert approve(gateway, world, who, waiting["id"], status=None).returncode != 0
     gateway.cli("approvals", "deny", waiting["id"], token=world.token("bob"))
     with pytest.raises(openai.PermissionDeniedError):
-        held.result(30)
+        held.result(PATIENCE)
 
 
 def test_a_restart_while_a_request_is_held(gateway, world):
@@ -134,7 +135,7 @@ def test_a_restart_while_a_request_is_held(gateway, world):
     held = pool.submit(ask, gateway, world.token("alice"), "tiny-restricted", **body)
     waiting = gateway.wait_for_approval()
     gateway.stop()
-    answer = held.result(30)
+    answer = held.result(PATIENCE)
     refused(answer, 503, "shutting_down")
     assert int(answer.headers["retry-after"]) >= 1
     gateway.start()
@@ -143,7 +144,7 @@ def test_a_restart_while_a_request_is_held(gateway, world):
     again = pool.submit(ask, gateway, world.token("alice"), "tiny-restricted", **body)
     time.sleep(0.3)
     approve(gateway, world, "carol", waiting["id"])
-    assert again.result(30).json()["choices"][0]["message"]["content"] == "after the restart"
+    assert again.result(PATIENCE).json()["choices"][0]["message"]["content"] == "after the restart"
 
 
 def test_a_crash_while_a_request_is_held(gateway, world):
@@ -152,7 +153,7 @@ def test_a_crash_while_a_request_is_held(gateway, world):
     waiting = gateway.wait_for_approval()
     gateway.kill()
     with pytest.raises(httpx.TransportError):
-        held.result(30)
+        held.result(PATIENCE)
     gateway.start()
     for who in ("bob", "carol"):
         approve(gateway, world, who, waiting["id"])
@@ -188,4 +189,4 @@ def test_an_approver_sees_no_secret_that_the_request_holds(gateway, world):
         assert FAKE_AWS_KEY not in shown and "REDACTED" in shown
     gateway.cli("approvals", "deny", waiting["id"], token=world.token("bob"))
     with pytest.raises(openai.PermissionDeniedError):
-        held.result(30)
+        held.result(PATIENCE)

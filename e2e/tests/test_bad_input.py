@@ -8,6 +8,7 @@ import httpx
 import pytest
 
 from calls import CHAT, HELLO, ask, bearer, recorded_refusal, refused
+from parts.gateway import PATIENCE
 
 
 @pytest.fixture(autouse=True)
@@ -95,7 +96,7 @@ def test_request_smuggling_shapes(gateway, world, headers):
 
 def send(gateway, world, body: bytes) -> httpx.Response:
     headers = {**bearer(world.token("alice")), "content-type": "application/json"}
-    return httpx.post(gateway.url + CHAT, content=body, headers=headers, timeout=15)
+    return httpx.post(gateway.url + CHAT, content=body, headers=headers, timeout=PATIENCE)
 
 
 @pytest.mark.parametrize(
@@ -178,7 +179,7 @@ def test_upgrade_and_connect_are_not_tunnels(gateway, world):
 def test_a_hundred_idle_connections_do_no_harm(gateway, world):
     idle = [socket.create_connection(("127.0.0.1", gateway.port)) for _ in range(100)]
     try:
-        assert ask(gateway, world.token("alice"), "fake-answer", timeout=10).status_code == 200
+        assert ask(gateway, world.token("alice"), "fake-answer").status_code == 200
     finally:
         for connection in idle:
             connection.close()

@@ -5,6 +5,7 @@ import subprocess
 import pytest
 
 from calls import HELLO, stream_text
+from parts.gateway import PATIENCE
 from parts.model import says
 from parts.process import NODE, ROOT
 
@@ -42,7 +43,7 @@ def test_node_client(gateway, world, stream):
         env={"OPENAI_API_KEY": world.token("alice"), "PATH": "/usr/bin:/bin"},
         capture_output=True,
         text=True,
-        timeout=60,
+        timeout=PATIENCE,
     )
     assert done.stdout == SENTENCE, done.stderr
 

@@ -9,6 +9,7 @@ import httpx
 import pytest
 
 from calls import CHAT, HELLO, ask, bearer, recorded, refused, stream_text
+from parts.gateway import PATIENCE
 
 pool = concurrent.futures.ThreadPoolExecutor(4)
 
@@ -46,7 +47,7 @@ def test_rotation_between_two_requests_and_under_a_stream(own_gateway, world):
     replace(gateway.secrets / "fake", rotated)
     wait_for_key(gateway, world, rotated)
     last = ask(gateway, world.token("alice"), "fake-answer")
-    assert flowing.result(30).endswith("word49 "), "the stream in flight is untouched"
+    assert flowing.result(PATIENCE).endswith("word49 "), "the stream in flight is untouched"
 
     records = [recorded(gateway, answer) for answer in (first, last)]
     assert {record["credential"] for record in records} == {"fake-key"}
@@ -99,7 +100,7 @@ def test_an_absolute_target_does_not_choose_the_upstream(gateway, world, target)
 
     before = len(world.fake.seen)
     body = json.dumps({"model": "tiny", "messages": HELLO, "max_tokens": 2}).encode()
-    with socket.create_connection(("127.0.0.1", gateway.port), timeout=20) as wire:
+    with socket.create_connection(("127.0.0.1", gateway.port), timeout=PATIENCE) as wire:
         wire.sendall(
             f"POST {target.format(port=world.fake.port)} HTTP/1.1\r\nHost: x\r\nConnection: close\r\n"
             f"Authorization: Bearer {world.token('alice')}\r\nContent-Type: application/json\r\n"
@@ -117,6 +118,6 @@ def test_a_redirect_is_not_followed(gateway, world):
 
 def test_a_callers_own_key_for_the_upstream_is_of_no_use(gateway, world):
     answer = httpx.post(
-        gateway.url + CHAT, json={"model": "tiny", "messages": HELLO}, headers=bearer(world.keys["tiny"]), timeout=10
+        gateway.url + CHAT, json={"model": "tiny", "messages": HELLO}, headers=bearer(world.keys["tiny"]), timeout=PATIENCE
     )
     refused(answer, 401, "invalid_token")

@@ -11,6 +11,7 @@ import openai
 import pytest
 
 from calls import CHAT, HELLO, ask, bearer, recorded_refusal, refused
+from parts.gateway import PATIENCE
 
 
 def claims(world, **changes) -> dict:
@@ -78,14 +79,14 @@ WRONG = {
 
 
 def forged(world, header: dict, sign=lambda _: b"x" * 256) -> str:
-    kid = httpx.get(f"{world.idp.issuer}/jwks").json()["keys"][0]["kid"]
+    kid = httpx.get(f"{world.idp.issuer}/jwks", timeout=PATIENCE).json()["keys"][0]["kid"]
     parts = [{"alg": "RS256", "typ": "at+jwt", "kid": kid, **header}, claims(world)]
     text = ".".join(b64(json.dumps(part).encode()) for part in parts)
     return f"{text}.{b64(sign(text.encode()))}"
 
 
 def hmac_of_public_key(world, text: bytes) -> bytes:
-    modulus = httpx.get(f"{world.idp.issuer}/jwks").json()["keys"][0]["n"]
+    modulus = httpx.get(f"{world.idp.issuer}/jwks", timeout=PATIENCE).json()["keys"][0]["n"]
     return hmac.new(modulus.encode(), text, hashlib.sha256).digest()
 
 
@@ -118,7 +119,7 @@ def test_the_provider_rotates_its_keys_and_both_tokens_hold(own_gateway, world):
 def test_a_storm_of_unknown_keys_costs_the_provider_next_to_nothing(gateway, world):
     before, started = world.idp.lab("stats")["jwks_fetches"], time.monotonic()
     tokens = [world.idp.mint(header={"kid": f"storm-{n}"}, **claims(world)) for n in range(100)]
-    with httpx.Client() as client:
+    with httpx.Client(timeout=PATIENCE) as client:
         for token in tokens:
             answer = client.post(gateway.url + CHAT, json={"model": "tiny", "messages": HELLO}, headers=bearer(token))
             assert answer.status_code == 401
@@ -128,7 +129,7 @@ def test_a_storm_of_unknown_keys_costs_the_provider_next_to_nothing(gateway, wor
     # And it locks nobody out for long: a key that is new in truth is honoured when the next lookup is due.
     world.rotate_identity_keys()
     gateway.wait_until(
-        lambda: ask(gateway, world.token("alice")).status_code == 200, 15, "did not honour the provider's new key"
+        lambda: ask(gateway, world.token("alice")).status_code == 200, "did not honour the provider's new key"
     )
 
 

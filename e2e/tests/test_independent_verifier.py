@@ -23,6 +23,7 @@ from calls import CHAT, HELLO, ask, bearer
 from damages import DAMAGES
 from evidence import Copy, Unfit
 from forgeries import enrich
+from parts.gateway import PATIENCE
 from parts.process import ROOT
 from verifier import verify
 
@@ -53,11 +54,11 @@ def evidence(world, tmp_path_factory):
     waiting = gateway.wait_for_approval()
     for who in ("bob", "carol"):
         gateway.cli("approvals", "approve", waiting["id"], "-m", f"fine by {who}", token=world.token(who))
-    assert held.result(30).status_code == 200
+    assert held.result(PATIENCE).status_code == 200
     ask(gateway, alice, "telling", stream=True, max_tokens=60)
     ask(gateway, alice, "fake-answer", text="a word or two " * 20000)
     list(pool.map(lambda _: ask(gateway, alice, "fake-answer"), range(130)))
-    with httpx.Client(timeout=30) as client, client.stream(
+    with httpx.Client(timeout=PATIENCE) as client, client.stream(
         "POST",
         gateway.url + CHAT,
         json={"model": "fake-slow", "messages": HELLO, "stream": True},
@@ -133,11 +134,11 @@ def test_the_second_verifier_is_a_program(evidence):
     good, pinned = evidence.kept / "good", evidence.kept / "crashed/checkpoint"
     program = [sys.executable, ROOT / "e2e/verifier/verify.py"]
     done = subprocess.run(
-        [*program, good, "--key", good / "log.pub", "--pinned", pinned], capture_output=True, text=True, timeout=60
+        [*program, good, "--key", good / "log.pub", "--pinned", pinned], capture_output=True, text=True, timeout=PATIENCE
     )
     assert done.returncode == 0 and done.stdout.startswith("proven: "), done.stdout + done.stderr
     assert "not proven" not in done.stdout
-    assert subprocess.run([*program, evidence.kept], capture_output=True, timeout=60).returncode == 2
+    assert subprocess.run([*program, evidence.kept], capture_output=True, timeout=PATIENCE).returncode == 2
 
 
 @pytest.mark.parametrize("change", cases())

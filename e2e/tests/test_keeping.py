@@ -69,9 +69,10 @@ def test_what_policy_would_say_today(own_gateway, world):
 
     text = gateway.config.read_text().replace('name = "engineers-may-infer"', 'name = "engineers-may-still-infer"')
     gateway.write_config(text.replace('models = ["tiny-secret"]', 'models = ["tiny"]'))
-    gateway.wait_until(lambda: "different" in gateway.cli("sessions", "recheck", name, status=None).stdout
-                       and "nothing" not in gateway.cli("sessions", "recheck", name, status=None).stdout,
-                       10, "did not take the new policy")
+    gateway.wait_until(
+        lambda: gateway.cli("sessions", "recheck", name, status=None).returncode == 1,
+        "did not take the new policy",
+    )
     checked = gateway.cli("sessions", "recheck", name, status=1).stdout
     assert "allow by engineers-may-infer" in checked
     assert "deny by engineers-must-not-touch-secret-models" in checked

@@ -8,6 +8,7 @@ import pytest
 
 from calls import HELLO, ask, bearer, recorded, stream_text
 from conftest import FAKE_AWS_KEY, MASKED, TOLD
+from parts.gateway import PATIENCE
 from parts.model import says
 
 
@@ -106,7 +107,7 @@ def test_anthropic_messages(gateway, world, stream):
         f"{gateway.url}/v1/messages",
         json={"model": "telling", "max_tokens": 100, "messages": HELLO, "stream": stream},
         headers={"x-api-key": world.token("alice"), "anthropic-version": "2023-06-01"},
-        timeout=30,
+        timeout=PATIENCE,
     )
     assert answer.status_code == 200, answer.text
     assert FAKE_AWS_KEY not in answer.text
@@ -123,7 +124,7 @@ def test_llama_cpps_own_completion_route_is_masked_too(gateway, world):
         f"{gateway.url}/completion",
         json={"model": "tiny", "prompt": "x", "n_predict": 100, "stream": True, "grammar": says(TOLD)},
         headers=bearer(world.token("alice")),
-        timeout=30,
+        timeout=PATIENCE,
     )
     assert answer.status_code == 200, answer.text
     assert FAKE_AWS_KEY not in answer.text
@@ -152,7 +153,7 @@ def test_the_credential_does_not_come_back_by_another_way(gateway, world, model)
 def test_a_decompression_bomb_does_not_fill_the_memory(gateway, world):
     """It may be cut off or streamed on; a hundred megabytes must not be held."""
     before = resident(gateway)
-    with httpx.Client(timeout=60) as client:
+    with httpx.Client(timeout=PATIENCE) as client:
         request = {"json": {"model": "fake-bomb", "messages": HELLO}, "headers": bearer(world.token("alice"))}
         try:
             with client.stream("POST", f"{gateway.url}/v1/chat/completions", **request) as answer:

@@ -2,13 +2,15 @@
 
 import concurrent.futures
 import re
+import signal
+import socket
 import time
 
 import httpx
 import pytest
 
 from calls import HELLO, ask, recorded, refused, stream_text
-from parts.gateway import Gateway
+from parts.gateway import PATIENCE, Gateway
 
 pool = concurrent.futures.ThreadPoolExecutor(4)
 
@@ -59,8 +61,28 @@ def test_a_reload_changes_the_policy_without_a_restart(own_gateway, world):
     gateway.write_config(text.replace('models = ["tiny-secret"]', 'models = ["tiny-very-secret"]'))
     gateway.hang_up()
     gateway.wait_until(
-        lambda: ask(gateway, world.token("alice"), "tiny-secret").status_code == 200, 10, "did not take the new policy"
+        lambda: ask(gateway, world.token("alice"), "tiny-secret").status_code == 200, "did not take the new policy"
     )
+
+
+@pytest.mark.parametrize("number", [signal.SIGHUP, signal.SIGTERM])
+def test_a_signal_that_comes_as_soon_as_it_listens_does_not_end_it_on_the_spot(own_gateway, number):
+    gateway = own_gateway()
+    for _ in range(3):
+        gateway.stop()
+        gateway.process.start()
+        while gateway.process.running and not listens(gateway.port):
+            pass
+        gateway.process.signal(number)
+        if number == signal.SIGTERM:
+            assert gateway.process.child.wait(PATIENCE) == 0
+        else:
+            gateway.wait_until(lambda: gateway.says_ok("readyz"), "did not get ready")
+
+
+def listens(port: int) -> bool:
+    with socket.socket() as probe:
+        return probe.connect_ex(("127.0.0.1", port)) == 0
 
 
 @pytest.mark.parametrize(
@@ -120,9 +142,9 @@ def test_check_accepts_the_good_one(gateway):
 def test_health_readiness_and_metrics(gateway, world):
     ask(gateway, world.token("alice"))
     refused(ask(gateway, world.token("mallory")), 403, "policy_denied")
-    assert httpx.get(f"{gateway.admin_url}/healthz").status_code == 200
-    assert httpx.get(f"{gateway.admin_url}/readyz").status_code == 200
-    metrics = httpx.get(f"{gateway.admin_url}/metrics").text
+    assert httpx.get(f"{gateway.admin_url}/healthz", timeout=PATIENCE).status_code == 200
+    assert httpx.get(f"{gateway.admin_url}/readyz", timeout=PATIENCE).status_code == 200
+    metrics = httpx.get(f"{gateway.admin_url}/metrics", timeout=PATIENCE).text
     assert "# TYPE" in metrics and "gatewayd_" in metrics
     assert "alice" not in metrics, "people are no label"
 
@@ -138,7 +160,7 @@ def test_an_orderly_end_lets_streams_finish(own_gateway, world):
     flowing = pool.submit(stream)
     time.sleep(0.7)
     assert gateway.stop() == 0
-    assert flowing.result(10).endswith("word19 ")
+    assert flowing.result(PATIENCE).endswith("word19 ")
     world.fake.events, world.fake.pause = 50, 0.1
 
 

@@ -6,6 +6,7 @@ import httpx
 import openai
 
 from conftest import FAKE_AWS_KEY, TOLD
+from parts.gateway import PATIENCE
 from parts.model import says
 
 
@@ -28,7 +29,7 @@ def test_without_a_gateway_the_forced_key_reaches_the_client_byte_by_byte(world)
 
 def test_the_model_server_answers_only_to_its_key(world):
     for headers in ({}, {"authorization": "Bearer another"}):
-        answer = httpx.post(f"{world.tiny.url}/v1/chat/completions", json={"messages": []}, headers=headers)
+        answer = httpx.post(f"{world.tiny.url}/v1/chat/completions", json={"messages": []}, headers=headers, timeout=PATIENCE)
         assert answer.status_code == 401
 
 
@@ -37,16 +38,16 @@ def test_a_server_wide_grammar_makes_the_model_tell_its_own_key(world):
         f"{world.leaky.url}/v1/chat/completions",
         json={"messages": [{"role": "user", "content": "hi"}]},
         headers={"authorization": f"Bearer {world.keys['leaky']}"},
-        timeout=30,
+        timeout=PATIENCE,
     )
     assert world.keys["leaky"] in answer.json()["choices"][0]["message"]["content"]
 
 
 def test_the_provider_signs_people_in_and_rotates_its_keys(world):
     keys = f"{world.idp.issuer}/jwks"
-    before = {key["kid"] for key in httpx.get(keys).json()["keys"]}
+    before = {key["kid"] for key in httpx.get(keys, timeout=PATIENCE).json()["keys"]}
     world.rotate_identity_keys()
-    after = {key["kid"] for key in httpx.get(keys).json()["keys"]}
+    after = {key["kid"] for key in httpx.get(keys, timeout=PATIENCE).json()["keys"]}
     assert len(after - before) == 1
     assert before & after, "an old key stays published for the tokens that it signed"
     assert world.idp.token("alice").count(".") == 2

@@ -7,6 +7,7 @@ import openai
 import pytest
 
 from calls import HELLO, ask, bearer, recorded_refusal, refused
+from parts.gateway import PATIENCE
 
 
 def test_403_names_the_rule(gateway, world):
@@ -42,7 +43,7 @@ def test_a_refused_request_does_not_reach_the_model(gateway, world):
     ],
 )
 def test_what_no_rule_names_is_denied(gateway, world, method, path):
-    answer = httpx.request(method, gateway.url + path, headers=bearer(world.token("alice")))
+    answer = httpx.request(method, gateway.url + path, headers=bearer(world.token("alice")), timeout=PATIENCE)
     assert answer.status_code in (403, 404), answer.text
 
 
@@ -61,7 +62,7 @@ def test_what_no_rule_names_is_denied(gateway, world, method, path):
 def test_no_spelling_of_a_path_gets_around_the_rules(gateway, world, path):
     """Sent raw: a client library would tidy the path up."""
     body = b'{"model":"tiny","messages":[]}'
-    with socket.create_connection(("127.0.0.1", gateway.port), timeout=10) as wire:
+    with socket.create_connection(("127.0.0.1", gateway.port), timeout=PATIENCE) as wire:
         wire.sendall(
             f"POST {path} HTTP/1.1\r\nHost: x\r\nAuthorization: Bearer {world.token('alice')}\r\n"
             f"Content-Type: application/json\r\nContent-Length: {len(body)}\r\nConnection: close\r\n\r\n".encode() + body

@@ -12,6 +12,7 @@ import httpx
 import pytest
 
 from calls import CHAT, HELLO, ask, bearer, recorded, recorded_refusal
+from parts.gateway import PATIENCE
 from parts.model import says
 from parts.process import PartFailed
 
@@ -61,7 +62,7 @@ def test_replay_keeps_the_time_it_took(own_gateway, world):
 def test_sigkill_during_a_stream_leaves_it_interrupted(own_gateway, world):
     gateway = own_gateway()
     text = ""
-    with httpx.Client(timeout=30) as client, client.stream(
+    with httpx.Client(timeout=PATIENCE) as client, client.stream(
         "POST",
         gateway.url + CHAT,
         json={"model": "fake-slow", "messages": HELLO, "stream": True},
@@ -100,7 +101,7 @@ def load_then_kill(gateway, world, answered: set, seconds: float) -> None:
     """Eight callers at once, until the gateway is shot. Only what was answered with 200 counts as answered."""
 
     def caller(_) -> None:
-        with httpx.Client(timeout=10) as client:
+        with httpx.Client(timeout=PATIENCE) as client:
             while True:
                 try:
                     answer = client.post(
@@ -117,7 +118,7 @@ def load_then_kill(gateway, world, answered: set, seconds: float) -> None:
     time.sleep(seconds)
     gateway.kill()
     for done in callers:
-        done.result(20)
+        done.result(PATIENCE)
 
 
 def verified(gateway) -> None:
@@ -167,7 +168,7 @@ def test_a_second_gateway_on_the_same_evidence_is_refused(own_gateway, world):
 
 
 def test_a_caller_who_goes_away_is_recorded_and_the_upstream_is_told(gateway, world):
-    with httpx.Client(timeout=30) as client, client.stream(
+    with httpx.Client(timeout=PATIENCE) as client, client.stream(
         "POST",
         gateway.url + CHAT,
         json={"model": "fake-slow", "messages": HELLO, "stream": True},
@@ -176,16 +177,14 @@ def test_a_caller_who_goes_away_is_recorded_and_the_upstream_is_told(gateway, wo
         name = stream.headers["x-request-id"]
         next(stream.iter_bytes())
     assert world.fake.of("fake-slow")[-1].closed.wait(3), "the upstream still works for nobody"
-    gateway.wait_until(
-        lambda: gateway.json("sessions", "show", name)["ending"] == "client-gone", 5, "did not record the end"
-    )
+    gateway.wait_until(lambda: gateway.json("sessions", "show", name)["ending"] == "client-gone", "did not record the end")
 
 
 def test_health_probes_and_reads_need_no_trust_in_luck(gateway, world):
     """What the admin listener answers to a stranger: health, and nothing else."""
-    assert httpx.get(f"{gateway.admin_url}/healthz").status_code == 200
+    assert httpx.get(f"{gateway.admin_url}/healthz", timeout=PATIENCE).status_code == 200
     for path in ("/api/v1/sessions", "/sessions", "/api/sessions", "/approvals", "/tokens"):
-        assert httpx.get(gateway.admin_url + path).status_code in (401, 403, 404)
+        assert httpx.get(gateway.admin_url + path, timeout=PATIENCE).status_code in (401, 403, 404)
 
 
 def test_the_record_of_a_refusal_exists_before_the_answer(gateway, world):
@@ -209,7 +208,7 @@ def test_what_callers_name_is_masked_before_it_is_kept(own_gateway, world):
     ]
     for method, path, options in calls:
         headers = {**bearer(bearer_token), **options.pop("headers", {})}
-        answer = httpx.request(method, gateway.url + path, headers=headers, timeout=30, **options)
+        answer = httpx.request(method, gateway.url + path, headers=headers, timeout=PATIENCE, **options)
         name = answer.headers["x-request-id"]
         shown = gateway.cli("sessions", "show", name, "-o", "json").stdout
         kept = gateway.cli("sessions", "export", name, status=None).stdout

@@ -3,6 +3,7 @@
 import concurrent.futures
 
 from calls import ask, refused
+from parts.gateway import PATIENCE
 
 pool = concurrent.futures.ThreadPoolExecutor(4)
 
@@ -19,7 +20,7 @@ def test_a_token_revoked_while_its_request_is_held(own_gateway, world):
     waiting = gateway.wait_for_approval()
     gateway.cli("token", "revoke", made["id"])
     decided_by_both(gateway, world, waiting["id"])
-    refused(held.result(30), 401, "invalid_token")
+    refused(held.result(PATIENCE), 401, "invalid_token")
     [session] = gateway.sessions("--model", "tiny-restricted")
     assert session["status"] == 401
 
@@ -32,9 +33,9 @@ def test_a_policy_changed_while_a_request_is_held(own_gateway, world):
     rule = '[[policy.rule]]\nname = "freeze"\nmodels = ["tiny-restricted"]\neffect = "deny"\n'
     gateway.write_config(gateway.config.read_text() + rule)
     gateway.hang_up()
-    gateway.wait_until(lambda: "the new configuration is in force" in gateway.process.log_text(), 10, "did not reload")
+    gateway.wait_until(lambda: "the new configuration is in force" in gateway.process.log_text(), "did not reload")
     assert before != gateway.json("policy", "explain", "--groups", "ml-eng", "POST", "/v1/chat/completions")
     decided_by_both(gateway, world, waiting["id"])
-    answer = held.result(30)
+    answer = held.result(PATIENCE)
     refused(answer, 403, "policy_denied")
     assert "freeze" in answer.text

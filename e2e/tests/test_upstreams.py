@@ -8,6 +8,7 @@ import openai
 import pytest
 
 from calls import HELLO, ask, bearer, events, recorded, refused, stream_text
+from parts.gateway import PATIENCE
 
 
 @pytest.mark.parametrize(
@@ -67,7 +68,7 @@ def test_an_anthropic_caller_gets_an_anthropic_error(gateway, world):
         f"{gateway.url}/v1/messages",
         json={"model": "fake-refuse", "max_tokens": 5, "messages": HELLO},
         headers={"x-api-key": world.token("alice"), "anthropic-version": "2023-06-01"},
-        timeout=20,
+        timeout=PATIENCE,
     )
     assert answer.status_code == 502
     assert answer.json()["type"] == "error" and answer.json()["error"]["type"] == "api_error"
@@ -78,7 +79,7 @@ def test_an_ollama_caller_gets_an_ollama_error(gateway, world):
         f"{gateway.url}/api/chat",
         json={"model": "fake-refuse", "messages": HELLO},
         headers=bearer(world.token("alice")),
-        timeout=20,
+        timeout=PATIENCE,
     )
     assert answer.status_code == 502 and isinstance(answer.json()["error"], str)
 
