@@ -1,6 +1,8 @@
 """Must a person agree: held, decided on another terminal, and never for another request."""
 
 import concurrent.futures
+import contextlib
+import http.client
 import json
 import time
 
@@ -8,7 +10,7 @@ import httpx
 import openai
 import pytest
 
-from calls import HELLO, ask, recorded_refusal, refused
+from calls import CHAT, HELLO, ask, bearer, recorded_refusal, refused
 from parts.gateway import PATIENCE
 from parts.model import says
 
@@ -58,13 +60,14 @@ def test_a_streamed_request_is_held_too(gateway, world):
     def stream():
         client = gateway.openai(world.token("alice"))
         chunks = client.chat.completions.create(
-            model="tiny-reviewed", messages=HELLO, stream=True, extra_body={"grammar": says("the report says yes")}
+            model="tiny-restricted", messages=HELLO, stream=True, extra_body={"grammar": says("the report says yes")}
         )
         return [chunk.choices[0].delta.content or "" for chunk in chunks if chunk.choices]
 
     held = pool.submit(stream)
     waiting = gateway.wait_for_approval()
-    approve(gateway, world, "bob", waiting["id"])
+    for who in ("bob", "carol"):
+        approve(gateway, world, who, waiting["id"])
     deltas = held.result(PATIENCE)
     assert "".join(deltas) == "the report says yes" and len(deltas) > 2, deltas
 
@@ -162,12 +165,17 @@ def test_a_crash_while_a_request_is_held(gateway, world):
 
 
 def test_a_caller_who_hangs_up_comes_back_to_the_same_approval(gateway, world):
-    with pytest.raises(httpx.ReadTimeout):
-        ask(gateway, world.token("alice"), "tiny-restricted", timeout=1, grammar=says("yes"))
-    waiting = gateway.wait_for_approval()
+    body = json.dumps({"model": "tiny-restricted", "messages": HELLO, "grammar": says("yes")})
+    headers = {**bearer(world.token("alice")), "content-type": "application/json"}
+    with contextlib.closing(http.client.HTTPConnection("127.0.0.1", gateway.port)) as caller:
+        caller.request("POST", CHAT, body, headers)
+        waiting = gateway.wait_for_approval()
+    gateway.wait_until(
+        lambda: [session["ending"] for session in gateway.sessions()] == ["client-gone"], "did not notice that the caller left"
+    )
     for who in ("bob", "carol"):
         approve(gateway, world, who, waiting["id"])
-    answer = ask(gateway, world.token("alice"), "tiny-restricted", grammar=says("yes"))
+    answer = httpx.post(gateway.url + CHAT, content=body, headers=headers, timeout=PATIENCE)
     assert answer.json()["choices"][0]["message"]["content"] == "yes"
 
 
