@@ -5,11 +5,13 @@ test can see what arrived upstream.
 """
 
 import asyncio
+import contextlib
 import gzip
 import json
 import socket
 import struct
 import threading
+import time
 from dataclasses import dataclass, field
 
 
@@ -72,8 +74,7 @@ class FakeUpstream:
     def __init__(self, port: int = 0):
         self.seen: list[Seen] = []
         self.port = port
-        self.events = 50
-        self.pause = 0.1
+        self.events, self.pause = 50, 0.1
         self._loop = asyncio.new_event_loop()
         self._started = threading.Event()
         self._thread = threading.Thread(target=self._run, daemon=True)
@@ -100,6 +101,22 @@ class FakeUpstream:
 
     def of(self, model: str) -> list[Seen]:
         return [seen for seen in self.seen if seen.model == model]
+
+    @contextlib.contextmanager
+    def slowly(self, events: int, pause: float):
+        """While this holds, a slow stream is of so many events, with such a pause after each."""
+        before, self.events, self.pause = (self.events, self.pause), events, pause
+        try:
+            yield
+        finally:
+            self.events, self.pause = before
+
+    def wait_for(self, model: str, count: int, seconds: float) -> None:
+        """Waits until so many requests for the model have arrived."""
+        deadline = time.monotonic() + seconds
+        while len(self.of(model)) < count:
+            assert time.monotonic() < deadline, f"{len(self.of(model))} of {count} requests for {model} came"
+            time.sleep(0.02)
 
     def _run(self) -> None:
         asyncio.set_event_loop(self._loop)
@@ -156,11 +173,12 @@ class FakeUpstream:
 
     async def fake_slow(self, seen, writer) -> bool:
         """A good stream of `events` events, one each `pause`."""
+        events, pause = self.events, self.pause
         writer.write(head("200 OK", SSE, CHUNKED))
-        for number in range(self.events):
+        for number in range(events):
             writer.write(chunk(event(f"word{number} ")))
             await writer.drain()
-            await asyncio.sleep(self.pause)
+            await asyncio.sleep(pause)
         writer.write(chunk(b"data: [DONE]\n\n") + b"0\r\n\r\n")
         await writer.drain()
         return True

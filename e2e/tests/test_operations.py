@@ -151,17 +151,17 @@ def test_health_readiness_and_metrics(gateway, world):
 
 def test_an_orderly_end_lets_streams_finish(own_gateway, world):
     gateway = own_gateway()
-    world.fake.events, world.fake.pause = 20, 0.1
+    before = len(world.fake.of("fake-slow"))
 
     def stream():
         client = gateway.openai(world.token("alice"))
         return "".join(stream_text(client.chat.completions.create(model="fake-slow", messages=HELLO, stream=True)))
 
-    flowing = pool.submit(stream)
-    time.sleep(0.7)
-    assert gateway.stop() == 0
-    assert flowing.result(PATIENCE).endswith("word19 ")
-    world.fake.events, world.fake.pause = 50, 0.1
+    with world.fake.slowly(20, 0.1):
+        flowing = pool.submit(stream)
+        world.fake.wait_for("fake-slow", before + 1, PATIENCE)
+        assert gateway.stop() == 0
+        assert flowing.result(PATIENCE).endswith("word19 ")
 
 
 def test_help_is_worth_reading():
