@@ -99,7 +99,9 @@ impl Capture {
         put_varint(&mut self.frames, frame.len() as u64);
         self.last = now.max(self.last);
         match &mut self.data {
-            Pending::None => self.data = Pending::One(frame),
+            Pending::None if frame.len() >= LARGE => self.data = Pending::One(frame),
+            // A small frame is a piece of a larger buffer, which it would keep.
+            Pending::None => self.data = Pending::Many(frame.to_vec()),
             Pending::One(first) => {
                 let mut both = Vec::with_capacity((first.len() + frame.len()).next_power_of_two());
                 both.extend_from_slice(first);

@@ -8,7 +8,7 @@ use std::time::Instant;
 use bytes::Bytes;
 use gatewayd_core::{Ending, Redact, RedactStream, Timestamp, Trail};
 use http::header::{CONTENT_ENCODING, CONTENT_TYPE};
-use http::{HeaderMap, HeaderValue, Method, Uri};
+use http::{HeaderMap, Method, Uri};
 use tokio::sync::oneshot;
 
 use crate::capture::{Capture, Piece};
@@ -36,8 +36,9 @@ pub(crate) struct Session {
     started: Instant,
     salt: Salt,
     method: Method,
-    uri: Uri,
-    content_type: Option<HeaderValue>,
+    /// Copies: a piece of the request's head would keep the buffer it was read into, for as long as a stream lasts.
+    path: Box<str>,
+    content_type: Option<Box<str>>,
     is_encoded: bool,
     facts: OnceLock<Arc<Facts>>,
     /// An intent was put before the committer.
@@ -87,8 +88,8 @@ impl Session {
             started: Instant::now(),
             salt: facts::salt()?,
             method: method.clone(),
-            uri: uri.clone(),
-            content_type: headers.get(CONTENT_TYPE).cloned(),
+            path: uri.path_and_query().map_or("/", |path| path.as_str()).into(),
+            content_type: headers.get(CONTENT_TYPE).and_then(|value| value.to_str().ok()).map(Box::from),
             is_encoded: headers.get_all(CONTENT_ENCODING).iter().any(|coding| coding != "identity"),
             facts: OnceLock::new(),
             intended: AtomicBool::new(false),
@@ -107,7 +108,7 @@ impl Session {
     }
 
     pub(crate) fn content_type(&self) -> Option<&str> {
-        self.content_type.as_ref().and_then(|value| value.to_str().ok())
+        self.content_type.as_deref()
     }
 
     /// Starts to mask the request's body. A compressed body cannot be looked into, so nothing of it is stored.
@@ -263,7 +264,7 @@ impl Session {
 
     /// Path and query as they may be stored: masked, unless the path is just the known route.
     fn shown_path(&self, route: Option<&str>) -> String {
-        let full = self.uri.path_and_query().map_or("/", |p| p.as_str());
+        let full = &*self.path;
         if route == Some(full) {
             return full.to_owned();
         }

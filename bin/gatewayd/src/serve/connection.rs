@@ -1,6 +1,7 @@
 //! One connection: which HTTP it speaks, and its requests into the stack.
 
 use std::convert::Infallible;
+use std::pin::Pin;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -19,6 +20,9 @@ use super::worker::{ConnectionLimits, CurrentStack, Stack};
 
 /// Is told of a head that was no request, and why. It does not block.
 pub(crate) type OnUnreadable = Arc<dyn Fn(Peer, &'static str) + Send + Sync>;
+
+/// A connection that is being served.
+type Spoken = Pin<Box<dyn Future<Output = Result<(), hyper::Error>> + Send>>;
 
 /// How often a connection is looked at that has sent one byte and no second.
 const LOOK_AGAIN: Duration = Duration::from_millis(5);
@@ -58,7 +62,7 @@ impl Serving {
         let patience = self.limits.head_timeout;
         let ended = match tls {
             // Port scanners and health checks come and go without a word; that is no error.
-            Some(tls) => match tokio::time::timeout(patience, tls.accept(stream)).await {
+            Some(tls) => match tokio::time::timeout(patience, Box::pin(tls.accept(stream))).await {
                 Ok(Ok(stream)) => {
                     let is_http2 = stream.get_ref().1.alpn_protocol() == Some(b"h2");
                     self.speak(is_http2, stream, peer, watcher).await
@@ -79,13 +83,9 @@ impl Serving {
         drop(permit);
     }
 
-    async fn speak<I>(
-        &self,
-        is_http2: bool,
-        stream: I,
-        peer: Peer,
-        watcher: Watcher,
-    ) -> Result<(), hyper::Error>
+    /// The connection from here on. It is put aside by itself: with TLS, without, and in each HTTP it is of another size, and
+    /// in one task with all of them each connection would take the room of the largest.
+    fn speak<I>(&self, is_http2: bool, stream: I, peer: Peer, watcher: Watcher) -> Spoken
     where
         I: AsyncRead + AsyncWrite + Unpin + Send + 'static,
     {
@@ -93,9 +93,9 @@ impl Serving {
         let service = hyper::service::service_fn(move |request| respond(Arc::clone(&stack), peer, request));
         let stream = TokioIo::new(stream);
         if is_http2 {
-            watcher.watch(self.http2.serve_connection(stream, service)).await
+            Box::pin(watcher.watch(self.http2.serve_connection(stream, service)))
         } else {
-            watcher.watch(self.http1.serve_connection(stream, service)).await
+            Box::pin(watcher.watch(self.http1.serve_connection(stream, service)))
         }
     }
 }
