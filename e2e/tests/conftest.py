@@ -36,7 +36,9 @@ class World:
         self.fake = fake
         self.keys = {name: f"{name}-upstream-key-{secrets.token_urlsafe(24)}" for name in UPSTREAMS}
         self.tiny = ModelServer(folder, self.keys["tiny"])
-        self.leaky = ModelServer(folder, self.keys["leaky"], alias="leaky", grammar=says(f"ok {self.keys['leaky']} ok"))
+        self.later_key = f"later-{secrets.token_urlsafe(24)}"
+        both = f"{self.keys['leaky']}\n{self.later_key}"
+        self.leaky = ModelServer(folder, both, alias="leaky", grammar=says(f"ok {self.keys['leaky']} ok"))
         self.telling = ModelServer(folder, self.keys["telling"], alias="telling", grammar=says(TOLD))
         self.gateways: list[Gateway] = []
         self.retired: list[str] = []
@@ -88,7 +90,8 @@ class World:
 @pytest.fixture(scope="session")
 def world(tmp_path_factory):
     folder = tmp_path_factory.mktemp("world")
-    idp = IdentityProvider(folder, lab=True)
+    # However long the run takes, nobody's token runs out in it.
+    idp = IdentityProvider(folder, lab=True, ttl=24 * 3600)
     with FakeUpstream() as fake:
         world = World(folder, idp, fake)
         parts = [idp, world.tiny, world.leaky, world.telling]
