@@ -5,6 +5,7 @@ import json
 import httpx
 
 from parts.gateway import PATIENCE
+from parts.process import PartFailed
 
 CHAT = "/v1/chat/completions"
 HELLO = [{"role": "user", "content": "hello"}]
@@ -45,6 +46,20 @@ def recorded_refusal(gateway, answer: httpx.Response, code: str) -> dict:
     record = gateway.json("sessions", "show", answer.headers["x-request-id"])
     assert (record["refusal"], record["ending"], record["status"]) == (code, "refused", answer.status_code), record
     return record
+
+
+def verified(gateway) -> None:
+    """The log holds at once where the gateway stands still, and soon where it runs and has something left to sign."""
+    done = []
+
+    def holds() -> bool:
+        done[:] = [gateway.cli("sessions", "verify", gateway.data / "evidence", status=None)]
+        return done[0].returncode == 0
+
+    try:
+        gateway.wait_until(holds, "did not sign", 10)
+    except PartFailed:
+        raise AssertionError(done[0].stdout + done[0].stderr) from None
 
 
 def stream_text(chunks) -> list[str]:

@@ -11,7 +11,7 @@ import time
 import httpx
 import pytest
 
-from calls import CHAT, HELLO, ask, bearer, recorded, recorded_refusal
+from calls import CHAT, HELLO, ask, bearer, recorded, recorded_refusal, verified
 from parts.gateway import PATIENCE
 from parts.model import says
 from parts.process import PartFailed
@@ -125,17 +125,6 @@ def load_then_kill(gateway, world, answered: set, seconds: float) -> None:
     gateway.kill()
     for done in callers:
         done.result(PATIENCE)
-
-
-def verified(gateway) -> None:
-    """Holds at once where the gateway stands still, and within the second that a running one may take to sign."""
-    deadline = time.monotonic() + 3
-    while True:
-        done = gateway.cli("sessions", "verify", evidence(gateway), status=None)
-        if done.returncode == 0:
-            return
-        assert time.monotonic() < deadline, done.stdout + done.stderr
-        time.sleep(0.2)
 
 
 def evidence(gateway):
