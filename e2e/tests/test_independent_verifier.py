@@ -24,6 +24,7 @@ from damages import DAMAGES
 from evidence import Copy, Unfit
 from forgeries import enrich
 from parts.gateway import PATIENCE
+from parts.model import says
 from parts.process import ROOT
 from verifier import verify
 
@@ -50,14 +51,19 @@ def evidence(world, tmp_path_factory):
     gateway.kept = folder
     alice = world.token("alice")
     ask(gateway, world.token("mallory"))
-    held = pool.submit(ask, gateway, alice, "tiny-restricted")
+    held = pool.submit(ask, gateway, alice, "tiny-restricted", grammar=says("yes"))
     waiting = gateway.wait_for_approval()
     for who in ("bob", "carol"):
         gateway.cli("approvals", "approve", waiting["id"], "-m", f"fine by {who}", token=world.token(who))
     assert held.result(PATIENCE).status_code == 200
     ask(gateway, alice, "telling", stream=True, max_tokens=60)
     ask(gateway, alice, "fake-answer", text="a word or two " * 20000)
-    list(pool.map(lambda _: ask(gateway, alice, "fake-answer"), range(130)))
+    answers = list(pool.map(lambda _: ask(gateway, alice, "fake-answer"), range(130)))
+    assert {answer.status_code for answer in answers} == {200}
+    gateway.wait_until(
+        lambda: not [session for session in gateway.sessions("--limit", "1000") if session["ending"] == "open"],
+        "did not close its records",
+    )
     with httpx.Client(timeout=PATIENCE) as client, client.stream(
         "POST",
         gateway.url + CHAT,

@@ -5,6 +5,7 @@ import sqlite3
 import time
 
 from calls import ask, recorded
+from parts.gateway import PATIENCE
 from parts.model import says
 
 
@@ -53,7 +54,7 @@ def test_exports_hold_what_was_recorded(own_gateway, world):
 def test_a_proof_names_the_log_and_its_entries(own_gateway, world):
     gateway = own_gateway()
     name = a_session(gateway, world)
-    deadline = time.monotonic() + 10
+    deadline = time.monotonic() + PATIENCE
     while (done := gateway.cli("sessions", "proof", name, status=None)).returncode != 0:
         assert time.monotonic() < deadline, done.stderr  # a checkpoint comes within a second
         time.sleep(0.2)
@@ -125,12 +126,13 @@ def test_everything_that_a_caller_did_is_held_and_erased(own_gateway, world):
 
 def test_a_list_begins_and_ends_when_asked(own_gateway, world):
     gateway = own_gateway()
+    # Before the session is made: also where midnight comes in between, it began today.
+    today = time.strftime("%Y-%m-%d", time.gmtime())
     name = a_session(gateway, world)
 
     def listed(*when) -> list:
         return [session["id"] for session in gateway.json("sessions", "list", *when)]
 
-    today = time.strftime("%Y-%m-%d", time.gmtime())
     assert listed() == listed("--since", "1h") == listed("--since", today) == [name]
     assert listed("--until", "1h") == listed("--until", today) == listed("--since", "2199-01-01T00:00:00Z") == []
     assert "how long ago" in gateway.cli("sessions", "list", "--since", "yesterday", status=2).stderr

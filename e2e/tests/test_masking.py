@@ -171,13 +171,13 @@ def resident(gateway) -> int:
 
 def test_neither_the_record_nor_the_log_has_it(gateway, world):
     answer = ask(gateway, world.token("alice"), stream=True, max_tokens=100, grammar=says(TOLD))
+    record = recorded(gateway, answer)
     name = answer.headers["x-request-id"]
     shown = gateway.cli("sessions", "show", name).stdout + gateway.cli("sessions", "show", name, "-o", "json").stdout
     played = gateway.cli("sessions", "replay", name, "--speed", "0").stdout
     raw = gateway.cli("sessions", "replay", name, "--speed", "0", "--raw").stdout
     for text in (shown, played, raw, gateway.process.log_text()):
         assert FAKE_AWS_KEY not in text
-    record = recorded(gateway, answer)
     assert record["masks"] == [{"rule": "aws-access-key-id", "count": 1}]
     [place] = record["mask_places"]
     assert place["rule"] == "aws-access-key-id" and place["length"] == len(FAKE_AWS_KEY)

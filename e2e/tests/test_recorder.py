@@ -205,6 +205,7 @@ def test_what_callers_name_is_masked_before_it_is_kept(own_gateway, world):
         headers = {**bearer(bearer_token), **options.pop("headers", {})}
         answer = httpx.request(method, gateway.url + path, headers=headers, timeout=PATIENCE, **options)
         name = answer.headers["x-request-id"]
+        recorded(gateway, answer)
         shown = gateway.cli("sessions", "show", name, "-o", "json").stdout
         kept = gateway.cli("sessions", "export", name, status=None).stdout
         for held in (key, escaped, spelled):

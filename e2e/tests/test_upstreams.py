@@ -33,11 +33,11 @@ def test_no_answer_or_a_senseless_one(gateway, world, model, status, code):
 LOOSE = {"fake-nonsense", "fake-refuse", "fake-huge-head"}
 
 
-@pytest.mark.parametrize("model,within", [("fake-reset", 5), ("fake-stall", 8), ("fake-bad-chunk", 5)])
-def test_a_stream_that_breaks_says_so_in_the_stream_and_in_the_record(gateway, world, model, within):
+@pytest.mark.parametrize("model", ["fake-reset", "fake-stall", "fake-bad-chunk"])
+def test_a_stream_that_breaks_says_so_in_the_stream_and_in_the_record(gateway, world, model):
     started = time.monotonic()
     answer = ask(gateway, world.token("alice"), model, stream=True)
-    assert time.monotonic() - started < within
+    assert time.monotonic() - started < 25, "only when the upstream gave up"
     seen = events(answer.text)
     assert seen[0]["choices"][0]["delta"]["content"] == "one "
     assert "error" in seen[-1] and seen[-1]["error"]["code"].startswith("upstream_"), seen
