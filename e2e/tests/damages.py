@@ -162,7 +162,7 @@ def a_word_of_an_event(copy: Copy, rng):
     column = rng.choice(("salt", "who", "words", "request"))
     given = column if column in ("words", "request") else "who"
     rows = copy.query(f"SELECT idx, {column} FROM events WHERE {given} IS NOT NULL")
-    held = [row for row in rows if row[0] in copy.of_kind(4)]
+    held = [row for row in rows if row[0] in copy.of_kind(4, 7, 8)]
     if not held:
         raise Unfit
     index, value = rng.choice(held)
@@ -264,6 +264,14 @@ def a_value_of_another_type(copy: Copy, rng):
     other = rng.choice(("7", "CAST('x' AS TEXT)", "zeroblob(3)"))
     one = "" if table in ("tiles", "claims") else f" WHERE rowid = (SELECT max(rowid) FROM {table})"
     copy.query(f"UPDATE {table} SET {column} = {other}{one}")
+
+
+@damage(10)
+def a_value_longer_than_any(copy: Copy, rng):
+    """Whoever reads it into memory, or compares it with each row, does not end."""
+    places = (("labels", "text"), ("sessions", "who"), ("events", "words"), ("leaves", "data"), ("checkpoints", "note"))
+    table, column = rng.choice(places)
+    copy.query(f"UPDATE {table} SET {column} = printf('%.*c', 3000000, 'x') WHERE rowid = (SELECT max(rowid) FROM {table})")
 
 
 @damage(10)

@@ -248,17 +248,18 @@ def enrich(copy: Copy) -> None:
 
     intents = copy.of_kind(1)
     first, done = erase(b"\1", intents[:1], who, long)
-    more = [words(first, who, "a session", long), *done]
+    more = [words(first, who, "session", long), *done]
     second, done = erase(b"\2", intents[1:3], None, "asked for")
-    more += [words(second, None, "a subject", "asked for"), *done]
+    more += [words(second, None, "subject", "asked for"), *done]
     number = max(int(file.stem) for file in (copy.folder / "segments").iterdir())
     (copy.folder / "segments" / f"{number:010}.seg").unlink()
     _, done = erase(b"\3" + varint(number), [], None, "kept long enough")
     more += done
     hold = sha(b"\5", salt, b"\0", b"\1" + string("1:i|alice"), string("a lawsuit"))
-    at = add(8, b"\0" + hold + sha(b"\1", salt, who))
-    released = add(8, b"\1" + hold + sha(b"\1", salt, who))
-    more += [words(at, who, "1:i|alice", "set"), words(released, who, "1:i|alice", "released")]
+    why = [sha(b"\2", salt, string("hold") + string(reason)) for reason in ("a lawsuit", "settled")]
+    at = add(8, b"\0" + hold + sha(b"\1", salt, who) + why[0])
+    released = add(8, b"\1" + hold + sha(b"\1", salt, who) + why[1])
+    more += [words(at, who, "hold", "a lawsuit"), words(released, who, "hold", "settled")]
     holding = "INSERT INTO holds (idx, subject, reason, salt, released) VALUES (?, ?, ?, ?, ?)"
     more += [(holding, (at, "1:i|alice", "a lawsuit", salt, released))]
     add(5, b"\1" + varint(300) + b"\xfe")

@@ -375,6 +375,8 @@ class Verifier:
         who = bytes(32) if row["who"] is None else sha(b"\1", row["salt"], row["who"])
         need(len(row["salt"]) == 16 and who == e["who"], "who did it is another")
         need(row["request"] == e.get("about") and same_texts(e, {**words, "reason": words["outcome"]}), "what was done")
+        need(e["kind"] != HOLD or sha(b"\2", row["salt"], row["words"]) == e["what"], "why it is held")
+        need(e["kind"] != ERASURE or words["object"] == ("", "session", "subject")[e["scope"]], "what was erased")
 
     def check_hold(self, at: int, row: sqlite3.Row | None, e: dict) -> None:
         """Rule 6, and what a row says of a hold that was set."""

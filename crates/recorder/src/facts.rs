@@ -61,11 +61,20 @@ impl Who {
         let mut out = Encoder::with_capacity(96);
         out.optional(identity.map(|i| &*i.issuer));
         out.optional(identity.map(|i| &*i.subject));
-        out.optional(identity.and_then(|i| i.name.as_deref()));
+        out.optional(identity.and_then(|i| i.name.as_deref()).map(clip));
         let groups = identity.map_or(&[][..], |i| &*i.groups);
-        out.varint(groups.len() as u64);
-        for group in groups {
+        let mut room = MAX_GROUPS;
+        let fits = |group: &&std::sync::Arc<str>| {
+            room = room.saturating_sub(group.len() + MORE.len());
+            room > 0
+        };
+        let kept = groups.iter().take_while(fits).count();
+        out.varint(kept as u64 + u64::from(kept < groups.len()));
+        for group in groups.iter().take(kept) {
             out.string(group);
+        }
+        if kept < groups.len() {
+            out.string(MORE);
         }
         match peer {
             None => out.u8(0),
@@ -152,9 +161,24 @@ pub(crate) struct WhatRef<'a> {
 
 /// No word of a request is longer: the caller chooses some of them.
 const MAX_WORD: usize = 1024;
+/// Not more text is kept of a caller's groups.
+const MAX_GROUPS: usize = 64 * 1024;
+/// Stands for the groups that did not fit.
+const MORE: &str = "...";
+/// No word of an event is longer.
+const MAX_EVENT: usize = 64 * 1024;
 
 fn clip(text: &str) -> &str {
-    text.get(..text.floor_char_boundary(MAX_WORD)).unwrap_or(text)
+    clip_to(text, MAX_WORD)
+}
+
+fn clip_to(text: &str, max: usize) -> &str {
+    text.get(..text.floor_char_boundary(max)).unwrap_or(text)
+}
+
+/// A word of an event, an erasure or a hold, as much of it as is kept.
+pub(crate) fn clip_event(text: &str) -> &str {
+    clip_to(text, MAX_EVENT)
 }
 
 impl WhatRef<'_> {
@@ -289,15 +313,17 @@ pub(crate) fn decode_event(words: &[u8]) -> Result<(String, String), DecodeError
     Ok(event)
 }
 
-/// True if these are the words of an event, an erasure or a hold; what of them the entry commits to.
+/// True if these are the words of an event, an erasure or a hold.
 pub(crate) fn is_event(entry: &Kind, salt: &Salt, who: Option<&[u8]>, words: &[u8]) -> bool {
     let Ok((object, outcome)) = decode_event(words) else { return false };
     let (by, same) = match entry {
         Kind::Event(event) => {
             (event.who, event.object.gives(Some(&object), WORD) && event.outcome.gives(Some(&outcome), WORD))
         }
-        Kind::Erasure(erasure) => (erasure.who, erasure.reason.gives(Some(&outcome), WORD)),
-        Kind::Hold(hold) => (hold.who, true),
+        Kind::Erasure(erasure) => {
+            (erasure.who, object == erasure.scope.object() && erasure.reason.gives(Some(&outcome), WORD))
+        }
+        Kind::Hold(hold) => (hold.who, digest(Words::What, salt, words) == hold.what),
         _ => return false,
     };
     same && who.map_or([0; 32], |who| digest(Words::Who, salt, who)) == by

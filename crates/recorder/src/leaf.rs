@@ -174,6 +174,17 @@ pub(crate) enum Scope {
     Segment,
 }
 
+impl Scope {
+    /// What the erasure's event names as its object.
+    pub(crate) fn object(self) -> &'static str {
+        match self {
+            Self::Session => "session",
+            Self::Subject => "subject",
+            Self::Segment => "segment",
+        }
+    }
+}
+
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Erasure {
     pub(crate) scope: Scope,
@@ -193,6 +204,8 @@ pub(crate) struct Hold {
     /// SHA-256 of the hold's row: what is held and why.
     pub(crate) target: Digest,
     pub(crate) who: Digest,
+    /// Digest of the words of its event.
+    pub(crate) what: Digest,
 }
 
 /// What a key is for.
@@ -408,7 +421,7 @@ pub(crate) mod tests {
             Kind::Gap(gap),
             Kind::Interruption(Box::new(outcome)),
             Kind::Erasure(erasure),
-            Kind::Hold(Hold { released: true, target: [1; 32], who: [2; 32] }),
+            Kind::Hold(Hold { released: true, target: [1; 32], who: [2; 32], what: [3; 32] }),
             Kind::Key(Key { role: KeyRole::Root, key: [1; 32], name: Text::Absent }),
             Kind::Start(Start { durable: true, interrupted: u64::MAX, software: text(WORD, true) }),
             Kind::Stop,

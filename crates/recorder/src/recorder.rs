@@ -232,11 +232,12 @@ impl Recorder {
         let salt = facts::salt().map_err(|_| Error::Crypto.to_string())?;
         let who = event.actor.as_ref().map(|actor| Who::encode(Some(actor), None));
         let request = event.request.map(|id| *id.as_bytes());
+        let (object, outcome) = (facts::clip_event(&event.object), facts::clip_event(&event.outcome));
         let leaf = leaf::Event {
             event: event.kind,
             who: who.as_deref().map_or([0; 32], |who| facts::digest(Words::Who, &salt, who)),
-            object: Text::new(Some(&event.object), leaf::WORD),
-            outcome: Text::new(Some(&event.outcome), leaf::WORD),
+            object: Text::new(Some(object), leaf::WORD),
+            outcome: Text::new(Some(outcome), leaf::WORD),
             request,
         };
         let (ack, answer) = oneshot::channel();
@@ -245,7 +246,7 @@ impl Recorder {
             request,
             salt,
             who,
-            words: facts::encode_event(&event.object, &event.outcome),
+            words: facts::encode_event(object, outcome),
             ack,
         };
         let (shared, entry) = (&self.0.shared, Entry::Event(Box::new(entry)));

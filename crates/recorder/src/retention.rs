@@ -44,8 +44,11 @@ impl Actor {
         Ok(Self { salt, words, digest })
     }
 
-    fn store(&self, store: &Store, at: u64, object: &str, outcome: &str) -> Result<(), Error> {
-        store.insert_event(at, None, &self.salt, self.words.as_deref(), &facts::encode_event(object, outcome))
+    /// Stores the words of the event; returns their digest.
+    fn store(&self, store: &Store, at: u64, object: &str, outcome: &str) -> Result<Digest, Error> {
+        let words = facts::encode_event(object, outcome);
+        store.insert_event(at, None, &self.salt, self.words.as_deref(), &words)?;
+        Ok(facts::digest(Words::What, &self.salt, &words))
     }
 }
 
@@ -81,7 +84,7 @@ pub(crate) fn erase(
     reason: &str,
 ) -> Result<u64, Error> {
     let actor = Actor::new(by)?;
-    let (time, target, reason) = (shared.now(), target.clone(), reason.to_owned());
+    let (time, target, reason) = (shared.now(), target.clone(), facts::clip_event(reason).to_owned());
     let _resumes_the_sealer_when_dropped = match &target {
         Target::Subject(subject) => Some(pause_sealer(shared, subject)?),
         Target::Session(_) => None,
@@ -93,11 +96,7 @@ pub(crate) fn erase(
             Target::Session(_) => Scope::Session,
             Target::Subject(_) => Scope::Subject,
         };
-        let object = match scope {
-            Scope::Session => "session",
-            _ => "subject",
-        };
-        actor.store(store, at, object, &reason)?;
+        actor.store(store, at, scope.object(), &reason)?;
         let _asker_may_be_gone = count.send(numbers.len() as u64);
         let erasure = Erasure {
             scope,
@@ -210,7 +209,7 @@ pub(crate) fn hold(
     reason: &str,
 ) -> Result<i64, Error> {
     let actor = Actor::new(by)?;
-    let (time, target, reason) = (shared.now(), target.clone(), reason.to_owned());
+    let (time, target, reason) = (shared.now(), target.clone(), facts::clip_event(reason).to_owned());
     let (number, numbered) = mpsc::sync_channel(1);
     let task: Task = Box::new(move |store, at| {
         let (session, subject) = match &target {
@@ -222,9 +221,10 @@ pub(crate) fn hold(
             "INSERT INTO holds(idx, session, subject, reason, salt) VALUES(?1, ?2, ?3, ?4, ?5)",
             params![row_id(at), session, subject, reason, actor.salt],
         )?;
-        actor.store(store, at, "hold", &reason)?;
+        let what = actor.store(store, at, "hold", &reason)?;
         let _asker_may_be_gone = number.send(row_id(at));
-        Ok(vec![Leaf { time, kind: Kind::Hold(Hold { released: false, target: digest, who: actor.digest }) }])
+        let hold = Hold { released: false, target: digest, who: actor.digest, what };
+        Ok(vec![Leaf { time, kind: Kind::Hold(hold) }])
     });
     run(shared, task)?;
     numbered.recv().map_err(|_| Error::Unavailable("the hold was not set".into()))
@@ -233,7 +233,7 @@ pub(crate) fn hold(
 /// Releases a legal hold.
 pub(crate) fn release(shared: &Shared, hold: i64, by: Option<&Identity>, reason: &str) -> Result<(), Error> {
     let actor = Actor::new(by)?;
-    let (time, reason) = (shared.now(), reason.to_owned());
+    let (time, reason) = (shared.now(), facts::clip_event(reason).to_owned());
     let task: Task = Box::new(move |store, at| {
         let leaf = store::leaf(store.conn(), index(hold))?;
         let Ok(Leaf { kind: Kind::Hold(Hold { target, .. }), .. }) = Leaf::decode(&leaf) else {
@@ -246,8 +246,9 @@ pub(crate) fn release(shared: &Shared, hold: i64, by: Option<&Identity>, reason:
         if changed == 0 {
             return Err(Error::NoSession(format!("under hold {hold}")));
         }
-        actor.store(store, at, "hold", &reason)?;
-        Ok(vec![Leaf { time, kind: Kind::Hold(Hold { released: true, target, who: actor.digest }) }])
+        let what = actor.store(store, at, "hold", &reason)?;
+        let hold = Hold { released: true, target, who: actor.digest, what };
+        Ok(vec![Leaf { time, kind: Kind::Hold(hold) }])
     });
     run(shared, task).map(drop)
 }

@@ -8,6 +8,7 @@ use std::{fs, io};
 
 use gatewayd_core::Timestamp;
 use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
+use rusqlite::limits::Limit;
 use rusqlite::{Connection, OpenFlags, OptionalExtension as _, params};
 
 use crate::codec::Digest;
@@ -23,6 +24,8 @@ const FORMAT: i64 = 1;
 const NEEDED_SQLITE: (i32, &str) = (3_051_003, "3.51.3");
 /// How long a statement waits for others.
 const BUSY: Duration = Duration::from_secs(5);
+/// No value of a log is longer. Readers refuse a longer one: it would fill their memory.
+const LONGEST: i32 = 1 << 20;
 /// Labels remembered without asking the database.
 const LABELS: usize = 16_384;
 
@@ -122,6 +125,7 @@ fn open_only(address: impl AsRef<Path>) -> rusqlite::Result<Connection> {
         OpenFlags::SQLITE_OPEN_READ_ONLY | OpenFlags::SQLITE_OPEN_NO_MUTEX | OpenFlags::SQLITE_OPEN_URI;
     let conn = Connection::open_with_flags(address, flags)?;
     conn.busy_timeout(BUSY)?;
+    conn.set_limit(Limit::SQLITE_LIMIT_LENGTH, LONGEST)?;
     conn.query_row("SELECT count(*) FROM sqlite_schema", [], |_| Ok(()))?;
     Ok(conn)
 }

@@ -291,11 +291,12 @@ impl Hold {
         out.u8(u8::from(self.released));
         out.bytes(&self.target);
         out.bytes(&self.who);
+        out.bytes(&self.what);
     }
 
     pub(super) fn decode(from: &mut Decoder<'_>) -> Result<Self, DecodeError> {
         let [released] = unflag(from.u8()?)?;
-        Ok(Self { released, target: from.array()?, who: from.array()? })
+        Ok(Self { released, target: from.array()?, who: from.array()?, what: from.array()? })
     }
 }
 

@@ -1,5 +1,6 @@
 //! The entries: are they all there, are they those that were signed, do the rules of sessions hold?
 
+use std::collections::hash_map::Entry;
 use std::collections::{BTreeMap, HashMap, HashSet};
 
 use rusqlite::Connection;
@@ -50,8 +51,16 @@ pub(super) struct Log {
     pub(super) masks: HashMap<u64, Digest>,
     /// Who made each claim: the index of the intent, and its request.
     pub(super) claims: HashMap<[u8; 16], (u64, [u8; 16])>,
-    /// The legal holds that were set, by the digest of each, and the entry that released it.
-    pub(super) holds: HashMap<Digest, Option<u64>>,
+    /// The legal holds that were set, by the digest of each.
+    pub(super) holds: HashMap<Digest, Held>,
+}
+
+/// A legal hold.
+pub(super) struct Held {
+    /// The entry that set it.
+    pub(super) set: u64,
+    /// The entry that released it.
+    pub(super) released: Option<u64>,
 }
 
 /// Which row belongs to an entry.
@@ -278,17 +287,19 @@ impl Pass<'_> {
 
     /// A hold's digest is salted, so that it names one hold.
     fn hold(&mut self, at: u64, hold: &Hold, report: &mut Report) {
-        if !hold.released {
-            self.log.holds.insert(hold.target, None);
-            return;
-        }
-        match self.log.holds.get_mut(&hold.target) {
-            Some(released @ None) => *released = Some(at),
-            _ => {
-                let detail = format!("entry {at} releases a legal hold that was not in force");
-                report.find(Damage::WordsAltered, at, detail);
+        let broken = match (hold.released, self.log.holds.entry(hold.target)) {
+            (false, Entry::Vacant(vacant)) => {
+                vacant.insert(Held { set: at, released: None });
+                return;
             }
-        }
+            (true, Entry::Occupied(mut held)) if held.get().released.is_none() => {
+                held.get_mut().released = Some(at);
+                return;
+            }
+            (false, _) => "sets a legal hold that was set before",
+            (true, _) => "releases a legal hold that was not in force",
+        };
+        report.find(Damage::WordsAltered, at, format!("entry {at} {broken}"));
     }
 
     fn outcome(&mut self, at: u64, outcome: &Outcome, report: &mut Report) {

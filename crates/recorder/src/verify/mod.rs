@@ -74,6 +74,13 @@ pub fn verify(dir: impl AsRef<Path>, options: &Options) -> Result<Report, Error>
         {
             report.find(Damage::DatabaseCorrupt, None, format!("the database file is broken: {e}"));
         }
+        Err(Error::Database(rusqlite::Error::SqliteFailure(e, _)))
+            if e.code == rusqlite::ErrorCode::TooBig =>
+        {
+            let detail =
+                "the database holds a value that is longer than any of a log; nothing after it was checked";
+            report.find(Damage::DatabaseCorrupt, None, detail);
+        }
         // The statements are fixed, so it is the tables that are not those of the format.
         Err(Error::Database(rusqlite::Error::SqlInputError { msg, .. })) => {
             report.find(

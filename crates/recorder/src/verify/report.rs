@@ -129,9 +129,19 @@ impl Report {
 
     pub(super) fn find(&mut self, damage: Damage, entry: impl Into<Option<u64>>, detail: impl Into<String>) {
         self.damages += 1;
-        // One kind in plenty must not hide another.
-        if self.findings.iter().filter(|finding| finding.damage == damage).count() < TOLD {
-            self.findings.push(Finding { damage, entry: entry.into(), detail: detail.into() });
+        let entry = entry.into();
+        // One kind in plenty must not hide another, and what is found late not what is damaged first.
+        let mut told = self.findings.iter().enumerate().filter(|(_, finding)| finding.damage == damage);
+        if told.clone().count() < TOLD {
+            return self.findings.push(Finding { damage, entry, detail: detail.into() });
+        }
+        let place = |entry: Option<u64>| entry.unwrap_or(u64::MAX);
+        let last = told.by_ref().max_by_key(|(_, finding)| place(finding.entry));
+        if let Some((at, last)) = last
+            && place(entry) < place(last.entry)
+        {
+            self.findings.remove(at);
+            self.findings.push(Finding { damage, entry, detail: detail.into() });
         }
     }
 

@@ -45,7 +45,8 @@ impl Forged {
         let key = LogKey::from_seed("log.example/unit", &[7; 32]).unwrap();
         let log_key = Key { role: KeyRole::Log, key: *key.public().bytes(), name: Text::default() };
         let target = digest(Words::Hold, &SALT, &hold_words(None, Some("1:i|alice"), "a lawsuit"));
-        let hold = |released| Kind::Hold(Hold { released, target, who: [0; 32] });
+        let what = digest(Words::What, &SALT, &encode_event("hold", "a lawsuit"));
+        let hold = |released| Kind::Hold(Hold { released, target, who: [0; 32], what });
         let leaves = vec![
             Kind::Key(log_key),
             Kind::Start(Start { durable: true, interrupted: 0, software: Text::default() }),
@@ -291,13 +292,71 @@ fn a_hold_is_as_the_log_says() {
         assert_eq!(report.exit_code(), 13, "{change}: {report}");
     }
     let forged = Forged::new();
-    forged.write().sql("DELETE FROM holds").finds(Damage::WordsMissing, None, 13);
+    forged.write().sql("DELETE FROM holds").finds(Damage::WordsMissing, Some(SET), 13);
+    let forged = Forged::new();
+    forged.write().sql("UPDATE holds SET idx = idx + 1").finds(Damage::WordsMissing, Some(SET), 13);
+    let again = forged.leaves[SET].clone();
+    let forged = Forged::new().also([again]);
+    forged.write().sql("INSERT INTO events SELECT 7, request, salt, who, words FROM events WHERE idx = 4");
+    forged.finds(Damage::WordsAltered, Some(7), 13);
+}
+
+#[test]
+fn the_words_of_holds_and_erasures_are_those_of_their_entries() {
+    let words = |object: &str, outcome: &str| hex::encode(encode_event(object, outcome));
+    for (object, outcome) in [("hold", "another case"), ("a hold", "a lawsuit")] {
+        for at in [SET, RELEASED] {
+            let change = format!("UPDATE events SET words = x'{}' WHERE idx = {at}", words(object, outcome));
+            let forged = Forged::new();
+            forged.write().sql(&change).finds(Damage::WordsAltered, Some(at), 13);
+        }
+    }
+    let erasure = Erasure { scope: Scope::Subject, segment: 0, ..dropped(0) };
+    let forged = Forged::new().also([Kind::Erasure(erasure)]);
+    let row = |object| {
+        format!("INSERT INTO events VALUES(7, NULL, zeroblob(16), NULL, x'{}')", words(object, "retention"))
+    };
+    forged.write().sql(&row("subject")).is_intact();
+    forged.sql("DELETE FROM events WHERE idx = 7").sql(&row("session"));
+    forged.finds(Damage::WordsAltered, Some(7), 13);
+}
+
+#[test]
+fn however_much_is_damaged_the_first_of_it_is_told() {
+    let forged = Forged::new();
+    forged.write();
+    for at in 100..130 {
+        forged.sql(&format!("INSERT INTO sessions(number, id) VALUES({at}, zeroblob({at}))"));
+    }
+    // Looked at after the rows of sessions.
+    forged.sql("INSERT INTO events(idx, salt, words) VALUES(90, x'00', x'00')");
+    forged.finds(Damage::WordsInvented, Some(90), 13);
+    assert_eq!((forged.verify().damages, forged.verify().findings.len()), (31, 20));
+}
+
+#[test]
+fn a_value_longer_than_any_of_a_log_is_not_read() {
+    for change in [
+        "UPDATE labels SET text = text || printf('%.*c', 3000000, 'x')",
+        "UPDATE leaves SET data = zeroblob(3000000) WHERE idx = 3",
+        "UPDATE sessions SET who = zeroblob(3000000)",
+        "INSERT INTO checkpoints VALUES(1, 0, printf('%.*c', 3000000, 'x'))",
+        "UPDATE events SET words = zeroblob(3000000)",
+        "UPDATE holds SET reason = printf('%.*c', 3000000, 'x')",
+        "UPDATE claims SET id = printf('%.*c', 3000000, 'x')",
+        "INSERT INTO tiles VALUES(0, 0, zeroblob(3000000))",
+    ] {
+        let forged = Forged::new();
+        let report = forged.write().sql(change).verify();
+        assert_eq!(report.exit_code(), 10, "{change}: {report}");
+    }
 }
 
 #[test]
 fn a_release_is_of_a_hold_that_is_in_force() {
     let mut forged = Forged::new();
-    forged.leaves[RELEASED] = Kind::Hold(Hold { released: true, target: [9; 32], who: [0; 32] });
+    forged.leaves[RELEASED] =
+        Kind::Hold(Hold { released: true, target: [9; 32], who: [0; 32], what: [0; 32] });
     forged.write().finds(Damage::WordsAltered, Some(SET), 13);
     assert!(forged.verify().findings.iter().any(|finding| finding.entry == Some(RELEASED as u64)));
     // Twice: a row that names the second release is as good as one that names the first, but the rule is not.

@@ -1,16 +1,16 @@
 //! The words in the database: are they those that the entries commit to, and none besides?
 
-use std::collections::HashMap;
+use std::collections::{BTreeSet, HashMap};
 
 use rusqlite::{Connection, Row};
 
 use super::column::{blob, is_null, number, or_null, text};
 use super::log::{Log, RowOf};
 use super::report::{Damage, Report};
-use crate::codec::Digest;
+use crate::codec::{Digest, sha256};
 use crate::error::Error;
 use crate::facts::{self, Masks, Salt, What, Who, Words, claim_digest};
-use crate::leaf::{CREDENTIAL, Kind, Leaf, POLICY, RULE, WORD};
+use crate::leaf::{CREDENTIAL, Kind, Leaf, POLICY, RULE};
 use crate::retention::{hold_words, list_digest};
 use crate::segment::Way;
 
@@ -24,9 +24,9 @@ struct Pass<'a> {
 
 pub(super) fn check(conn: &Connection, log: &Log, report: &mut Report) -> Result<(), Error> {
     let mut pass = Pass { log, seen: vec![false; log.rows.len()], erased: HashMap::new() };
-    labels(conn, report)?;
+    let labels = labels(conn, report)?;
     keys(conn, log, report)?;
-    pass.sessions(conn, report)?;
+    pass.sessions(conn, &labels, report)?;
     pass.events(conn, report)?;
     pass.holds(conn, report)?;
     pass.claims(conn, report)?;
@@ -34,14 +34,21 @@ pub(super) fn check(conn: &Connection, log: &Log, report: &mut Report) -> Result
     Ok(())
 }
 
-fn labels(conn: &Connection, report: &mut Report) -> Result<(), Error> {
-    let mut query = conn.prepare("SELECT id FROM labels WHERE typeof(text) <> 'text'")?;
+/// The digest of each label. A label is read once, however many sessions have it and however long somebody made it.
+type Labels = HashMap<i64, Digest>;
+
+fn labels(conn: &Connection, report: &mut Report) -> Result<Labels, Error> {
+    let mut query = conn.prepare("SELECT id, text FROM labels")?;
     let mut rows = query.query([])?;
+    let mut labels = Labels::new();
     while let Some(row) = rows.next()? {
         let id = row.get::<_, i64>(0)?;
-        report.find(Damage::WordsAltered, None, format!("label {id} is no text"));
+        match text(row, 1) {
+            Some(text) => drop(labels.insert(id, sha256(&[text.as_bytes()]))),
+            None => report.find(Damage::WordsAltered, None, format!("label {id} is no text")),
+        }
     }
-    Ok(())
+    Ok(labels)
 }
 
 /// Keys prove nothing, but without one a body is lost, and only an erasure may do that.
@@ -90,17 +97,16 @@ impl Pass<'_> {
         fits
     }
 
-    fn sessions(&mut self, conn: &Connection, report: &mut Report) -> Result<(), Error> {
+    fn sessions(&mut self, conn: &Connection, labels: &Labels, report: &mut Report) -> Result<(), Error> {
         let mut query = conn.prepare(
-            "SELECT s.number, s.id, s.outcome, s.salt, s.who, s.what, s.masks, s.erased, subject.text, first.data, s.subject
-             FROM sessions s LEFT JOIN labels subject ON subject.id = s.subject
-             LEFT JOIN leaves first ON first.idx = s.number ORDER BY s.number",
+            "SELECT s.number, s.id, s.outcome, s.salt, s.who, s.what, s.masks, s.erased, s.subject, first.data
+             FROM sessions s LEFT JOIN leaves first ON first.idx = s.number ORDER BY s.number",
         )?;
         let mut rows = query.query([])?;
         while let Some(row) = rows.next()? {
             let Some(entry) = self.entry_of(row, RowOf::Session, report) else { continue };
             let first = leaf(row, 9);
-            if let Err(what) = self.session(entry, row, first.as_ref()) {
+            if let Err(what) = self.session(entry, row, first.as_ref(), labels) {
                 report.find(Damage::WordsAltered, entry, format!("the words of entry {entry}: {what}"));
             }
             let expected = self.log.outcome_of.get(&entry).copied();
@@ -113,7 +119,13 @@ impl Pass<'_> {
         Ok(())
     }
 
-    fn session(&mut self, entry: u64, row: &Row<'_>, first: Option<&Leaf>) -> Result<(), &'static str> {
+    fn session(
+        &mut self,
+        entry: u64,
+        row: &Row<'_>,
+        first: Option<&Leaf>,
+        labels: &Labels,
+    ) -> Result<(), &'static str> {
         let first = first.ok_or("their entry cannot be read")?;
         let (id, who_digest, what_digest) = match &first.kind {
             Kind::Intent(intent) => (&intent.id, &intent.who, &intent.what),
@@ -125,7 +137,7 @@ impl Pass<'_> {
         }
         if let Some(erasure) = or_null(row, 7, number).ok_or("the erasure they name is no number")? {
             self.erased.entry(erasure).or_default().push(entry);
-            let rest = [3, 4, 5, 6, 10].iter().any(|column| !is_null(row, *column));
+            let rest = [3, 4, 5, 6, 8].iter().any(|column| !is_null(row, *column));
             return if rest { Err("they are erased, but something is left") } else { Ok(()) };
         }
         let salt: Salt = blob(row, 3).and_then(|salt| salt.try_into().ok()).ok_or("their salt is missing")?;
@@ -140,7 +152,8 @@ impl Pass<'_> {
         // The last byte is a flag.
         let flag = who.last().is_some_and(|flag| *flag <= 1);
         let who = Who::decode(who).ok().filter(|_| flag).ok_or("who asked cannot be read")?;
-        if text(row, 8) != Some(&who.subject_key()) {
+        let label = row.get::<_, i64>(8).ok().and_then(|subject| labels.get(&subject));
+        if label != Some(&sha256(&[who.subject_key().as_bytes()])) {
             return Err("the index by subject was changed");
         }
         self.reasons(first, what)?;
@@ -185,28 +198,25 @@ impl Pass<'_> {
         Ok(())
     }
 
-    fn holds(&self, conn: &Connection, report: &mut Report) -> Result<(), Error> {
+    fn holds(&mut self, conn: &Connection, report: &mut Report) -> Result<(), Error> {
         let mut query = conn.prepare(
             "SELECT h.idx, h.session, h.subject, h.reason, h.salt, h.released, l.data FROM holds h
              LEFT JOIN leaves l ON l.idx = h.idx",
         )?;
         let mut rows = query.query([])?;
-        let mut count = 0;
+        let mut missing: BTreeSet<u64> = self.log.holds.values().map(|held| held.set).collect();
         while let Some(row) = rows.next()? {
-            count += 1;
-            if self.hold(row).is_none() {
-                let entry = number(row, 0);
-                let detail = match entry {
-                    Some(entry) => format!("the legal hold of entry {entry} was changed"),
-                    None => "there is a legal hold that no entry sets".to_owned(),
-                };
+            let entry = number(row, 0);
+            if !entry.is_some_and(|entry| missing.remove(&entry)) {
+                report.find(Damage::WordsInvented, entry, "there is a legal hold that no entry sets");
+            } else if self.hold(row).is_none() {
+                let detail = format!("the legal hold of entry {} was changed", entry.unwrap_or_default());
                 report.find(Damage::WordsAltered, entry, detail);
             }
         }
-        let declared = self.log.holds.len();
-        if declared != count {
-            let detail = format!("{declared} legal holds were set, {count} are there");
-            report.find(Damage::WordsMissing, None, detail);
+        for entry in missing {
+            let detail = format!("the legal hold that entry {entry} sets is missing");
+            report.find(Damage::WordsMissing, entry, detail);
         }
         Ok(())
     }
@@ -218,7 +228,8 @@ impl Pass<'_> {
         let words = hold_words(or_null(row, 1, blob)?, or_null(row, 2, text)?, text(row, 3)?);
         let set = !hold.released && facts::digest(Words::Hold, &salt, &words) == hold.target;
         let released = or_null(row, 5, number)?;
-        (set && self.log.holds.get(&hold.target) == Some(&released)).then_some(())
+        let told = self.log.holds.get(&hold.target).is_some_and(|held| held.released == released);
+        (set && told).then_some(())
     }
 
     fn claims(&self, conn: &Connection, report: &mut Report) -> Result<(), Error> {
@@ -291,24 +302,15 @@ fn masks(row: &Row<'_>, salt: &Salt, expected: Option<Digest>) -> Result<(), &'s
 fn event(row: &Row<'_>) -> Result<(), &'static str> {
     let leaf = leaf(row, 4).ok_or("their entry cannot be read")?;
     let salt: Salt = blob(row, 1).and_then(|salt| salt.try_into().ok()).ok_or("their salt is missing")?;
-    let (object, outcome) = blob(row, 3)
-        .and_then(|words| facts::decode_event(words).ok())
-        .ok_or("what happened cannot be read")?;
-    let (who, fits) = match &leaf.kind {
-        Kind::Event(event) => {
-            (event.who, event.object.gives(Some(&object), WORD) && event.outcome.gives(Some(&outcome), WORD))
-        }
-        Kind::Erasure(erasure) => (erasure.who, erasure.reason.gives(Some(&outcome), WORD)),
-        Kind::Hold(hold) => (hold.who, true),
-        _ => return Err("their entry is no event"),
-    };
-    let found = or_null(row, 2, blob).ok_or("who did it is no bytes")?;
-    if found.map_or([0; 32], |words| facts::digest(Words::Who, &salt, words)) != who {
-        return Err("who did it was changed");
-    }
+    let who = or_null(row, 2, blob).ok_or("who did it is no bytes")?;
+    let words = blob(row, 3).ok_or("what happened is no bytes")?;
     let request = if let Kind::Event(event) = &leaf.kind { event.request } else { None };
     if or_null(row, 5, blob) != Some(request.as_ref().map(<[u8; 16]>::as_slice)) {
         return Err("the request it belongs to was changed");
     }
-    if fits { Ok(()) } else { Err("what happened was changed") }
+    if facts::is_event(&leaf.kind, &salt, who, words) {
+        Ok(())
+    } else {
+        Err("who did it, or what happened, was changed")
+    }
 }
