@@ -47,6 +47,13 @@ impl Held {
         if self.bytes.len() + self.joined.len() >= Self::ENOUGH { self.take() } else { None }
     }
 
+    /// Takes the first piece, and keeps it however long it is.
+    pub(crate) fn put(&mut self, first: Bytes) {
+        debug_assert!(self.is_spent(), "only the first piece is put here");
+        self.has_waited = false;
+        self.bytes = first;
+    }
+
     /// True once after each piece.
     pub(crate) fn may_wait(&mut self) -> bool {
         !std::mem::replace(&mut self.has_waited, true)

@@ -1,5 +1,6 @@
 //! The upstream's answer on its way to the caller: streamed, and where it breaks off, ended in words.
 
+use std::future::poll_fn;
 use std::pin::Pin;
 use std::task::{Context, Poll};
 use std::time::Duration;
@@ -139,6 +140,31 @@ impl Incoming {
     /// Takes a body that turns out to be packed for an error.
     pub(crate) fn expect_text(&mut self) {
         self.opening = Some(Opening::default());
+    }
+
+    /// Takes what arrived together with the head, so that both leave together: one write, and one packet less to wake
+    /// the caller for. The client needs to be asked, and given a turn; a head that came alone waits for that turn only.
+    pub(crate) async fn look_ahead(&mut self) {
+        for is_last in [false, true] {
+            if self.body.is_end_stream() {
+                return;
+            }
+            let came = poll_fn(|cx| Poll::Ready(self.poll_upstream(cx))).await;
+            match came {
+                Poll::Ready(Some(Ok(frame))) if frame.is_data() => {
+                    if let Ok(bytes) = frame.into_data() {
+                        self.held.put(bytes);
+                    }
+                    return;
+                }
+                Poll::Ready(next) => {
+                    self.held.next = Some(next);
+                    return;
+                }
+                Poll::Pending if is_last => return,
+                Poll::Pending => tokio::task::yield_now().await,
+            }
+        }
     }
 
     fn poll_upstream(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, Failure>>> {

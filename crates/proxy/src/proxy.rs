@@ -130,7 +130,7 @@ async fn forward(
         tracing::warn!(upstream = %name.0, %error, ?failure, "upstream failed");
         caller.fail(failure)
     })?;
-    receive(upstream, answer, caller)
+    receive(upstream, answer, caller).await
 }
 
 /// Makes the upstream's request out of the caller's.
@@ -197,7 +197,7 @@ fn target(base: &Url, uri: &http::Uri) -> Result<Url, Refusal> {
 }
 
 /// Makes the caller's answer out of the upstream's.
-fn receive(
+async fn receive(
     upstream: &Upstream,
     answer: reqwest::Response,
     caller: &Caller,
@@ -233,6 +233,7 @@ fn receive(
     if is_closed_to_end && form == Form::Events && caller.awaits_done {
         body.await_done();
     }
+    body.look_ahead().await;
     Ok(Response::from_parts(parts, Body::new(body)))
 }
 
