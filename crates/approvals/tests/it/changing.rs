@@ -71,7 +71,7 @@ async fn what_nobody_speaks_of_is_indeterminate() {
     let world = World::new();
     let id = agreed(&world).await;
     drop(propose(&world, ERASE).await);
-    let mut patience = 100;
+    let mut patience = 1200;
     while world.state(&id).await == State::Approved && patience > 0 {
         patience -= 1;
         tokio::time::sleep(std::time::Duration::from_millis(50)).await;

@@ -171,7 +171,7 @@ async fn another_process_decides() {
     let other = world.another();
     other.vote(&id, &bob(), Verdict::Approve, "").await.unwrap();
     other.vote(&id, &carol(), Verdict::Approve, "").await.unwrap();
-    assert!(tokio::time::timeout(Duration::from_secs(5), held).await.unwrap().unwrap().passed());
+    assert!(tokio::time::timeout(Duration::from_secs(60), held).await.unwrap().unwrap().passed());
 }
 
 #[tokio::test]

@@ -63,7 +63,7 @@ impl World {
 
     /// Waits for the one approval that is pending.
     pub(crate) async fn pending(&self) -> String {
-        for _ in 0..500 {
+        for _ in 0..10_000 {
             let filter = Filter { states: vec![State::Pending], ..Filter::default() };
             if let Some(view) = self.approvals.list(&filter).await.unwrap().first() {
                 return view.id.clone();
@@ -314,12 +314,14 @@ pub(crate) struct Upstream {
     pub(crate) mode: Arc<Mutex<Mode>>,
     /// In [`Mode::Hang`], says that a request is inside.
     pub(crate) inside: Arc<Notify>,
+    /// In [`Mode::Slow`], lets the answer go.
+    pub(crate) go_on: Arc<Notify>,
 }
 
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Mode {
     Echo,
-    /// Takes a moment.
+    /// Takes until it is let go on.
     Slow,
     /// Makes the claim and never answers.
     Hang,
@@ -333,7 +335,13 @@ pub(crate) enum Mode {
 
 impl Upstream {
     fn new(journal: FakeJournal) -> Self {
-        Self { journal, seen: Arc::default(), mode: Arc::new(Mutex::new(Mode::Echo)), inside: Arc::default() }
+        Self {
+            journal,
+            seen: Arc::default(),
+            mode: Arc::new(Mutex::new(Mode::Echo)),
+            inside: Arc::default(),
+            go_on: Arc::default(),
+        }
     }
 
     pub(crate) fn mode(&self, mode: Mode) {
@@ -363,7 +371,7 @@ impl Upstream {
         }
         self.seen.fetch_add(1, Ordering::SeqCst);
         match mode {
-            Mode::Slow => tokio::time::sleep(Duration::from_millis(150)).await,
+            Mode::Slow => self.go_on.notified().await,
             Mode::Hang => {
                 self.inside.notify_one();
                 std::future::pending::<()>().await;
