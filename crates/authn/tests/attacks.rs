@@ -221,7 +221,7 @@ async fn tokens_that_fail_anyway_cause_no_fetch() {
     assert_eq!(world.idp.discoveries() + world.idp.key_fetches(), 0);
 }
 
-#[tokio::test]
+#[tokio::test(start_paused = true)]
 async fn a_caller_that_goes_away_does_not_stop_the_fetch() {
     let world = World::new();
     world.authn.load().await.unwrap();

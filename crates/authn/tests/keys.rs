@@ -110,7 +110,7 @@ async fn keys_are_refreshed_when_they_are_old() {
     assert_eq!(world.idp.key_fetches(), 5);
 }
 
-#[tokio::test]
+#[tokio::test(start_paused = true)]
 async fn old_keys_are_refreshed_behind_a_request_that_does_not_wait() {
     let world = World::new();
     world.authn.load().await.unwrap();

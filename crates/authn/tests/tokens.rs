@@ -120,9 +120,13 @@ async fn another_process_makes_and_revokes_within_a_second() {
     let secret = text(&secret);
     let within = async |wanted: bool| {
         let start = Instant::now();
-        while programs.ask(&secret).await.is_ok() != wanted {
-            // A second is promised; another one is for a machine that is busy with other tests.
-            assert!(start.elapsed() < Duration::from_secs(2), "it took longer than a second");
+        loop {
+            // However long an answer takes on a busy machine, the question counts.
+            let asked = start.elapsed();
+            if programs.ask(&secret).await.is_ok() == wanted {
+                break;
+            }
+            assert!(asked < Duration::from_millis(1010), "it took longer than a second");
             tokio::time::sleep(Duration::from_millis(10)).await;
         }
     };
