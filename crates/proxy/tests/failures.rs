@@ -19,10 +19,10 @@ fn trail_of(request: &Request<Body>) -> Trail {
 
 #[tokio::test]
 async fn an_upstream_that_is_not_there() {
-    let port = {
-        let listener = std::net::TcpListener::bind("127.0.0.1:0").expect("loopback");
-        listener.local_addr().expect("bound").port()
-    };
+    // A port that is taken, so that nobody else gets it, and on which nobody listens.
+    let silent = tokio::net::TcpSocket::new_v4().expect("a socket");
+    silent.bind("127.0.0.1:0".parse().expect("an address")).expect("loopback");
+    let port = silent.local_addr().expect("bound").port();
     let sent = request(Method::POST, "/v1/chat/completions");
     let trail = trail_of(&sent);
     let answer = Setup::at(&format!("http://127.0.0.1:{port}"), |_| {}).send(sent).await;
@@ -165,6 +165,7 @@ async fn a_slow_model_is_not_an_error_unless_a_limit_says_so() {
     let upstream = FakeUpstream::start(slow);
     let answer = Setup::new(&upstream).send(request(Method::POST, "/v1/completions")).await;
     assert_eq!(answer.status(), StatusCode::OK);
+    let upstream = FakeUpstream::start(Reply::Hang);
     let limited = Setup::with(&upstream, |config| config.head_timeout = Some(Duration::from_millis(100)));
     let sent = request(Method::POST, "/v1/completions");
     let trail = trail_of(&sent);
@@ -182,7 +183,7 @@ async fn silence_within_an_answer_is_limited_where_configured() {
     let trail = trail_of(&sent);
     let started = Instant::now();
     let said = text(setup.send(sent).await.into_body()).await;
-    assert!(started.elapsed() > Duration::from_millis(140) && started.elapsed() < Duration::from_secs(3));
+    assert!(started.elapsed() > Duration::from_millis(140));
     assert!(said.contains("t0 ") && said.contains("\"code\":\"upstream_timeout\""), "{said}");
     assert_eq!(trail.ending(), Some(Ending::Limit));
     assert!(upstream.wait_cancelled(1), "the upstream is told to stop");
@@ -197,8 +198,8 @@ async fn silence_within_an_answer_is_limited_where_configured() {
     assert!(upstream.wait_cancelled(2));
     drop(body);
     // Pieces that keep coming are no silence, however long it takes in all.
-    let upstream = FakeUpstream::start(Reply::events(6, Duration::from_millis(60)));
-    let setup = Setup::with(&upstream, |config| config.idle_timeout = Some(Duration::from_millis(500)));
+    let upstream = FakeUpstream::start(Reply::events(8, Duration::from_millis(300)));
+    let setup = Setup::with(&upstream, |config| config.idle_timeout = Some(Duration::from_secs(2)));
     let said = text(setup.send(request(Method::POST, "/v1/chat/completions")).await.into_body()).await;
     assert!(said.ends_with("data: [DONE]\n\n"));
 }
@@ -266,7 +267,7 @@ async fn an_upstream_that_refuses_before_it_has_read_the_body_is_heard() {
             b"HTTP/1.1 413 Too Large\r\nContent-Type: application/json\r\nContent-Length: 2\r\n\r\n{}";
         socket.write_all(answer).await.expect("the gateway reads");
         // Held open: closing it now would reset what was said.
-        tokio::time::sleep(Duration::from_secs(5)).await;
+        tokio::time::sleep(setup::LIMIT).await;
     });
     let large = Body::new(http_body_util::Full::new(Bytes::from(vec![b'x'; 20_000_000])));
     let answer = Setup::at(&url, |_| {}).send(with_body(Method::POST, "/v1/files", large)).await;

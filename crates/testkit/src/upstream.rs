@@ -59,6 +59,7 @@ struct State {
     seen: Vec<Seen>,
     cancelled: usize,
     connections: usize,
+    closed: usize,
 }
 
 type Script = Arc<dyn Fn(&Seen) -> Reply + Send + Sync>;
@@ -132,21 +133,27 @@ impl FakeUpstream {
         self.shared.lock().connections
     }
 
-    /// Waits until that many replies were given up; false if it takes longer than five seconds.
+    /// Waits until that many replies were given up; false if it takes longer than a minute.
     /// It blocks: call it where no runtime thread is needed by the test itself.
     #[must_use]
     pub fn wait_cancelled(&self, count: usize) -> bool {
         self.wait(|state| state.cancelled >= count)
     }
 
-    /// Waits until that many requests were seen; false if it takes longer than five seconds.
+    /// Waits until that many requests were seen; false if it takes longer than a minute.
     #[must_use]
     pub fn wait_seen(&self, count: usize) -> bool {
         self.wait(|state| state.seen.len() >= count)
     }
 
+    /// Waits until a [`raw`](Self::raw) upstream has closed that many connections; false if it takes longer than a minute.
+    #[must_use]
+    pub fn wait_closed(&self, count: usize) -> bool {
+        self.wait(|state| state.closed >= count)
+    }
+
     fn wait(&self, is_reached: impl Fn(&State) -> bool) -> bool {
-        let deadline = Instant::now() + Duration::from_secs(5);
+        let deadline = Instant::now() + Duration::from_secs(60);
         let mut state = self.shared.lock();
         while !is_reached(&state) {
             let Some(left) = deadline.checked_duration_since(Instant::now()) else { return false };
@@ -211,7 +218,10 @@ async fn accept(listener: TcpListener, manner: Manner, tls: Option<TlsAcceptor>,
         let (manner, tls, shared) = (manner.clone(), tls.clone(), Arc::clone(&shared));
         tokio::spawn(async move {
             match (manner, tls) {
-                (Manner::Raw(bytes), _) => answer_raw(socket, &bytes).await,
+                (Manner::Raw(bytes), _) => {
+                    answer_raw(socket, &bytes).await;
+                    shared.note(|state| state.closed += 1);
+                }
                 (Manner::Http { script, remembers }, None) => serve(socket, script, remembers, shared).await,
                 (Manner::Http { script, remembers }, Some(tls)) => {
                     if let Ok(stream) = tls.accept(socket).await {
