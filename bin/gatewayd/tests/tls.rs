@@ -24,8 +24,12 @@ impl Drop for Gateway {
     }
 }
 
-fn free_port() -> u16 {
-    std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port()
+/// Two ports on which nobody listens, below those that the system gives to outgoing connections by itself: nobody
+/// takes them before the gateway does.
+fn free_ports() -> (u16, u16) {
+    let first = 12_000 + u16::try_from(std::process::id() % 19_000).unwrap();
+    let mut free = (first..32_000).filter(|port| std::net::TcpListener::bind(("127.0.0.1", *port)).is_ok());
+    (free.next().unwrap(), free.next().unwrap())
 }
 
 fn copy(pair: &(std::path::PathBuf, std::path::PathBuf), to: &Path) {
@@ -37,12 +41,12 @@ fn agent(port: u16, ca: &Path, token: Option<&str>) -> Agent {
     let mut config = AgentConfig::new(format!("https://localhost:{port}"));
     config.ca = Some(ca.to_owned());
     config.token = token.map(|token| Secret::new(token.as_bytes().to_vec()));
-    config.timeout = Duration::from_secs(10);
+    config.timeout = Duration::from_secs(60);
     Agent::new(&config).unwrap()
 }
 
 async fn eventually(what: &str, mut ask: impl AsyncFnMut() -> bool) {
-    let deadline = Instant::now() + Duration::from_secs(20);
+    let deadline = Instant::now() + Duration::from_secs(60);
     while !ask().await {
         assert!(Instant::now() < deadline, "{what} did not come");
         tokio::time::sleep(Duration::from_millis(100)).await;
@@ -65,7 +69,7 @@ async fn tls_on_every_side_and_a_new_certificate_without_a_restart() {
     copy(&first.server(), folder.path());
     // The model server asks for a client certificate.
     let upstream = FakeUpstream::tls(Reply::json(256), &model, true);
-    let (port, admin_port) = (free_port(), free_port());
+    let (port, admin_port) = free_ports();
     let (client_certificate, client_key) = model.client();
     std::fs::write(at("key"), "sk-model-server-0123456789").unwrap();
     let tls = r#"{ certificate = "gateway.crt", key = "gateway.key" }"#;
