@@ -113,11 +113,14 @@ async fn a_gap_is_told_although_nothing_else_is_written() {
     let recorder = Recorder::open(config, Arc::new(SystemClock)).unwrap();
     let stack = stack(&recorder, echo_len);
     let entries = recorder.stats().entries;
+    let began = std::time::Instant::now();
     assert_eq!(send(&stack, anonymous()).await.1, 503);
     until("the gap is told at once", || recorder.stats().entries == entries + 1).await;
     assert_eq!(send(&stack, anonymous()).await.1, 503);
     tokio::time::sleep(Duration::from_millis(100)).await;
-    assert_eq!(recorder.stats().entries, entries + 1, "but not with each one");
+    let told = recorder.stats().entries - entries;
+    // Once a second; on a busy machine it may be over.
+    assert!(told == 1 || began.elapsed() >= Duration::from_secs(1), "but not with each one");
     recorder.close();
     assert_eq!(proven(dir.path()).missing, 2, "the last one is told at the stop");
     let events = Reader::open(dir.path()).unwrap().events(None, 10).unwrap();

@@ -7,7 +7,7 @@ use std::io::{BufRead as _, BufReader, Write as _};
 use std::path::Path;
 use std::process::{Command, Stdio};
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use gatewayd_core::{Body, RequestId, SystemClock};
 use gatewayd_recorder::verify::{Options, verify};
@@ -65,9 +65,9 @@ fn say(what: &str, id: RequestId) {
     out.flush().unwrap();
 }
 
-/// Runs the child until it is at work and some time longer, kills it without warning, and returns what it
+/// Runs the child until it is at work and something has happened, kills it without warning, and returns what it
 /// acknowledged.
-fn kill_under_load(dir: &Path, after: Duration) -> Vec<(String, RequestId)> {
+fn kill_under_load(dir: &Path, happens: impl FnOnce()) -> Vec<(String, RequestId)> {
     let mut child = Command::new(std::env::current_exe().unwrap())
         .args(["child", "--exact", "--ignored", "--nocapture"])
         .env("RECORDER_TEST_DIR", dir)
@@ -89,8 +89,8 @@ fn kill_under_load(dir: &Path, after: Duration) -> Vec<(String, RequestId)> {
         }
         said
     });
-    works.recv_timeout(Duration::from_secs(30)).expect("the child answers requests");
-    std::thread::sleep(after);
+    works.recv_timeout(Duration::from_secs(60)).expect("the child answers requests");
+    happens();
     child.kill().unwrap();
     child.wait().unwrap();
     reader.join().unwrap()
@@ -104,8 +104,9 @@ fn crash(loops: usize) {
         if round % 20 == 0 {
             dir = tempfile::tempdir().unwrap();
         }
-        let after = std::time::UNIX_EPOCH.elapsed().unwrap().subsec_micros() % 400;
-        let said = kill_under_load(dir.path(), Duration::from_millis(after.into()));
+        let after =
+            Duration::from_millis((std::time::UNIX_EPOCH.elapsed().unwrap().subsec_micros() % 400).into());
+        let said = kill_under_load(dir.path(), || std::thread::sleep(after));
         acknowledged += said.len();
         interrupted += restart_and_verify(dir.path(), &said, round);
     }
@@ -158,14 +159,29 @@ fn torture_a_killed_process_loses_nothing_that_it_acknowledged() {
 #[test]
 fn what_was_written_of_a_stream_survives_the_process() {
     let dir = tempfile::tempdir().unwrap();
-    let said = kill_under_load(dir.path(), Duration::from_millis(1200));
+    let kept = |reader: &Reader, id: RequestId| -> Vec<u8> {
+        reader.replay(id).unwrap().response.iter().flat_map(|f| f.bytes.clone()).collect()
+    };
+    let long = || {
+        let reader = Reader::open(dir.path()).unwrap();
+        let sessions = reader.list(&Filter { limit: 100_000, ..Filter::default() }).unwrap();
+        let streams =
+            sessions.iter().filter(|s| s.subject.as_deref().is_some_and(|name| name.starts_with("stream")));
+        streams.filter(|s| kept(&reader, s.id).len() > 12_000).count()
+    };
+    let said = kill_under_load(dir.path(), || {
+        let deadline = Instant::now() + Duration::from_secs(60);
+        while long() < 4 {
+            assert!(Instant::now() < deadline, "nothing of a stream is written before it ends");
+            std::thread::sleep(Duration::from_millis(50));
+        }
+    });
     open(dir.path()).close();
     let reader = Reader::open(dir.path()).unwrap();
     let streams: Vec<_> = said.iter().filter(|(what, _)| what == "stream").collect();
-    assert!(!streams.is_empty());
+    assert_eq!(streams.len(), 4);
     for (_, id) in streams {
-        let replay = reader.replay(*id).unwrap();
-        let text: Vec<u8> = replay.response.iter().flat_map(|f| f.bytes.clone()).collect();
+        let text = kept(&reader, *id);
         assert!(text.starts_with(b"data: 0 token"), "the start of the stream is there");
         assert!(text.len() > 12_000, "only {} bytes of the stream were kept", text.len());
     }

@@ -113,14 +113,18 @@ async fn the_timing_of_a_stream_is_kept() {
         });
         Response::new(body)
     });
+    let began = std::time::Instant::now();
     let (id, ..) = send(&stack, request("alice", "")).await;
+    let took = began.elapsed();
     let reader = Reader::open(dir.path()).unwrap();
     until("the outcome", || ending(&reader, id) == "complete").await;
     let frames = reader.replay(id).unwrap().response;
     assert_eq!(frames.len(), 20);
     assert_eq!(frames[19].bytes, b"data: 19\n\n");
     let pause = Duration::from_micros(frames[10].delta_us);
-    assert!(pause >= Duration::from_millis(1190) && pause < Duration::from_millis(2500), "{pause:?}");
+    assert!(pause >= Duration::from_millis(1190), "{pause:?}");
+    let all = Duration::from_micros(frames.iter().map(|frame| frame.delta_us).sum());
+    assert!(all <= took, "{all:?} of {took:?}");
     assert!(reader.show(id).unwrap().stored_response.blocks >= 2, "the slow part was written before the end");
 }
 
@@ -466,7 +470,8 @@ async fn a_copy_beside_the_writer_verifies() {
         }
     });
     for _ in 0..3 {
-        tokio::time::sleep(Duration::from_millis(150)).await;
+        let before = recorder.stats().entries;
+        until("more is written", || recorder.stats().entries > before + 10).await;
         let copies = tempfile::tempdir().unwrap();
         let copy = copies.path().join("copy");
         let reader = Reader::open(dir.path()).unwrap();

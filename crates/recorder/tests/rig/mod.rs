@@ -4,7 +4,7 @@
 use std::convert::Infallible;
 use std::path::Path;
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use gatewayd_core::{
@@ -180,15 +180,13 @@ pub async fn send(stack: &Stack, request: Request<Body>) -> (RequestId, u16, Byt
     (id, status, response.into_body().collect().await.unwrap().to_bytes())
 }
 
-/// Waits until something holds; outcomes are written after the answer is out.
+/// Waits until something holds; outcomes are written after the answer is out. On a busy machine it takes its time.
 pub async fn until(what: &str, mut holds: impl FnMut() -> bool) {
-    for _ in 0..1000 {
-        if holds() {
-            return;
-        }
+    let deadline = Instant::now() + Duration::from_secs(60);
+    while !holds() {
+        assert!(Instant::now() < deadline, "it never came true: {what}");
         tokio::time::sleep(Duration::from_millis(5)).await;
     }
-    panic!("it never came true: {what}");
 }
 
 /// A body of frames that are sent through a channel.
