@@ -60,6 +60,7 @@ pub fn wants(action: Action, model: Option<String>, route: &str) -> Operation {
         dialect: Dialect::Unknown,
         action,
         model: model.map(Into::into),
+        other_models: [].into(),
         streaming: false,
         route: route.into(),
     }

@@ -57,6 +57,7 @@
 //!         dialect: Dialect::OpenAi,
 //!         action: Action::Train,
 //!         model: None,
+//!         other_models: [].into(),
 //!         streaming: false,
 //!         route: "/v1/fine_tuning/jobs".into(),
 //!     });

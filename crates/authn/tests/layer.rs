@@ -120,6 +120,7 @@ async fn the_operation_says_the_dialect_where_it_is_known() {
         dialect: Dialect::Ollama,
         action: Action::Infer,
         model: None,
+        other_models: [].into(),
         streaming: false,
         route: "/api/chat".into(),
     });

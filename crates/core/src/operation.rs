@@ -159,6 +159,10 @@ pub struct Operation {
     pub action: Action,
     /// The model it names, as the caller spelled it.
     pub model: Option<Arc<str>>,
+    /// Every other model it names: what a new model is made from, where a copy goes, which ones may step in.
+    /// Who judges `model` must judge each of these too.
+    #[serde(skip_serializing_if = "<[_]>::is_empty")]
+    pub other_models: Arc<[Arc<str>]>,
     /// True if the caller asked for a stream.
     pub streaming: bool,
     /// The route as a template, such as `/v1/fine_tuning/jobs/{id}`: bounded, so fit for metrics.

@@ -184,8 +184,9 @@ impl Dialects {
             None => (Action::Unknown, Arc::clone(&UNKNOWN), asked.unwrap_or(false)),
         };
         let upstream = self.0.upstreams.choose(head.group, model.as_deref()).ok_or(Problem::NoUpstream)?;
+        let other_models: Arc<[Arc<str>]> = Arc::default();
         let path = head.stripped_path()?;
-        let operation = Operation { dialect: head.dialect, action, model, streaming, route };
+        let operation = Operation { dialect: head.dialect, action, model, other_models, streaming, route };
         Ok(Classified { operation, upstream, path })
     }
 }

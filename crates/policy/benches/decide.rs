@@ -31,6 +31,7 @@ fn benches(c: &mut Criterion) {
         dialect: Dialect::OpenAi,
         action: Action::Infer,
         model: Some(model.into()),
+        other_models: [].into(),
         streaming: true,
         route: "/v1/chat/completions".into(),
     };

@@ -33,6 +33,7 @@
 //!     dialect: Dialect::OpenAi,
 //!     action: Action::Infer,
 //!     model: Some(model.into()),
+//!     other_models: [].into(),
 //!     streaming: false,
 //!     route: "/v1/chat/completions".into(),
 //! };

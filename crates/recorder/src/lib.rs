@@ -49,6 +49,7 @@
 //!     dialect: Dialect::OpenAi,
 //!     action: Action::Infer,
 //!     model: Some("llama".into()),
+//!     other_models: [].into(),
 //!     streaming: false,
 //!     route: "/v1/chat/completions".into(),
 //! });

@@ -193,6 +193,7 @@ impl Ask {
             dialect: Dialect::OpenAi,
             action: Action::Train,
             model: Some(self.model.into()),
+            other_models: [].into(),
             streaming: false,
             route: "/v1/fine_tuning/jobs".into(),
         });

@@ -41,6 +41,7 @@ pub(crate) fn operation(action: Action, model: Option<&str>) -> Operation {
         dialect: Dialect::OpenAi,
         action,
         model: model.map(Into::into),
+        other_models: [].into(),
         streaming: false,
         route: "/v1/chat/completions".into(),
     }

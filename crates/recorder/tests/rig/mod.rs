@@ -85,6 +85,7 @@ fn establish(trail: &Trail, headers: &HeaderMap) -> Option<Refusal> {
         dialect: Dialect::OpenAi,
         action,
         model: Some("llama".into()),
+        other_models: [].into(),
         streaming: false,
         route: "/v1/chat/completions".into(),
     });
