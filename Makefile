@@ -90,7 +90,7 @@ audit:
 # Tests that take long are marked #[ignore = "torture: ..."] and have `torture` in their names.
 torture: setup
 	$(SAY) 'tampering, crashes, failing calls and random cuts, optimised (minutes to build, then the better part of an hour)'
-	@cargo test --locked --release --workspace --no-fail-fast --lib --bins --tests -- --ignored torture
+	@cargo test --locked --profile torture --workspace --no-fail-fast --lib --bins --tests -- --ignored torture
 	@cargo build --locked -p gatewayd
 	$(SAY) 'crashes, failing disks and damaged evidence of the whole gateway'
 	@GATEWAYD_TORTURE=1 GATEWAYD_CRASHES=200 GATEWAYD_DAMAGES=20 $(PYTHON) -m pytest -c e2e/pytest.ini --rootdir e2e \
