@@ -128,7 +128,9 @@ fn the_ends_of_a_text() {
 
 #[test]
 fn what_is_nested_and_what_overlaps() {
-    let cases: [&[u8]; 10] = [
+    let cases: [&[u8]; 12] = [
+        b"AKIAZQ3DRSTUVWXY2345AKIAZQ3DRSTUVWXY2345ghp_AKIA",
+        b"AKIAZQ3DRSTUVWXY2345monkey wrenchAKIAZQ3DRSTUVWXY2345monkey",
         b"postgres://app:AKIAZQ3DRSTUVWXY2345@db/x",
         b"AKIAAKIAZQ3DRSTUVWXY2345",
         b"Bearer eyJhbGciOiJIUzI1NiJ9.eyJzdWIiOiIxMjM0In0.c2lnbmF0dXJlLXNpZ25hdHVyZQ",
@@ -191,6 +193,8 @@ fn mixed() -> impl Strategy<Value = Vec<u8>> {
     let planted = vec![
         "AKIAZQ3DRSTUVWXY2345",
         "AKIAZQ3DRSTUVWXY234",
+        "AKIAZQ3DRSTUVWXY2345AKIAZQ3DRSTUVWXY2345",
+        "AKIAZQ3DRSTUVWXY2345A",
         "ASIA",
         "ghp_",
         "sk-",

@@ -3,6 +3,7 @@
 use std::collections::HashMap;
 
 use super::automaton::{Automaton, State};
+use super::bytes::Bytes;
 use super::candidate::{Candidate, Phase};
 use super::machine::{Machine, Step};
 use crate::rule::{Boundary, Rule, RuleError};
@@ -22,6 +23,8 @@ pub(crate) struct Anchors {
     hits: Vec<Vec<Hit>>,
     /// By number of a state: which anchors could have begun, longest first.
     heads: Vec<Box<[Head]>>,
+    /// The bytes with which an anchor begins that begins a secret.
+    firsts: Bytes,
     lookbehind: usize,
     /// The length of the longest anchor.
     longest: usize,
@@ -33,12 +36,14 @@ pub(crate) struct Hit {
     pub(crate) rule: u16,
     /// How many bytes back from the anchor's end the match starts: from so many to so many.
     pub(crate) back: (usize, usize),
+    /// Directly behind another secret its own begins here.
+    pub(crate) beside: bool,
     /// The anchor as it must be spelled; empty where case does not matter.
     exact: Box<[u8]>,
     /// The candidate as it is behind the anchor, where that is the same wherever the anchor stands.
     pub(crate) ready: Option<Candidate>,
-    /// With which bytes behind the anchor a ready candidate stays alive or decides something, as bits.
-    goes_on: [u64; 4],
+    /// With which bytes behind the anchor a ready candidate stays alive or decides something.
+    goes_on: Bytes,
 }
 
 /// What begins with an anchor.
@@ -57,6 +62,8 @@ struct Head {
     ignore_case: bool,
     /// Only where the byte before is not a word byte.
     word: bool,
+    /// It may stand directly behind another secret.
+    beside: bool,
 }
 
 impl Anchors {
@@ -103,8 +110,15 @@ impl Anchors {
                     let ready =
                         machine.and_then(|machine| machine.behind_anchor(rule_index, anchor.as_bytes()));
                     let goes_on =
-                        machine.zip(ready).map_or([u64::MAX; 4], |(machine, ready)| goes_on(machine, ready));
-                    hits.push(Hit { rule: rule_index, back, exact, ready, goes_on });
+                        machine.zip(ready).map_or(Bytes::ALL, |(machine, ready)| goes_on(machine, ready));
+                    hits.push(Hit {
+                        rule: rule_index,
+                        back,
+                        beside: may_stand_beside(anchor, rule),
+                        exact,
+                        ready,
+                        goes_on,
+                    });
                 }
                 if rule.context.is_none() {
                     hold_heads_of(anchor, rule, &mut held);
@@ -117,8 +131,14 @@ impl Anchors {
             problem: error.to_string(),
         })?;
         let heads = heads_by_state(&automaton, &literals, &held);
+        let begins = |state: &State| {
+            heads
+                .get(automaton.number(*state))
+                .is_some_and(|heads| heads.iter().any(|head| head.beside && head.spelled.len() == 1))
+        };
+        let firsts = (0..=255).filter(|byte| begins(&automaton.step(automaton.start(), *byte))).collect();
         let longest = literals.iter().map(Vec::len).max().unwrap_or_default();
-        Ok(Self { automaton, hits, heads, lookbehind, longest })
+        Ok(Self { automaton, hits, heads, firsts, lookbehind, longest })
     }
 
     pub(crate) fn start(&self) -> State {
@@ -167,6 +187,18 @@ impl Anchors {
         heads.iter().find(|head| head.fits(text, first)).map_or(0, |head| head.spelled.len())
     }
 
+    /// Whether an anchor with which a secret begins may begin with this byte.
+    #[inline]
+    pub(crate) fn can_begin_with(&self, byte: u8) -> bool {
+        self.firsts.contains(byte)
+    }
+
+    /// Whether an anchor with which a secret begins may begin with the last `length` bytes of `text`, and is longer.
+    pub(crate) fn begin_with(&self, state: State, text: &[u8], length: usize) -> bool {
+        let heads = self.heads.get(self.automaton.number(state)).map_or(&[][..], |heads| heads);
+        heads.iter().any(|head| head.beside && head.spelled.len() == length && head.ends(text))
+    }
+
     pub(crate) fn memory(&self) -> usize {
         self.automaton.memory()
     }
@@ -187,7 +219,7 @@ impl Hit {
     /// Whether a ready candidate dies with this byte behind the anchor, and decides nothing.
     #[inline]
     pub(crate) fn dies_with(&self, byte: u8) -> bool {
-        self.goes_on.get(usize::from(byte >> 6)).is_some_and(|word| word >> (byte & 63) & 1 == 0)
+        !self.goes_on.contains(byte)
     }
 
     fn is_spelled_in(&self, text: &[u8]) -> bool {
@@ -197,12 +229,18 @@ impl Hit {
 }
 
 impl Head {
+    /// Whether it must be held back where `text` ends with it.
     fn fits(&self, text: &[u8], first: bool) -> bool {
-        let Some(at) = text.len().checked_sub(self.spelled.len()) else { return false };
-        let Some((before, tail)) = text.split_at_checked(at) else { return false };
-        let same =
-            if self.ignore_case { tail.eq_ignore_ascii_case(&self.spelled) } else { tail == &*self.spelled };
-        same && (!self.word || word_may_begin(before, first))
+        let before = text.get(..text.len().saturating_sub(self.spelled.len())).unwrap_or_default();
+        self.ends(text) && (!self.word || word_may_begin(before, first))
+    }
+
+    /// Whether `text` ends with it.
+    fn ends(&self, text: &[u8]) -> bool {
+        let at = text.len().checked_sub(self.spelled.len());
+        at.and_then(|at| text.get(at..)).is_some_and(|tail| {
+            if self.ignore_case { tail.eq_ignore_ascii_case(&self.spelled) } else { tail == &*self.spelled }
+        })
     }
 }
 
@@ -241,12 +279,20 @@ fn ends_with_colour(before: &[u8]) -> bool {
         && (count > 0 || rest.ends_with(b"\x1b[") || rest.ends_with(b"1b[") || rest.ends_with(b"1B["))
 }
 
+/// Whether a secret that begins with this anchor can be told from a letter behind another: an anchor of one letter over
+/// and over is a part of a longer row of it.
+fn may_stand_beside(anchor: &str, rule: &Rule) -> bool {
+    let bytes = anchor.as_bytes();
+    rule.context.is_none() && bytes.iter().any(|byte| Some(byte) != bytes.first())
+}
+
 fn hold_heads_of(anchor: &str, rule: &Rule, held: &mut HashMap<Vec<u8>, Vec<Head>>) {
     let word = rule.left == Boundary::Word;
     for length in 1..anchor.len() {
         let Some(spelled) = anchor.as_bytes().get(..length) else { continue };
         let heads = held.entry(spelled.to_ascii_lowercase()).or_default();
-        let head = Head { spelled: spelled.into(), ignore_case: rule.ignore_case, word };
+        let beside = may_stand_beside(anchor, rule);
+        let head = Head { spelled: spelled.into(), ignore_case: rule.ignore_case, word, beside };
         if !heads.contains(&head) {
             heads.push(head);
         }
@@ -254,23 +300,19 @@ fn hold_heads_of(anchor: &str, rule: &Rule, held: &mut HashMap<Vec<u8>, Vec<Head
 }
 
 /// The bytes with which a candidate stays alive or decides something.
-fn goes_on(machine: &Machine, ready: Candidate) -> [u64; 4] {
-    let mut bytes = [0; 4];
-    for byte in 0..=255u8 {
+fn goes_on(machine: &Machine, ready: Candidate) -> Bytes {
+    let lives = |byte: &u8| {
         let mut state = ready.state;
-        let dead = match (&machine.context, ready.phase) {
-            (Some(context), Phase::Context) => context.step(&mut state, byte) == Step::Dead,
+        match (&machine.context, ready.phase) {
+            (Some(context), Phase::Context) => context.step(&mut state, *byte) != Step::Dead,
             _ => {
                 let commit = machine.commit.as_ref().zip(ready.commit);
-                let commit = commit.map_or(Step::Dead, |(commit, mut state)| commit.step(&mut state, byte));
-                machine.secret.step(&mut state, byte) == Step::Dead && commit == Step::Dead
+                let commit = commit.map_or(Step::Dead, |(commit, mut state)| commit.step(&mut state, *byte));
+                machine.secret.step(&mut state, *byte) != Step::Dead || commit != Step::Dead
             }
-        };
-        if let Some(word) = bytes.get_mut(usize::from(byte >> 6)).filter(|_| !dead) {
-            *word |= 1 << (byte & 63);
         }
-    }
-    bytes
+    };
+    (0..=255).filter(lives).collect()
 }
 
 /// For each state of the automaton, the heads its text ends with, longest first.

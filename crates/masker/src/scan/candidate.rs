@@ -37,11 +37,23 @@ pub(crate) enum Phase {
     Blackout,
 }
 
-/// Whether a context ends before a byte, so that a secret may begin with it.
+/// What else a byte means to a candidate.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Begins {
-    No,
-    Here,
+pub(crate) enum Aside {
+    Nothing,
+    /// The context ends before it, so that the secret may begin with it.
+    Begins,
+    /// The match is over before it and would count if something else stood behind it.
+    Refused,
+    /// The secret may be over before it, and may go on.
+    Passes,
+}
+
+impl Aside {
+    /// Whether another secret may begin with the byte.
+    pub(crate) fn is_end(self) -> bool {
+        matches!(self, Self::Refused | Self::Passes)
+    }
 }
 
 impl Phase {
@@ -64,8 +76,8 @@ impl Candidate {
         Self { mark, ..Self::new(rule, Phase::Blackout, StateID::ZERO, None, start) }
     }
 
-    /// Takes the byte at `at`; says whether the candidate lives on, and where a context ends, that the secret begins at
-    /// `at`.
+    /// Takes the byte at `at`; says whether the candidate lives on, and what else the
+    /// byte means to it.
     #[inline]
     pub(crate) fn step(
         &mut self,
@@ -74,22 +86,22 @@ impl Candidate {
         byte: u8,
         at: u64,
         spans: &mut Vec<Span>,
-        begins: &mut Begins,
+        aside: &mut Aside,
     ) -> bool {
         match self.phase {
-            Phase::Secret => self.step_secret(machine, text, byte, at, spans),
-            Phase::Context => self.step_context(machine, byte, at, begins),
-            Phase::Tail | Phase::Until => self.swallow(machine, byte, at, spans),
+            Phase::Secret => self.step_secret(machine, text, byte, at, spans, aside),
+            Phase::Context => self.step_context(machine, byte, at, aside),
+            Phase::Tail | Phase::Until => self.swallow(machine, byte, at, spans, aside),
             // It is stepped without a machine.
             Phase::Blackout => true,
         }
     }
 
-    fn step_context(&mut self, machine: &Machine, byte: u8, at: u64, begins: &mut Begins) -> bool {
+    fn step_context(&mut self, machine: &Machine, byte: u8, at: u64, aside: &mut Aside) -> bool {
         let Some(context) = &machine.context else { return false };
         let step = context.step(&mut self.state, byte);
         if matches!(step, Step::Match | Step::Last) {
-            *begins = Begins::Here;
+            *aside = Aside::Begins;
         }
         matches!(step, Step::Alive | Step::Match | Step::Sure) && at - self.start < CONTEXT_CAP
     }
@@ -101,18 +113,23 @@ impl Candidate {
         byte: u8,
         at: u64,
         spans: &mut Vec<Span>,
+        aside: &mut Aside,
     ) -> bool {
         if let (Some(commit), Some(state)) = (&machine.commit, &mut self.commit) {
             match commit.step(state, byte) {
                 Step::Alive | Step::Sure => {}
                 Step::Dead => self.commit = None,
-                Step::Match | Step::Last => return self.commit_at(machine, byte, at, spans),
+                Step::Match | Step::Last => return self.commit_at(machine, byte, at, spans, aside),
             }
         }
         match machine.secret.step(&mut self.state, byte) {
             Step::Alive => {}
-            Step::Match if machine.can_end_before(byte) => self.mark = at,
-            Step::Match => {}
+            Step::Match => {
+                *aside = Aside::Passes;
+                if machine.can_end_before(byte) {
+                    self.mark = at;
+                }
+            }
             // The commit automaton decides first, or the next byte.
             Step::Sure if self.commit.is_some() || !machine.ends_anywhere() => {}
             step @ (Step::Last | Step::Sure) => {
@@ -120,6 +137,8 @@ impl Candidate {
                     self.mark = at + 1;
                 } else if machine.can_end_before(byte) {
                     self.mark = at;
+                } else {
+                    *aside = Aside::Refused;
                 }
                 self.conclude(machine, text, spans);
                 return false;
@@ -135,7 +154,14 @@ impl Candidate {
     }
 
     /// The commit point was passed before the byte at `at`.
-    fn commit_at(&mut self, machine: &Machine, byte: u8, at: u64, spans: &mut Vec<Span>) -> bool {
+    fn commit_at(
+        &mut self,
+        machine: &Machine,
+        byte: u8,
+        at: u64,
+        spans: &mut Vec<Span>,
+        aside: &mut Aside,
+    ) -> bool {
         self.commit = None;
         self.mark = at + machine.cap;
         self.phase = Phase::Tail;
@@ -144,7 +170,7 @@ impl Candidate {
             self.state = state;
             self.phase = Phase::Until;
         }
-        self.swallow(machine, byte, at, spans)
+        self.swallow(machine, byte, at, spans, aside)
     }
 
     /// The match is longer than the rule allows: what has matched, or tells enough, is masked as far as it goes; what
@@ -161,16 +187,26 @@ impl Candidate {
         again
     }
 
-    fn swallow(&mut self, machine: &Machine, byte: u8, at: u64, spans: &mut Vec<Span>) -> bool {
+    fn swallow(
+        &mut self,
+        machine: &Machine,
+        byte: u8,
+        at: u64,
+        spans: &mut Vec<Span>,
+        aside: &mut Aside,
+    ) -> bool {
         let goes_on = at < self.mark
             && match (self.phase, &machine.until) {
                 (Phase::Until, Some(until)) => {
                     matches!(until.step(&mut self.state, byte), Step::Alive | Step::Dead)
                 }
-                _ => matches!(
-                    machine.secret.step(&mut self.state, byte),
-                    Step::Alive | Step::Match | Step::Sure
-                ),
+                _ => {
+                    let step = machine.secret.step(&mut self.state, byte);
+                    if step == Step::Match {
+                        *aside = Aside::Passes;
+                    }
+                    matches!(step, Step::Alive | Step::Match | Step::Sure)
+                }
             };
         if !goes_on {
             spans.push(Span { start: self.start, end: at, rule: self.rule });
@@ -180,16 +216,17 @@ impl Candidate {
 
     /// The end of an undecided match: reports it, if there is one and the rule's checks agree.
     pub(crate) fn conclude(&self, machine: &Machine, text: Window<'_>, spans: &mut Vec<Span>) {
-        let end = self.mark.saturating_sub(machine.after);
-        for start in [self.start, self.late] {
-            if self.mark == 0 || start >= end {
-                return;
-            }
-            if machine.judge.masks(text.get(start, end)) {
-                spans.push(Span { start, end, rule: self.rule });
-                return;
-            }
+        if self.mark > 0 {
+            spans.extend(self.judged(machine, text, self.mark));
         }
+    }
+
+    /// A match that ends at `mark`, if the rule's checks agree.
+    pub(crate) fn judged(&self, machine: &Machine, text: Window<'_>, mark: u64) -> Option<Span> {
+        let end = mark.saturating_sub(machine.after);
+        let starts = [self.start, self.late].into_iter().take_while(|start| *start < end);
+        let mut masked = starts.filter(|start| machine.judge.masks(text.get(*start, end)));
+        masked.next().map(|start| Span { start, end, rule: self.rule })
     }
 
     /// The text ends inside of a match: reports what there is of it, if that tells enough.

@@ -179,14 +179,25 @@ impl Known {
         }
         (1..HEAD.min(text.len() + 1))
             .rev()
-            .find(|length| {
-                if *length == 1 {
-                    return self.firsts.get((window & 0xFF) as usize).copied().unwrap_or_default();
-                }
-                self.beginnings.contains(beginning(window, *length))
-                    && self.begins_with(text.get(text.len() - length..).unwrap_or_default())
-            })
+            .find(|length| self.begin_with(window, text, *length))
             .unwrap_or_default()
+    }
+
+    /// Whether a spelling may begin with the last `length` bytes of `text`, fewer than [`HEAD`]. `window` holds the same
+    /// bytes as an integer.
+    pub(crate) fn begin_with(&self, window: u64, text: &[u8], length: usize) -> bool {
+        match length {
+            1 => self.firsts.get((window & 0xFF) as usize).copied().unwrap_or_default(),
+            2..HEAD => {
+                self.beginnings.contains(beginning(window, length))
+                    && text
+                        .len()
+                        .checked_sub(length)
+                        .and_then(|at| text.get(at..))
+                        .is_some_and(|tail| self.begins_with(tail))
+            }
+            _ => false,
+        }
     }
 
     fn begins_with(&self, tail: &[u8]) -> bool {

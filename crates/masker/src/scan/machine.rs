@@ -8,6 +8,7 @@ use regex_automata::{Anchored, MatchKind};
 use regex_syntax::hir::Hir;
 
 use super::anchors::word_may_begin;
+use super::bytes::Bytes;
 use super::candidate::{Candidate, Phase, ends_blackout};
 use super::telling::Telling;
 use crate::rule::{Boundary, Judge, Rule, RuleError};
@@ -42,8 +43,8 @@ pub(crate) struct Machine {
     ends: Ends,
     /// The states a secret starts in, where they do not depend on what stands before it.
     entry: Option<(StateID, Option<StateID>)>,
-    /// The bytes a secret can begin with, as bits.
-    first: [u64; 4],
+    /// The bytes a secret can begin with.
+    first: Bytes,
     /// The shortest secret.
     pub(crate) shortest: usize,
     pub(crate) judge: Judge,
@@ -358,7 +359,7 @@ impl Machine {
             after: after as u64,
             word: rule.left == Boundary::Word,
             entry: None,
-            first: [u64::MAX; 4],
+            first: Bytes::ALL,
             shortest: ends.min,
             judge: Judge::new(rule, key)?,
         };
@@ -373,21 +374,15 @@ impl Machine {
         };
         self.entry = self.secret.behind(b"").zip(commit);
         if let Some((secret, None)) = self.entry {
-            self.first = [0; 4];
-            for byte in 0..=255 {
-                if self.secret.step(&mut { secret }, byte) != Step::Dead
-                    && let Some(word) = self.first.get_mut(usize::from(byte >> 6))
-                {
-                    *word |= 1 << (byte & 63);
-                }
-            }
+            let begins = |byte: &u8| self.secret.step(&mut { secret }, *byte) != Step::Dead;
+            self.first = (0..=255).filter(begins).collect();
         }
     }
 
     /// Whether a secret can begin with this byte.
     #[inline]
     pub(crate) fn can_begin_with(&self, byte: u8) -> bool {
-        self.first.get(usize::from(byte >> 6)).is_some_and(|word| word & (1 << (byte & 63)) != 0)
+        self.first.contains(byte)
     }
 
     /// Whether a match may end before this byte.

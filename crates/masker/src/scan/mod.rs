@@ -4,8 +4,10 @@
 //! candidates that are alive, and the traces of known secrets. What it reports depends on the bytes alone,
 //! never on where the pieces were cut, because every step is taken byte by byte.
 
+mod adjacent;
 mod anchors;
 mod automaton;
+mod bytes;
 mod candidate;
 mod crowd;
 mod known;
@@ -15,9 +17,10 @@ mod scout;
 mod telling;
 mod variants;
 
+use self::adjacent::{Edge, Edges, End};
 use self::anchors::{Anchors, Hit};
 use self::automaton::State;
-use self::candidate::{Begins, Candidate, Phase, ends_blackout};
+use self::candidate::{Aside, Candidate, Phase, ends_blackout};
 use self::known::Trace;
 pub(crate) use self::known::{HEAD, Known};
 use self::machine::Machine;
@@ -60,6 +63,7 @@ pub(crate) struct Scan {
     generation: u64,
     live: Vec<Candidate>,
     traces: Vec<Trace>,
+    edges: Edges,
 }
 
 /// The bytes at hand: those not yet released and some before them.
@@ -127,6 +131,7 @@ impl Scan {
             generation: 0,
             live: Vec::new(),
             traces: Vec::new(),
+            edges: Edges::default(),
         }
     }
 
@@ -150,7 +155,7 @@ impl Scan {
         let mut scout = Scout::new(machines, text.bytes.len().saturating_sub(index(self.pos)));
         while index(self.pos) < text.bytes.len() {
             let mut ahead = None;
-            if self.live.is_empty() && self.traces.is_empty() {
+            if self.is_idle() {
                 ahead = scout.as_mut().and_then(|scout| self.pass(machines, known, text, scout));
                 if ahead.is_none() {
                     self.skim(machines, known, text.bytes.get(index(self.pos)..).unwrap_or_default());
@@ -200,12 +205,13 @@ impl Scan {
         let undecided =
             self.live.iter().filter(|candidate| candidate.phase == Phase::Secret).map(|c| c.start);
         let traced = self.traces.iter().map(|trace| trace.start);
-        undecided.chain(traced).fold(self.pos - heads as u64, u64::min)
+        let edges = self.edges.list().iter().map(Edge::held);
+        undecided.chain(traced).chain(edges).fold(self.pos - heads as u64, u64::min)
     }
 
     /// Whether forgetting this scan would forget nothing that matters.
     pub(crate) fn is_idle(&self) -> bool {
-        self.live.is_empty() && self.traces.is_empty()
+        self.live.is_empty() && self.traces.is_empty() && self.edges.is_empty()
     }
 
     /// Whether nothing has begun here, and what follows will be seen as by the other.
@@ -230,17 +236,23 @@ impl Scan {
     ) {
         let at = self.pos;
         self.pos += 1;
+        let from = spans.len();
         if !self.live.is_empty() {
             self.step_live(machines, text, byte, at, spans);
         }
         self.step_known(known, byte, spans);
         self.anchor = anchor;
+        let ended = self.end(machines, text, spans, from);
+        if !self.edges.is_empty() {
+            self.settle(machines, known, text, spans, from);
+        }
         if machines.anchors.is_hit(self.anchor) {
             let seen = text.before(self.pos);
             for hit in machines.anchors.hits(self.anchor, seen) {
                 self.begin(machines, text, hit, spans);
             }
         }
+        self.end(machines, text, spans, ended);
         self.limit(machines, known);
     }
 
@@ -250,7 +262,7 @@ impl Scan {
         for index in 0..count {
             let Some(candidate) = self.live.get_mut(index) else { break };
             let rule = candidate.rule;
-            let mut begins = Begins::No;
+            let mut aside = Aside::Nothing;
             let goes_on = if candidate.phase == Phase::Blackout {
                 // It may stand for a known secret, which has no machine.
                 let ends = at >= candidate.mark && ends_blackout(byte);
@@ -259,20 +271,24 @@ impl Scan {
                 }
                 !ends
             } else if let Some(machine) = machines.rule(rule) {
-                candidate.step(machine, text, byte, at, spans, &mut begins)
+                candidate.step(machine, text, byte, at, spans, &mut aside)
             } else {
                 false
             };
+            let heeded = aside.is_end().then_some(*candidate);
             if goes_on {
                 if kept < index {
                     self.live.swap(kept, index);
                 }
                 kept += 1;
             }
-            if begins == Begins::Here {
+            if aside == Aside::Begins {
                 // Behind those that are being stepped, some of which are dead or have not seen this byte.
-                let secret = self.secret_at(machines, text, rule, at, spans);
+                let secret = self.secret_at(machines, text, rule, at, spans, &mut Vec::new());
                 self.live.extend(secret);
+            }
+            if let Some(candidate) = heeded {
+                self.heed(machines, text, End { aside, candidate, at }, spans);
             }
         }
         self.live.drain(kept..count);
@@ -338,7 +354,7 @@ impl Scan {
                 if !next.is_some_and(|byte| hit.dies_with(*byte)) {
                     self.add(ready.starting_at(start));
                 }
-            } else if machine.may_begin(text.before(start), start == 0) {
+            } else if self.may_begin(machine, text, start) {
                 self.add(ready.starting_at(start));
             }
             return;
@@ -369,9 +385,9 @@ impl Scan {
         let mut candidate = Candidate::new(rule, Phase::Context, state, None, start);
         let mut alive = true;
         for (at, byte) in (start..).zip(text.get(start, self.pos)) {
-            let mut begins = Begins::No;
-            alive = candidate.step(machine, text, *byte, at, spans, &mut begins);
-            if begins == Begins::Here {
+            let mut aside = Aside::Nothing;
+            alive = candidate.step(machine, text, *byte, at, spans, &mut aside);
+            if aside == Aside::Begins {
                 self.begin_secret(machines, text, rule, at, spans);
             }
             if !alive {
@@ -391,12 +407,23 @@ impl Scan {
         start: u64,
         spans: &mut Vec<Span>,
     ) {
-        if let Some(candidate) = self.secret_at(machines, text, rule, start, spans) {
+        let mut ends = Vec::new();
+        if let Some(candidate) = self.secret_at(machines, text, rule, start, spans, &mut ends) {
             self.add(candidate);
+        }
+        for end in ends {
+            self.heed(machines, text, end, spans);
         }
     }
 
-    /// The secret part of a rule from `start` on, behind the bytes already taken, if it is still alive there.
+    /// Whether what stands before the secret of a rule lets it begin here.
+    fn may_begin(&self, machine: &Machine, text: Window<'_>, start: u64) -> bool {
+        machine.may_begin(text.before(start), start == 0)
+            || (machine.context.is_none() && self.is_edge(start))
+    }
+
+    /// The secret part of a rule from `start` on, behind the bytes already taken, if it is still alive there. Says too
+    /// where another may begin.
     fn secret_at(
         &self,
         machines: &Machines,
@@ -404,21 +431,30 @@ impl Scan {
         rule: u16,
         start: u64,
         spans: &mut Vec<Span>,
+        ends: &mut Vec<End>,
     ) -> Option<Candidate> {
         let machine = machines.rule(rule)?;
         let bytes = text.get(start, self.pos);
         if bytes.first().is_some_and(|byte| !machine.can_begin_with(*byte)) {
             return None;
         }
-        let before = text.before(start);
-        if !machine.may_begin(before, start == 0) {
+        if !self.may_begin(machine, text, start) {
             return None;
         }
+        let before = text.before(start);
         let (state, commit) = machine.start(before.last().copied())?;
         let mut candidate = Candidate::new(rule, Phase::Secret, state, commit, start);
-        let mut bytes = (start..).zip(bytes);
-        let alive = bytes.all(|(at, byte)| candidate.step(machine, text, *byte, at, spans, &mut Begins::No));
-        alive.then_some(candidate)
+        for (at, byte) in (start..).zip(bytes) {
+            let mut aside = Aside::Nothing;
+            let goes_on = candidate.step(machine, text, *byte, at, spans, &mut aside);
+            if aside.is_end() {
+                ends.push(End { aside, candidate, at });
+            }
+            if !goes_on {
+                return None;
+            }
+        }
+        Some(candidate)
     }
 }
 
