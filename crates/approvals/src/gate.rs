@@ -6,6 +6,7 @@ use std::time::Duration;
 use bytes::Bytes;
 use gatewayd_core::{
     Body, BoxError, Decision, Identity, Operation, Refusal, RefusalCode, RequestId, Trail, UpstreamName,
+    without_credentials,
 };
 use http::header::CONTENT_TYPE;
 use http::{HeaderMap, Request, Response, request};
@@ -237,7 +238,7 @@ async fn ask(
             created: now,
             request: facts.trail.as_ref().map(Trail::id),
             method: short(redact, head.method.as_str(), 32),
-            path: short(redact, path, MAX_SHOWN),
+            path: short(redact, &without_credentials(path), MAX_SHOWN),
             dialect: operation.dialect,
             action: operation.action.as_str().to_owned(),
             model: operation.model.as_deref().map(|model| short(redact, model, 256)),

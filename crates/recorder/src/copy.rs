@@ -7,6 +7,7 @@ use rusqlite::Connection;
 
 use crate::blobs::{BlobStore as _, Segments};
 use crate::error::Error;
+use crate::note::LOG_KEY;
 use crate::publish::CHECKPOINT;
 use crate::store::DATABASE;
 
@@ -19,7 +20,7 @@ pub(crate) fn copy(conn: &Connection, from: &Path, to: &Path) -> Result<(), Erro
         return Err(Error::file("write", database)(exists));
     }
     // First the checkpoint: the entries that come after it must cover it, not the other way round.
-    for name in [CHECKPOINT, "log.pub"] {
+    for name in [CHECKPOINT, LOG_KEY] {
         fs::copy(from.join(name), to.join(name)).map_err(Error::file("copy", from.join(name)))?;
     }
     let text =

@@ -3,7 +3,7 @@
 //! Every name is stored, so that it can be seen that a field was there; the value only of fields that hold no
 //! credential by their meaning. What is stored is masked like a body, and sealed with it.
 
-use http::HeaderMap;
+use http::{HeaderMap, Version};
 use serde::Serialize;
 
 /// A header field of a recorded message.
@@ -80,9 +80,23 @@ const MAX_TEXT: usize = 4096;
 /// Stands where fields did not fit.
 const MORE: &str = "...";
 
-/// The fields as they are stored, not masked yet: a line each, `name: value`, or the name alone.
-pub(crate) fn collect(headers: &HeaderMap) -> Vec<u8> {
-    let mut text = Vec::with_capacity(headers.len() * 32);
+/// Stands before the version of HTTP. No field has such a name.
+const VERSION: &str = ":version";
+
+/// The head of a request, not masked yet: its version of HTTP, then its fields.
+pub(crate) fn of_request(version: Version, headers: &HeaderMap) -> Vec<u8> {
+    let mut text = Vec::with_capacity(32 + headers.len() * 32);
+    text.extend_from_slice(format!("{VERSION}: {version:?}\n").as_bytes());
+    collect(headers, text)
+}
+
+/// The head of an answer, likewise. It is in the version of the request.
+pub(crate) fn of_answer(headers: &HeaderMap) -> Vec<u8> {
+    collect(headers, Vec::with_capacity(headers.len() * 32))
+}
+
+/// The fields as they are stored: a line each, `name: value`, or the name alone.
+fn collect(headers: &HeaderMap, mut text: Vec<u8>) -> Vec<u8> {
     for (name, value) in headers {
         let (name, told) = (name.as_str(), TOLD.binary_search(&name.as_str()).is_ok());
         if text.len() + name.len() + MAX_VALUE + MORE.len() + 4 > MAX_TEXT {
@@ -101,14 +115,29 @@ pub(crate) fn collect(headers: &HeaderMap) -> Vec<u8> {
     text
 }
 
-/// Reads the fields again.
-pub(crate) fn parse(text: &[u8]) -> Vec<HeaderField> {
-    let text = String::from_utf8_lossy(text);
-    let field = |line: &str| match line.split_once(": ") {
-        Some((name, value)) => HeaderField { name: name.to_owned(), value: Some(value.to_owned()) },
-        None => HeaderField { name: line.to_owned(), value: None },
-    };
-    text.lines().map(field).collect()
+/// What is stored of a head.
+#[derive(Debug, Default, PartialEq, Eq)]
+pub(crate) struct Head {
+    pub(crate) version: Option<String>,
+    pub(crate) fields: Vec<HeaderField>,
+}
+
+impl Head {
+    /// Reads it again.
+    pub(crate) fn parse(text: &[u8]) -> Self {
+        let text = String::from_utf8_lossy(text);
+        let mut head = Self::default();
+        for line in text.lines() {
+            match line.split_once(": ") {
+                Some((VERSION, version)) => head.version = Some(version.to_owned()),
+                Some((name, value)) => {
+                    head.fields.push(HeaderField { name: name.to_owned(), value: Some(value.to_owned()) });
+                }
+                None => head.fields.push(HeaderField { name: line.to_owned(), value: None }),
+            }
+        }
+        head
+    }
 }
 
 /// The value of a field.
@@ -139,9 +168,10 @@ mod tests {
         headers.insert("authorization", HeaderValue::from_static("Bearer abc"));
         headers.append("x-api-key", HeaderValue::from_static("abc"));
         headers.append("cookie", HeaderValue::from_static("a=abc"));
-        let text = collect(&headers);
+        let text = of_request(Version::HTTP_2, &headers);
         assert!(!text.windows(3).any(|w| w == b"abc"));
-        let fields = parse(&text);
+        let Head { version, fields } = Head::parse(&text);
+        assert_eq!(version.as_deref(), Some("HTTP/2.0"));
         assert_eq!(value(&fields, "content-type"), Some("application/json"));
         assert_eq!(fields.iter().filter(|field| field.value.is_none()).count(), 3);
     }
@@ -152,10 +182,10 @@ mod tests {
         for _ in 0..100 {
             headers.append("user-agent", HeaderValue::from_bytes(&[0xE9; 3000]).unwrap());
         }
-        let text = collect(&headers);
+        let text = of_answer(&headers);
         assert!(text.len() <= MAX_TEXT);
-        let fields = parse(&text);
-        assert_eq!(fields.last().map(|field| field.name.as_str()), Some(MORE));
-        assert_eq!(parse(b""), []);
+        let Head { version, fields } = Head::parse(&text);
+        assert_eq!((version, fields.last().map(|field| field.name.as_str())), (None, Some(MORE)));
+        assert_eq!(Head::parse(b""), Head::default());
     }
 }

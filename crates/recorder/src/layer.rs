@@ -97,8 +97,7 @@ where
         let peer = parts.extensions.get::<Peer>().copied();
         let trail = Trail::new(RequestId::generate(), shared.now(), peer);
         let guess = Dialect::guess(&parts.uri, &parts.headers);
-        let head = (&parts.method, &parts.uri, &parts.headers);
-        let session = Session::new(trail.clone(), Arc::clone(shared), Arc::clone(&self.layer.redact), head);
+        let session = Session::new(trail.clone(), Arc::clone(shared), Arc::clone(&self.layer.redact), &parts);
         let Ok(session) = session.map(Arc::new) else {
             let response = named(unavailable(&trail, guess), trail.id());
             return Box::pin(std::future::ready(Ok(response)));

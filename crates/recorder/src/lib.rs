@@ -148,6 +148,7 @@ mod track;
 mod tree;
 pub mod verify;
 mod view;
+mod watch;
 mod witness;
 
 pub use config::{Config, Durability};

@@ -1,5 +1,9 @@
 //! Checkpoints as signed notes (C2SP signed-note and tlog-checkpoint), with Ed25519.
 
+use std::fs;
+use std::io::{self, Read as _};
+use std::path::Path;
+
 use aws_lc_rs::signature::{ED25519, Ed25519KeyPair, KeyPair as _, UnparsedPublicKey};
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
@@ -11,6 +15,22 @@ use crate::codec::{Digest, sha256};
 const ED25519_BYTE: u8 = 1;
 /// No checkpoint is longer.
 const MAX_NOTE: usize = 16 * 1024;
+
+/// No file that holds a note or a key is read further.
+const MAX_FILE: u64 = 64 * 1024;
+
+/// Name of the file that holds the public key of the log.
+pub(crate) const LOG_KEY: &str = "log.pub";
+
+/// Reads a file that holds a note or a key. Whoever can write the directory may have put anything in its place.
+pub(crate) fn read(path: &Path) -> io::Result<String> {
+    if !fs::symlink_metadata(path)?.is_file() {
+        return Err(io::Error::other("it is no file"));
+    }
+    let mut text = String::new();
+    fs::File::open(path)?.take(MAX_FILE).read_to_string(&mut text)?;
+    Ok(text)
+}
 
 /// Why a key or a note is not accepted.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]

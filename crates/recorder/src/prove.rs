@@ -1,6 +1,5 @@
 //! Proofs that can be handed on: one entry, or one checkpoint after another, without the rest of the log.
 
-use std::fs;
 use std::path::Path;
 
 use base64::Engine as _;
@@ -10,7 +9,7 @@ use rusqlite::{Connection, OptionalExtension as _};
 use crate::codec::Digest;
 use crate::error::Error;
 use crate::hashes::StoredHashes;
-use crate::note::{Checkpoint, NoteError, PublicKey};
+use crate::note::{self, Checkpoint, NoteError, PublicKey};
 use crate::proof;
 use crate::publish::CHECKPOINT;
 use crate::store;
@@ -129,7 +128,7 @@ pub(crate) fn newest(conn: &Connection, dir: &Path) -> Result<String, Error> {
         .query_row("SELECT note FROM checkpoints ORDER BY size DESC LIMIT 1", [], |row| row.get(0))
         .optional()?;
     let size = |note: &String| Checkpoint::parse_unverified(note).map_or(0, |c| c.size);
-    let candidates = [stored, fs::read_to_string(dir.join(CHECKPOINT)).ok()].into_iter().flatten();
+    let candidates = [stored, note::read(&dir.join(CHECKPOINT)).ok()].into_iter().flatten();
     let within = store::tree_size(conn)?;
     candidates
         .filter(|note| size(note) <= within)

@@ -126,7 +126,8 @@ impl Reader {
         if let Ok(Some(key)) = self.key_of(&session)
             && let Ok([request, response]) = replay::heads(&self.segments, &key, session.wanted())
         {
-            (bundle.request_headers, bundle.response_headers) = (request, response);
+            bundle.http_version = request.version;
+            (bundle.request_headers, bundle.response_headers) = (request.fields, response.fields);
         }
         Ok(bundle)
     }
@@ -142,13 +143,15 @@ impl Reader {
             return Err(Error::Erased(format!("session {id}")));
         }
         let wanted = session.wanted();
+        let altered = session.summary()?.altered || !self.were_signed(&session)?;
+        let empty = Replay { open: wanted.open, altered, ..Replay::default() };
         if !wanted.open && wanted.request.is_none() && wanted.response.is_none() {
-            return Ok(Replay::default());
+            return Ok(empty);
         }
         let Some(key) = self.key_of(&session)? else {
             // An open session may have nothing stored yet.
             return if wanted.open {
-                Ok(Replay { open: true, ..Replay::default() })
+                Ok(empty)
             } else {
                 Err(Error::Damaged(format!("the key of session {id} is missing, although nobody erased it")))
             };
@@ -156,7 +159,8 @@ impl Reader {
         for stored in [wanted.request, wanted.response].into_iter().flatten() {
             self.all_there(stored, id)?;
         }
-        replay::replay(&self.conn, &self.segments, &key, wanted)
+        let replay = replay::replay(&self.conn, &self.segments, &key, wanted)?;
+        Ok(Replay { altered, ..replay })
     }
 
     fn were_signed(&self, session: &Session) -> Result<bool, Error> {

@@ -248,6 +248,7 @@ impl Session {
             credential: what.credential,
             credential_version: what.version,
             request_type: what.request_type,
+            http_version: None,
             request_headers: Vec::new(),
             response_headers: Vec::new(),
             request_digest: intent.filter(|i| i.request_complete).map(|i| hex::encode(i.request)),

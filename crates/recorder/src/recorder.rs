@@ -22,7 +22,7 @@ use crate::hashes::StoredHashes;
 use crate::keys::{RootKey, sync_dir};
 use crate::leaf::{self, Gap, GapReason, Key, KeyRole, Kind, Leaf, Start};
 use crate::lock::DirectoryLock;
-use crate::note::{Checkpoint, LogKey, PublicKey};
+use crate::note::{self, Checkpoint, LOG_KEY, LogKey, PublicKey};
 use crate::proof;
 use crate::publish::{CHECKPOINT, Publisher};
 use crate::queue::queue;
@@ -34,6 +34,7 @@ use crate::shared::{Fallen, Health, Shared};
 use crate::store::{self, Store};
 use crate::tiles::TilePath;
 use crate::tree::{TILE, TILE_HEIGHT, Tree};
+use crate::watch::Watch;
 use crate::{commit, recovery, rotate};
 
 /// The recorder: cheap to clone, all clones write the same log.
@@ -109,7 +110,8 @@ impl Recorder {
         let dir = config.dir.clone();
         let shared = Arc::new(Shared::new(config, clock, to_committer, to_sealer, first.as_str().into()));
         shared.counters.entries.store(tree.size(), Ordering::Relaxed);
-        let sealer = Sealer::new(Arc::clone(&shared), segments, last_segment, store::open_read(&dir)?, root)?;
+        let (watch, reader) = (Watch::begin(dir.clone(), public.clone()), store::open_read(&dir)?);
+        let sealer = Sealer::new(Arc::clone(&shared), segments, last_segment, reader, root, watch)?;
         let publisher = Publisher::new(Arc::clone(&shared), key, lock.clone());
         let sequencer = Box::new(LocalSequencer::new(store, tree, sealer.root_name()));
         let committer = Committer::new(Arc::clone(&shared), sequencer, publisher, reserve);
@@ -378,12 +380,24 @@ fn log_key(config: &Config, store: &Store) -> Result<LogKey, Error> {
         let why = format!("it is the key of {:?}, not of {origin:?}", key.public().name());
         return Err(Error::BadKey { path, why });
     }
-    let (public_path, public) = (config.dir.join("log.pub"), format!("{public}\n"));
-    // Not written again where it stands: a verifier may be reading it.
-    if fs::read_to_string(&public_path).ok().as_ref() != Some(&public) {
-        fs::write(&public_path, public).map_err(Error::file("write", &public_path))?;
-    }
+    show_key(&config.dir.join(LOG_KEY), &format!("{public}\n"))?;
     Ok(key)
+}
+
+/// Writes the public key beside the log. Not again where it stands: a verifier may be reading it.
+fn show_key(path: &Path, public: &str) -> Result<(), Error> {
+    let found = note::read(path).unwrap_or_default();
+    if found == public {
+        return Ok(());
+    }
+    // A crash can leave a part of it, or nothing.
+    if !public.starts_with(&found) {
+        tracing::error!(
+            file = %path.display(),
+            "the public key beside the log was another one; whoever verified with it verified another log. It is put right"
+        );
+    }
+    fs::write(path, public).map_err(Error::file("write", path))
 }
 
 fn origin(config: &Config) -> Result<String, Error> {
@@ -477,7 +491,7 @@ fn compare_with_published(
     tree: &Tree,
 ) -> Result<Option<u64>, Error> {
     let path = config.dir.join(CHECKPOINT);
-    let in_file = fs::read_to_string(&path).ok().and_then(|note| key.open(&note).ok());
+    let in_file = note::read(&path).ok().and_then(|note| key.open(&note).ok());
     let in_store: Option<String> = store
         .conn()
         .query_row("SELECT note FROM checkpoints ORDER BY size DESC LIMIT 1", [], |row| row.get(0))

@@ -7,7 +7,7 @@ use zstd::bulk::Decompressor;
 use crate::blobs::BlobStore;
 use crate::codec::{self, Decoder};
 use crate::error::Error;
-use crate::head::{self, HeaderField};
+use crate::head::{Head, HeaderField};
 use crate::keys::{RootKey, SealKey, session_purpose, subject_purpose};
 use crate::leaf::Stored;
 use crate::recovery::first_segment;
@@ -30,6 +30,8 @@ pub struct Frame {
 /// A recorded request and its answer, as the caller saw them.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct Replay {
+    /// The version of HTTP that the caller spoke, and was answered in.
+    pub http_version: Option<String>,
     /// The request's header fields.
     pub request_head: Vec<HeaderField>,
     /// The answer's header fields.
@@ -40,6 +42,8 @@ pub struct Replay {
     pub response: Vec<Frame>,
     /// The request has not ended yet, so there may be more.
     pub open: bool,
+    /// What is on record of the session is not what was signed. Run `verify`.
+    pub altered: bool,
 }
 
 /// The key of a session, if it was not erased.
@@ -75,7 +79,7 @@ struct Opener<'a> {
     tail: Vec<u8>,
     next: u64,
     hash: Context,
-    head: Vec<HeaderField>,
+    head: Head,
     frames: Vec<Frame>,
 }
 
@@ -83,7 +87,15 @@ impl<'a> Opener<'a> {
     fn new(key: &'a SealKey) -> Result<Self, Error> {
         let decompressor = Decompressor::new().map_err(|e| Error::Unavailable(format!("zstd: {e}")))?;
         let hash = Context::new(&SHA256);
-        Ok(Self { key, decompressor, tail: Vec::new(), next: 0, hash, head: Vec::new(), frames: Vec::new() })
+        Ok(Self {
+            key,
+            decompressor,
+            tail: Vec::new(),
+            next: 0,
+            hash,
+            head: Head::default(),
+            frames: Vec::new(),
+        })
     }
 
     fn open(&mut self, block: &Block<'_>) -> Result<(), Error> {
@@ -111,7 +123,7 @@ impl<'a> Opener<'a> {
         let mut from = Decoder(text);
         if headed {
             let len = usize::try_from(from.varint().ok()?).ok()?;
-            self.head = head::parse(from.take(len).ok()?);
+            self.head = Head::parse(from.take(len).ok()?);
         }
         let len = usize::try_from(from.varint().ok()?).ok()?;
         let mut table = Decoder(from.take(len).ok()?);
@@ -136,13 +148,9 @@ pub(crate) struct Wanted<'a> {
     pub(crate) open: bool,
 }
 
-/// The header fields of request and answer: what stands in the first block of each.
-pub(crate) fn heads(
-    segments: &dyn BlobStore,
-    key: &SealKey,
-    wanted: Wanted<'_>,
-) -> Result<[Vec<HeaderField>; 2], Error> {
-    let mut heads = [Vec::new(), Vec::new()];
+/// The heads of request and answer: what stands in the first block of each.
+pub(crate) fn heads(segments: &dyn BlobStore, key: &SealKey, wanted: Wanted<'_>) -> Result<[Head; 2], Error> {
+    let mut heads = [Head::default(), Head::default()];
     let ways = [(Way::Request, wanted.request), (Way::Response, wanted.response)];
     for ((way, stored), head) in ways.into_iter().zip(&mut heads) {
         let Some(number) = stored.map(|stored| stored.first_segment) else { continue };
@@ -199,8 +207,11 @@ pub(crate) fn replay(
             return Err(Error::Damaged("the stored body is not the one that the log commits to".into()));
         }
         match way {
-            Way::Request => (replay.request_head, replay.request) = (opener.head, opener.frames),
-            Way::Response => (replay.response_head, replay.response) = (opener.head, opener.frames),
+            Way::Request => {
+                replay.http_version = opener.head.version;
+                (replay.request_head, replay.request) = (opener.head.fields, opener.frames);
+            }
+            Way::Response => (replay.response_head, replay.response) = (opener.head.fields, opener.frames),
         }
     }
     Ok(replay)

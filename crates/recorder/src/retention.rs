@@ -4,7 +4,7 @@ use std::ops::RangeInclusive;
 use std::sync::{Arc, mpsc};
 use std::time::Duration;
 
-use gatewayd_core::{Identity, RequestId};
+use gatewayd_core::{Identity, RequestId, Timestamp};
 use rusqlite::{Connection, OptionalExtension as _, params};
 
 use crate::blobs::BlobStore;
@@ -264,19 +264,12 @@ pub(crate) fn sweep(
     if config.keep.is_none() && config.keep_bytes.is_none() {
         return Ok(0);
     }
-    let mut query =
-        conn.prepare_cached("SELECT n, closed, bytes FROM segments WHERE dropped IS NULL ORDER BY n")?;
-    let rows = query
-        .query_map([], |row| Ok((row.get::<_, i64>(0)?, row.get::<_, i64>(1)?, row.get::<_, i64>(2)?)))?;
-    let closed: Vec<(u64, i64, u64)> = rows
-        .map(|row| row.map(|(n, closed, bytes)| (index(n), closed, index(bytes))))
-        .collect::<Result<_, _>>()?;
-    let mut total: u64 = closed.iter().map(|(_, _, bytes)| bytes).sum();
-    let now = shared.now();
+    let closed = closed_segments(conn, shared.now(), longest_silence(config.keep))?;
+    let mut total: u64 = closed.iter().map(|segment| segment.bytes).sum();
     let held = held_segments(conn)?;
     let mut dropped = 0;
-    for (number, closed, bytes) in closed {
-        let old = config.keep.is_some_and(|keep| now.since(gatewayd_core::Timestamp(closed)) > keep);
+    for Closed { number, age, bytes } in closed {
+        let old = config.keep.is_some_and(|keep| age > keep);
         let too_much = config.keep_bytes.is_some_and(|keep| total > keep);
         if !(old || too_much) || number >= in_use || hold_over(&held, number).is_some() {
             continue;
@@ -290,6 +283,40 @@ pub(crate) fn sweep(
         dropped += 1;
     }
     Ok(dropped)
+}
+
+/// A segment that is there and takes nothing any more.
+struct Closed {
+    number: u64,
+    age: Duration,
+    bytes: u64,
+}
+
+/// As much as passes at most, as far as retention goes, between the end of one segment and that of the next: a quarter of
+/// what is kept, but a day at least and a week at most.
+fn longest_silence(keep: Option<Duration>) -> Duration {
+    (keep.unwrap_or_default() / 4).clamp(DAY, 7 * DAY)
+}
+
+const DAY: Duration = Duration::from_secs(24 * 60 * 60);
+
+/// The closed segments, oldest first. A clock that jumped years ahead makes none of them years older: the age of a segment
+/// is the sum of what passed from each end of a segment to the next, and of none more than `longest`.
+fn closed_segments(conn: &Connection, now: Timestamp, longest: Duration) -> Result<Vec<Closed>, Error> {
+    let mut query =
+        conn.prepare_cached("SELECT n, closed, bytes, dropped IS NULL FROM segments ORDER BY n DESC")?;
+    let mut rows = query.query([])?;
+    let (mut found, mut age, mut later) = (Vec::new(), Duration::ZERO, now);
+    while let Some(row) = rows.next()? {
+        let closed = Timestamp(row.get(1)?);
+        age += later.since(closed).min(longest);
+        later = closed;
+        if row.get(3)? {
+            found.push(Closed { number: index(row.get(0)?), age, bytes: index(row.get(2)?) });
+        }
+    }
+    found.reverse();
+    Ok(found)
 }
 
 /// First the entry, then the file: a missing segment is always a declared one. Holds are looked at once more in the

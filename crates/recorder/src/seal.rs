@@ -8,21 +8,20 @@ use std::time::{Duration, Instant};
 use gatewayd_core::RequestId;
 use rusqlite::{Connection, OptionalExtension as _};
 
-use crate::blobs::{Place, Segments};
+use crate::blobs::Segments;
 use crate::capture::Piece;
 use crate::commit::{Ack, Close, Entry, SessionKey};
 use crate::config::Durability;
 use crate::error::Error;
 use crate::keys::{RootKey, SealKey, session_purpose, subject_purpose};
 use crate::leaf::Bodies;
-use crate::lock::LOCK;
 use crate::queue::{Work, Worker};
 use crate::retention;
 use crate::segment::{SegmentWriter, Way};
 use crate::session::{End, Session};
 use crate::shared::Shared;
-use crate::store::DATABASE;
 use crate::track::{Packer, Track};
+use crate::watch::Watch;
 
 /// How often streams that deliver little are looked after, and how old what they deliver gets unwritten.
 const TICK: Duration = Duration::from_millis(500);
@@ -95,8 +94,7 @@ pub(crate) struct Sealer {
     touched: Vec<RequestId>,
     /// Closing entries that wait for the write of their blocks.
     done: Vec<Close>,
-    /// What must stay where it is: name and file.
-    kept: Vec<(&'static str, Option<Place>)>,
+    watch: Watch,
     /// Entries that go behind those of this round.
     behind: Vec<Entry>,
     segment_began: Instant,
@@ -111,9 +109,9 @@ impl Sealer {
         last_segment: u64,
         reader: Connection,
         root: RootKey,
+        watch: Watch,
     ) -> Result<Self, Error> {
         let now = Instant::now();
-        let kept = [DATABASE, LOCK].map(|name| (name, Place::of(&shared.config.dir.join(name)))).to_vec();
         Ok(Self {
             packer: Packer::new(shared.config.compression)?,
             shared,
@@ -126,7 +124,7 @@ impl Sealer {
             touched: Vec::new(),
             done: Vec::new(),
             behind: Vec::new(),
-            kept,
+            watch,
             segment_began: now,
             ticked: now,
             swept: now,
@@ -179,6 +177,10 @@ impl Sealer {
             Job::Forget { subject, ready, resume } => {
                 self.flush(0);
                 self.subjects.remove(subject.as_str());
+                // What is sealed of a request that has no entry yet goes with the key above its own.
+                for sealing in self.open.values_mut().filter(|s| !s.sent && *s.wrapped.subject == *subject) {
+                    (sealing.lost, sealing.sent) = (true, true);
+                }
                 // The asker may have given up; then there is nothing to wait for.
                 if ready.send(()).is_ok() {
                     let _dropped_or_late = resume.recv_timeout(ERASURE);
@@ -210,7 +212,10 @@ impl Sealer {
                 sealing.lost = true;
             }
         }
-        self.touched.push(id);
+        // A key without an entry would be nobody's; without an intent it comes with the closing entry.
+        if session.is_intended() {
+            self.touched.push(id);
+        }
     }
 
     fn seal(&mut self, session: &Arc<Session>, way: Way, pieces: Vec<Piece>) -> Result<(), Error> {
@@ -444,6 +449,8 @@ impl Sealer {
         self.ticked = Instant::now();
         let before = |session: &Session| session.elapsed().saturating_sub(500_000);
         for session in self.shared.open_sessions() {
+            // Sealed before its intent, if it is there.
+            self.touched.push(session.trail.id());
             for way in [Way::Request, Way::Response] {
                 let taken = self.open.get(&session.trail.id()).map_or(0, |sealing| match way {
                     Way::Request => sealing.request.taken,
@@ -471,16 +478,14 @@ impl Sealer {
         }
     }
 
-    /// A file that was moved away or removed still takes what is written to it, and nobody will find it.
     fn look_around(&self) {
-        let moved =
-            |(name, place): &&(&str, Option<Place>)| Place::of(&self.shared.config.dir.join(name)) != *place;
-        let gone = match (self.kept.iter().find(moved), self.writer.is_in_place()) {
+        let gone = match (self.watch.missing(), self.writer.is_in_place()) {
             (None, true) => return self.shared.place.recovered(),
-            (Some((name, _)), _) => name,
+            (Some(name), _) => name,
             (None, false) => "the segment that bodies are written to",
         };
-        self.shared.place.fail(&format!("{gone} was moved away; put it back, or start the gateway anew"));
+        let why = format!("{gone} was moved away or replaced; put it back, or start the gateway anew");
+        self.shared.place.fail(&why);
     }
 
     fn pack_slow_request(&mut self, session: &Session, way: Way) {

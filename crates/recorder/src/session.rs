@@ -6,9 +6,10 @@ use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::time::Instant;
 
 use bytes::Bytes;
-use gatewayd_core::{Ending, Redact, RedactStream, Timestamp, Trail};
+use gatewayd_core::{Ending, Redact, RedactStream, Timestamp, Trail, without_credentials};
 use http::header::{CONTENT_ENCODING, CONTENT_TYPE};
-use http::{HeaderMap, Method, Uri};
+use http::request::Parts;
+use http::{HeaderMap, Method};
 use tokio::sync::oneshot;
 
 use crate::capture::{Capture, Piece};
@@ -78,9 +79,9 @@ impl Session {
         trail: Trail,
         shared: Arc<Shared>,
         redact: Arc<dyn Redact>,
-        asked: (&Method, &Uri, &HeaderMap),
+        asked: &Parts,
     ) -> Result<Self, aws_lc_rs::error::Unspecified> {
-        let (method, uri, headers) = asked;
+        let Parts { method, uri, headers, .. } = asked;
         Ok(Self {
             trail,
             shared,
@@ -97,7 +98,7 @@ impl Session {
             sealed: AtomicBool::new(false),
             status: AtomicU16::new(0),
             first_byte: AtomicU64::new(0),
-            request: Mutex::new(Capture::after(head::collect(headers))),
+            request: Mutex::new(Capture::after(head::of_request(asked.version, headers))),
             response: Mutex::default(),
         })
     }
@@ -107,8 +108,9 @@ impl Session {
         u64::try_from(self.started.elapsed().as_micros()).unwrap_or(u64::MAX)
     }
 
+    /// The content type by which the request's body was read: the caller's, unless a control found another.
     pub(crate) fn content_type(&self) -> Option<&str> {
-        self.content_type.as_deref()
+        self.trail.content_type().or(self.content_type.as_deref())
     }
 
     /// Starts to mask the request's body. A compressed body cannot be looked into, so nothing of it is stored.
@@ -127,8 +129,8 @@ impl Session {
         capture.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Keeps a frame, and hands over what is worth a block. Requests are kept here until their intent is
-    /// made: before that nobody knows whose key seals them.
+    /// Keeps a frame, and hands over what is worth a block. A request is kept here until its caller is known: before that
+    /// nobody can tell whose key seals it.
     pub(crate) fn keep(&self, way: Way, frame: &Bytes) -> Vec<Piece> {
         if self.finished.load(Ordering::SeqCst) {
             return Vec::new();
@@ -138,7 +140,7 @@ impl Session {
         if way == Way::Request {
             capture.hash(&self.salt, frame);
         }
-        if capture.is_due() && self.is_intended() { capture.take() } else { Vec::new() }
+        if capture.is_due() && self.trail.identity().is_some() { capture.take() } else { Vec::new() }
     }
 
     pub(crate) fn is_intended(&self) -> bool {
@@ -158,7 +160,7 @@ impl Session {
     /// Notes the answer's status and header fields.
     pub(crate) fn answered(&self, status: u16, headers: &HeaderMap) {
         self.status.store(status, Ordering::Relaxed);
-        self.capture(Way::Response).head = head::collect(headers);
+        self.capture(Way::Response).head = head::of_answer(headers);
     }
 
     /// The header fields of a message as they may be stored, once.
@@ -268,6 +270,7 @@ impl Session {
         if route == Some(full) {
             return full.to_owned();
         }
+        let full = &*without_credentials(full);
         // A path is a few thousand bytes at most where limits are set; the words stay bounded anyway.
         let mut shown = self.masked(full.as_bytes());
         if full.contains('%') {
@@ -371,7 +374,8 @@ impl Session {
 
     /// The label of the subject whose key seals the bodies.
     pub(crate) fn subject(&self) -> Arc<str> {
-        Arc::clone(&self.facts().subject)
+        // Not from the facts: a body may be sealed before all of them are known, and they are put down once.
+        self.trail.identity().map(gatewayd_core::Identity::key).unwrap_or_default().into()
     }
 
     /// The entry for a request whose intent is the entry `intent`, and what was masked.

@@ -86,6 +86,8 @@ pub struct Bundle {
     pub credential_version: Option<String>,
     /// `Content-Type` of the request.
     pub request_type: Option<String>,
+    /// The version of HTTP that the caller spoke. `None` where it cannot be read, like the header fields.
+    pub http_version: Option<String>,
     /// Header fields of the request. Empty where they cannot be read: no root key, or erased.
     pub request_headers: Vec<HeaderField>,
     /// Header fields of the answer, likewise.

@@ -8,7 +8,7 @@ use rusqlite::Connection;
 use crate::codec::Digest;
 use crate::error::Error;
 use crate::hashes::StoredHashes;
-use crate::note::{Checkpoint, PublicKey};
+use crate::note::{self, Checkpoint, LOG_KEY, PublicKey};
 use crate::proof;
 use crate::prove;
 use crate::tree::{TILE, leaf_hash};
@@ -52,7 +52,7 @@ impl Witness {
 }
 
 fn newest(conn: &Connection, dir: &Path) -> Option<Checkpoint> {
-    let key = PublicKey::parse(&std::fs::read_to_string(dir.join("log.pub")).ok()?).ok()?;
+    let key = PublicKey::parse(&note::read(&dir.join(LOG_KEY)).ok()?).ok()?;
     key.open(&prove::newest(conn, dir).ok()?).ok()
 }
 

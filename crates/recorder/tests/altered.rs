@@ -55,6 +55,7 @@ async fn an_entry_that_was_not_signed_is_marked_and_not_proven() {
         let bundle = reader.show(session.id).unwrap();
         assert!(bundle.summary.altered);
         let replay = reader.replay(session.id).unwrap();
+        assert!(replay.altered);
         for format in Format::ALL {
             let text = export(&bundle, &replay, format).to_lowercase();
             assert!(text.contains("altered\":true") || text.contains("altered: this"), "{text}");
@@ -106,6 +107,38 @@ async fn a_hold_that_no_entry_released_is_in_force() {
     let recorder = open(dir.path());
     let erased = recorder.erase(&Target::Session(id), None, "no");
     assert!(matches!(erased, Err(Error::Held(n)) if n == hold), "{erased:?}");
+}
+
+/// A wrapped key says whose it is: under another session or another caller it opens nothing.
+#[tokio::test]
+async fn the_keys_of_two_sessions_or_callers_cannot_change_places() {
+    let dir = sessions(1).await;
+    let recorder = open(dir.path());
+    let stack = stack(&recorder, echo_len);
+    send(&stack, request("alice", "y")).await;
+    send(&stack, request("bob", "z")).await;
+    recorder.close();
+    let reader = || Reader::open(dir.path()).unwrap();
+    let all = reader().list(&Filter::default()).unwrap();
+    let replayed = || all.iter().map(|session| reader().replay(session.id).is_ok()).collect::<Vec<_>>();
+    assert_eq!(replayed(), [true; 3]);
+    let swap = |table: &str, row: &str, one: i64, other: i64| {
+        format!(
+            "CREATE TEMP TABLE was AS SELECT {row} AS row, wrapped FROM {table};
+             UPDATE {table} SET wrapped = (SELECT wrapped FROM was WHERE row = {one} + {other} - {table}.{row})
+             WHERE {row} IN ({one}, {other})"
+        )
+    };
+    // Two sessions of one caller, whose keys are below the same key.
+    let [one, other] = [1, 2].map(|n: usize| i64::try_from(all[n].number).unwrap());
+    let own = swap("session_keys", "number", one, other);
+    change(dir.path(), &own);
+    assert_eq!(replayed(), [true, false, false]);
+    change(dir.path(), &own);
+    assert_eq!(replayed(), [true; 3]);
+    let callers = swap("subject_keys", "subject", 1, 2);
+    change(dir.path(), &callers);
+    assert_eq!(replayed(), [false; 3]);
 }
 
 #[tokio::test]

@@ -9,7 +9,7 @@ use gatewayd_core::Body;
 use gatewayd_recorder::export::{Format, export};
 use gatewayd_recorder::verify::{Options, verify};
 use gatewayd_recorder::{Bundle, HeaderField, Reader, Target};
-use http::{Request, Response};
+use http::{Request, Response, Version};
 use rig::{open, request, send, stack, until};
 
 const CREDENTIAL: &str = "Bearer gwa_0123456789abcdef";
@@ -21,6 +21,7 @@ fn value<'a>(fields: &'a [HeaderField], name: &str) -> Option<&'a str> {
 
 fn ask() -> Request<Body> {
     let mut request = request("alice", "{}");
+    *request.version_mut() = Version::HTTP_2;
     for (name, value) in [
         ("content-type", "application/json"),
         ("user-agent", "the secret client"),
@@ -85,6 +86,11 @@ async fn they_are_stored_masked_and_sealed_and_credentials_never() {
     assert_eq!(replay.response.concat_bytes(), b"data: {}\n\n");
     let har: serde_json::Value = serde_json::from_str(&export(&bundle, &replay, Format::Har)).unwrap();
     let entry = &har["log"]["entries"][0];
+    assert_eq!(
+        (bundle.http_version.as_deref(), &replay.http_version),
+        (Some("HTTP/2.0"), &bundle.http_version)
+    );
+    assert!(["request", "response"].iter().all(|way| entry[way]["httpVersion"] == "HTTP/2.0"), "{entry}");
     assert_eq!(entry["response"]["content"]["mimeType"], "text/event-stream");
     assert_eq!(entry["request"]["headers"].as_array().unwrap().len(), bundle.request_headers.len());
     recorder.close();
@@ -95,6 +101,7 @@ async fn they_are_stored_masked_and_sealed_and_credentials_never() {
     std::fs::remove_file(dir.path().join("root.key")).unwrap();
     let bundle = told(&Reader::open(dir.path()).unwrap(), id).unwrap();
     assert_eq!((bundle.request_headers, bundle.summary.status), (vec![], 200), "the rest needs no key");
+    assert_eq!(bundle.http_version, None);
 }
 
 trait Concat {

@@ -230,7 +230,7 @@ async fn a_callers_request_id_names_nothing() {
 
 #[tokio::test]
 async fn what_is_moved_away_is_missed_at_once() {
-    for moved in ["segments", "segments/0000000001.seg", "evidence.db", "lock"] {
+    for moved in ["segments", "segments/0000000001.seg", "evidence.db", "lock", "log.pub"] {
         let dir = tempfile::tempdir().unwrap();
         let recorder = open(dir.path());
         let stack = stack(&recorder, echo_len);
@@ -249,6 +249,55 @@ async fn what_is_moved_away_is_missed_at_once() {
         assert_eq!(found, [], "{report}");
         assert!(report.missing > 0, "what was turned away is told: {report}");
     }
+}
+
+#[tokio::test]
+async fn another_public_key_beside_the_log_is_noticed() {
+    let (dir, other) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
+    drop(open(other.path()));
+    let strange = fs::read(other.path().join("log.pub")).unwrap();
+    let recorder = open(dir.path());
+    let stack = stack(&recorder, echo_len);
+    let (path, own) = (dir.path().join("log.pub"), fs::read(dir.path().join("log.pub")).unwrap());
+    // The same file, with other contents.
+    fs::write(&path, &strange).unwrap();
+    until("it is noticed", || recorder.failure().is_some_and(|why| why.contains("log.pub"))).await;
+    assert_eq!(send(&stack, request("alice", "x")).await.1, 503);
+    fs::remove_file(&path).unwrap();
+    symlink(other.path().join("log.pub"), &path).unwrap();
+    assert!(recorder.failure().is_some());
+    fs::remove_file(&path).unwrap();
+    fs::write(&path, &own).unwrap();
+    until("it is put right", || recorder.failure().is_none()).await;
+    assert_eq!(send(&stack, request("alice", "x")).await.1, 200);
+    drop((recorder, stack));
+    // Nor does it last over a start.
+    fs::write(&path, &strange).unwrap();
+    drop(open(dir.path()));
+    assert_eq!(fs::read(&path).unwrap(), own);
+    assert!(damage(dir.path()).0.is_empty());
+}
+
+#[tokio::test]
+async fn words_of_any_length_are_cut_to_what_a_log_may_hold() {
+    use gatewayd_core::{Event, EventKind, Identity, Journal as _};
+    let dir = tempfile::tempdir().unwrap();
+    let recorder = open(dir.path());
+    let stack = stack(&recorder, echo_len);
+    let (id, ..) = send(&stack, request("alice", "x")).await;
+    let (long, group) = ("ä".repeat(2_000_000), |n| format!("group {n}").into());
+    let actor = Identity { groups: (0..300_000).map(group).collect(), ..rig::identity("bob") };
+    let (kind, actor) = (EventKind::ApprovalVote, Some(actor));
+    let event =
+        Event { kind, actor, object: long.as_str().into(), outcome: long.as_str().into(), request: None };
+    recorder.record(event).await.unwrap();
+    recorder.hold(&Target::Session(id), None, &long).unwrap();
+    let reader = Reader::open(dir.path()).unwrap();
+    assert!(reader.holds().unwrap()[0].reason.len() <= 64 * 1024);
+    let events = reader.events(None, 10).unwrap();
+    assert!(events.iter().all(|event| !event.altered && event.outcome.len() <= 64 * 1024));
+    recorder.close();
+    assert!(damage(dir.path()).0.is_empty());
 }
 
 #[tokio::test]

@@ -4,9 +4,10 @@
 mod rig;
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicI64, Ordering};
 use std::time::Duration;
 
-use gatewayd_core::{Body, ManualClock, Timestamp};
+use gatewayd_core::{Body, Clock, ManualClock, Timestamp};
 use gatewayd_recorder::{Config, Error, Filter, Reader, Recorder, Target};
 use http::Response;
 use rig::{Plain, identity, open, request, send, stack, stack_with, until};
@@ -173,6 +174,58 @@ async fn the_oldest_go_when_there_is_too_much() {
         .map(|file| file.unwrap().metadata().unwrap().len())
         .sum();
     assert!(left < 1500 + 1000, "{left} bytes are left");
+    recorder.close();
+    let report = gatewayd_recorder::verify::verify(dir.path(), &Default::default()).unwrap();
+    assert!(report.is_intact(), "{report}");
+}
+
+/// A clock that somebody sets.
+struct Set(AtomicI64);
+
+impl Clock for Set {
+    fn now(&self) -> Timestamp {
+        Timestamp(self.0.load(Ordering::SeqCst))
+    }
+}
+
+const DAY: i64 = 24 * 3600 * 1_000_000;
+
+#[tokio::test]
+async fn a_clock_that_jumps_ahead_drops_nothing_before_its_time() {
+    let dir = tempfile::tempdir().unwrap();
+    let clock = Arc::new(Set(AtomicI64::new(20_000 * DAY)));
+    let keep = Some(Duration::from_secs(30 * 24 * 3600));
+    let config = Config { keep, segment_bytes: 1, ..rig::config(dir.path()) };
+    let recorder = Recorder::open(config, clock.clone()).unwrap();
+    let stack = stack_with(&recorder, Arc::new(Plain), |_| async { Response::new(Body::from("hello")) });
+    let reader = Reader::open(dir.path()).unwrap();
+    let mut ids = Vec::new();
+    // Each in a segment of its own, which is closed when the next begins.
+    let day = async |days: i64| {
+        clock.0.fetch_add(days * DAY, Ordering::SeqCst);
+        let id = send(&stack, request("alice", "x")).await.0;
+        until("the outcome", || closed(&reader)).await;
+        id
+    };
+    for _ in 0..10 {
+        ids.push(day(2).await);
+    }
+    let jump = 3650 * DAY;
+    clock.0.fetch_add(jump, Ordering::SeqCst);
+    assert_eq!(recorder.sweep().unwrap(), 0, "the oldest is 18 days old, whatever the clock says");
+    // The clock is put right; meanwhile one segment ended in what is not even the future.
+    ids.push(day(0).await);
+    clock.0.fetch_sub(jump, Ordering::SeqCst);
+    ids.push(day(2).await);
+    assert_eq!(recorder.sweep().unwrap(), 0);
+    // All go when it is time, that one too.
+    for _ in 0..6 {
+        day(6).await;
+        recorder.sweep().unwrap();
+    }
+    for id in &ids[..11] {
+        assert!(matches!(reader.replay(*id), Err(Error::Erased(_))), "{id}");
+    }
     recorder.close();
     let report = gatewayd_recorder::verify::verify(dir.path(), &Default::default()).unwrap();
     assert!(report.is_intact(), "{report}");

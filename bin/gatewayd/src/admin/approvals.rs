@@ -1,4 +1,5 @@
-//! `/api/v1/approvals`: what waits for people, and their votes.
+//! `/api/v1/approvals`: what waits for people, and their votes. A held request is shown with its contents, so that reading
+//! it is recorded like the reading of a session.
 
 use axum::Json;
 use axum::extract::{Path, State};
@@ -9,6 +10,7 @@ use serde::Deserialize;
 use super::AdminState;
 use super::auth::{Problem, SignedIn, is_administrator};
 use super::extract::{Asked, Sent};
+use super::sessions::note;
 
 /// Which approvals to list.
 #[derive(Debug, Deserialize)]
@@ -27,8 +29,9 @@ pub(crate) async fn list(
     let filter = Filter {
         states: if listing.all { Vec::new() } else { vec![ApprovalState::Pending, ApprovalState::Approved] },
         requester: None,
-        concerning: (!is_administrator(&who, &state.admin_groups())).then_some(who),
+        concerning: (!is_administrator(&who, &state.admin_groups())).then(|| who.clone()),
     };
+    note(&state, who, "approvals", "list", None).await?;
     state.approvals().list(&filter).await.map(Json).map_err(|error| problem(&error))
 }
 
@@ -37,7 +40,9 @@ pub(crate) async fn show(
     SignedIn(who): SignedIn,
     Path(id): Path<String>,
 ) -> Result<Json<View>, Problem> {
-    find(&state, &who, &id).await.map(Json)
+    let view = find(&state, &who, &id).await?;
+    note(&state, who, &view.id, "show", view.request).await?;
+    Ok(Json(view))
 }
 
 /// A vote.

@@ -110,6 +110,8 @@ pub(crate) struct Played {
     request: Vec<PlayedFrame>,
     response: Vec<PlayedFrame>,
     open: bool,
+    /// What is on record is not what was signed.
+    altered: bool,
 }
 
 /// Some bytes, and how long after the ones before they came.
@@ -138,6 +140,7 @@ pub(crate) async fn replay(
         request: replay.request.into_iter().map(PlayedFrame::from).collect(),
         response: replay.response.into_iter().map(PlayedFrame::from).collect(),
         open: replay.open,
+        altered: replay.altered,
     }))
 }
 

@@ -26,6 +26,11 @@ const LONGEST_PAUSE: Duration = Duration::from_secs(3600);
 
 pub(crate) fn play(played: &Value, manner: &Manner) -> anyhow::Result<()> {
     anyhow::ensure!(manner.speed >= 0.0 && manner.speed.is_finite(), "--speed must be 0 or more");
+    if played["altered"] == Value::Bool(true) {
+        print::note(
+            "ALTERED: what is on record of this session is not what was signed; run `gatewayd sessions verify`",
+        );
+    }
     let mut reader = Reader::default();
     let mut out = std::io::stdout().lock();
     let mut pace = Pace::start();

@@ -15,11 +15,12 @@ pub(super) fn export(bundle: &Bundle, replay: &Replay) -> String {
     let millis = |micros: u64| json!(std::time::Duration::from_micros(micros).as_secs_f64() * 1e3);
     let first_byte = bundle.first_byte_us.min(summary.duration_us);
     let scheme = if bundle.tls { "https" } else { "http" };
+    let version = replay.http_version.as_deref().unwrap_or("unknown");
     let host = head::value(&replay.request_head, "host").unwrap_or("unknown.invalid");
     let mut request = json!({
         "method": summary.method,
         "url": format!("{scheme}://{host}{}", summary.path),
-        "httpVersion": "unknown",
+        "httpVersion": version,
         "cookies": [],
         "headers": fields(&replay.request_head),
         "queryString": query(&summary.path),
@@ -40,7 +41,7 @@ pub(super) fn export(bundle: &Bundle, replay: &Replay) -> String {
         "response": {
             "status": summary.status,
             "statusText": "",
-            "httpVersion": "unknown",
+            "httpVersion": version,
             "cookies": [],
             "headers": fields(&replay.response_head),
             "content": content(summary.response_bytes, replay),

@@ -26,13 +26,11 @@ mod words;
 #[cfg(test)]
 mod tests;
 
-use std::fs;
-use std::io::{self, Read as _};
 use std::path::Path;
 
 use crate::blobs::Segments;
 use crate::error::Error;
-use crate::note::PublicKey;
+use crate::note::{self, LOG_KEY, PublicKey};
 use crate::publish::CHECKPOINT;
 use crate::{schema, store};
 pub use report::{Damage, Finding, Report};
@@ -65,7 +63,7 @@ impl Default for Options {
 pub fn verify(dir: impl AsRef<Path>, options: &Options) -> Result<Report, Error> {
     let dir = dir.as_ref();
     // Read before the snapshot, so that the snapshot is never behind it.
-    let published = read_note(&dir.join(CHECKPOINT)).ok();
+    let published = note::read(&dir.join(CHECKPOINT)).ok();
     let mut report = Report::default();
     match check(dir, options, published, &mut report) {
         // What SQLite itself calls broken is damage, not a failure to look.
@@ -120,8 +118,8 @@ fn check(dir: &Path, options: &Options, published: Option<String>, report: &mut 
         Some(key) => key.clone(),
         None => {
             report.unproven("the public key was taken from the directory itself, not from you".into());
-            let path = dir.join("log.pub");
-            PublicKey::parse(&read_note(&path).map_err(Error::file("read", &path))?)?
+            let path = dir.join(LOG_KEY);
+            PublicKey::parse(&note::read(&path).map_err(Error::file("read", &path))?)?
         }
     };
     let notes = log::Notes { published, pinned: options.pinned.as_deref() };
@@ -146,16 +144,3 @@ fn check(dir: &Path, options: &Options, published: Option<String>, report: &mut 
     }
     Ok(())
 }
-
-/// Reads a file that holds a note or a key. Whoever copied the directory may have put anything in its place.
-fn read_note(path: &Path) -> io::Result<String> {
-    if !fs::symlink_metadata(path)?.is_file() {
-        return Err(io::Error::other("it is no file"));
-    }
-    let mut text = String::new();
-    fs::File::open(path)?.take(MAX_NOTE).read_to_string(&mut text)?;
-    Ok(text)
-}
-
-/// No note and no key is longer.
-const MAX_NOTE: u64 = 64 * 1024;
