@@ -101,6 +101,7 @@ struct Inner {
     peer: Option<Peer>,
     identity: OnceLock<Identity>,
     operation: OnceLock<Operation>,
+    content_type: OnceLock<Box<str>>,
     upstream: OnceLock<UpstreamName>,
     decision: OnceLock<Decision>,
     credential: OnceLock<CredentialVersion>,
@@ -122,6 +123,7 @@ impl Trail {
             peer,
             identity: OnceLock::new(),
             operation: OnceLock::new(),
+            content_type: OnceLock::new(),
             upstream: OnceLock::new(),
             decision: OnceLock::new(),
             credential: OnceLock::new(),
@@ -171,6 +173,17 @@ impl Trail {
     #[must_use]
     pub fn operation(&self) -> Option<&Operation> {
         self.0.operation.get()
+    }
+
+    /// Notes that the request's body goes on with this content type instead of the caller's.
+    pub fn retype(&self, content_type: &str) {
+        let _first_stands = self.0.content_type.set(content_type.into());
+    }
+
+    /// The content type that the request's body goes on with, if it is not the caller's.
+    #[must_use]
+    pub fn content_type(&self) -> Option<&str> {
+        self.0.content_type.get().map(|text| &**text)
     }
 
     /// Notes which upstream was chosen.
