@@ -49,7 +49,7 @@ pub(crate) fn assemble(
         // Who is calling? Takes the caller's credential off the request, so that nothing inside can see it.
         .layer(AuthnLayer::new(controls.authn.clone()))
         // What do they want, and where would it go? After authn: only known callers may make us read a body.
-        .layer(DialectsLayer::new(controls.dialects.clone()))
+        .layer(DialectsLayer::new(controls.dialects.clone()).within(lasting.room.clone()))
         // May they?
         .layer(PolicyLayer::new(controls.config.policy.clone()))
         // Must people agree? Holds the request, bound to exactly these bytes; looks at caller and policy once more

@@ -48,6 +48,8 @@ pub(crate) struct Inner {
     pub(crate) changes: watch::Sender<u64>,
     pub(crate) stopping: watch::Sender<bool>,
     pub(crate) places: Places,
+    /// For bodies that wait on the disk.
+    pub(crate) disk: gatewayd_core::Room,
     recovered: OnceCell<()>,
 }
 
@@ -79,6 +81,7 @@ impl Approvals {
         Ok(Self(Arc::new(Inner {
             requirements: RwLock::new(Arc::new(config.requirements.clone())),
             places: Places::new(config.max_held, config.max_held_per_caller),
+            disk: gatewayd_core::Room::new(config.disk_limit, config.disk_limit_per_caller),
             config,
             clock,
             redact,

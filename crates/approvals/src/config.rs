@@ -32,6 +32,10 @@ pub struct Config {
     pub body_limit: u64,
     /// Bodies longer than this wait on disk instead of in memory, in bytes.
     pub memory_limit: usize,
+    /// Bytes of all bodies that wait on disk at once; a request with more is refused with `429`.
+    pub disk_limit: u64,
+    /// Of these, bytes of one caller's bodies.
+    pub disk_limit_per_caller: u64,
     /// The longest a body may take to arrive.
     pub body_timeout: Duration,
     /// Where bodies wait: files without a name, gone with the process. `None` is the system's folder.
@@ -57,6 +61,8 @@ impl Default for Config {
             max_pending: 1000,
             body_limit: 64 << 20,
             memory_limit: 256 << 10,
+            disk_limit: 8 << 30,
+            disk_limit_per_caller: 2 << 30,
             body_timeout: Duration::from_secs(120),
             spool_dir: None,
             preview_limit: 32 << 10,

@@ -119,7 +119,8 @@ async fn agreed(
     approvals.recover().await.map_err(|error| unavailable(&error))?;
     let reason = reason(&mut head.headers)?;
     let boundary = multipart::boundary(&head.headers);
-    let taken = spool::take(body, &limits(approvals), boundary).await;
+    let account = approvals.0.disk.open(Some(&facts.identity));
+    let taken = spool::take(body, &limits(approvals), boundary, account).await;
     let mut whole = taken.map_err(|failure| not_taken(&failure))?;
     let record = ask(approvals, head, &facts, requirement, reason, &mut whole).await?;
     let attached = approvals.attach(record).await.map_err(|error| unavailable(&error))?.ok_or_else(|| {
@@ -359,6 +360,10 @@ fn not_taken(failure: &Failure) -> Box<Refusal> {
     let (code, message) = match failure {
         Failure::TooLarge => (RefusalCode::BodyTooLarge, "the body is too large to be put before people"),
         Failure::TooSlow => (RefusalCode::RequestTimeout, "the body did not arrive in time"),
+        Failure::NoRoom(no_room) => {
+            let refusal = Refusal::new(RefusalCode::TooManyRequests, no_room.to_string());
+            return Box::new(refusal.retry_after(SOON));
+        }
         Failure::Broken => (RefusalCode::InvalidRequest, "the body broke off or is framed wrongly"),
         Failure::Disk(error) => {
             tracing::error!(%error, "a body that waits for approval cannot be kept on disk");

@@ -10,7 +10,7 @@ use std::time::Duration;
 
 use aws_lc_rs::digest;
 use bytes::{Bytes, BytesMut};
-use gatewayd_core::{Body, BoxError};
+use gatewayd_core::{Body, BoxError, NoRoom, Taken};
 use http_body::{Body as HttpBody, Frame, SizeHint};
 use http_body_util::BodyExt as _;
 use tokio::task::{JoinHandle, spawn_blocking};
@@ -41,7 +41,8 @@ pub(crate) struct Whole {
 
 enum Store {
     Memory(Bytes),
-    Disk(File),
+    /// With the room that it takes there.
+    Disk(File, Taken),
 }
 
 /// Why a body was not taken.
@@ -51,14 +52,21 @@ pub(crate) enum Failure {
     TooSlow,
     /// The caller broke off, or framed it wrongly.
     Broken,
+    /// As many bytes as may wait on the disk do.
+    NoRoom(NoRoom),
     /// The disk does not take it.
     Disk(std::io::Error),
 }
 
 /// Takes a body, within limits. Trailers are dropped: nobody could see what was agreed to in them.
 ///
-/// With a `boundary` it is also named by its pieces.
-pub(crate) async fn take(body: Body, limits: &Limits, boundary: Option<&str>) -> Result<Whole, Failure> {
+/// With a `boundary` it is also named by its pieces. What goes to the disk takes its room on `account`.
+pub(crate) async fn take(
+    body: Body,
+    limits: &Limits,
+    boundary: Option<&str>,
+    mut account: Taken,
+) -> Result<Whole, Failure> {
     if let Some(bytes) = body.to_full() {
         let length = bytes.len() as u64;
         if length > limits.body {
@@ -67,15 +75,17 @@ pub(crate) async fn take(body: Body, limits: &Limits, boundary: Option<&str>) ->
         let mut whole = in_memory(bytes.clone(), boundary);
         if bytes.len() > limits.memory {
             // It may wait for minutes, and many may wait.
+            account.add(bytes.len()).map_err(Failure::NoRoom)?;
             let file = write(None, bytes, limits.folder.clone()).await.map_err(Failure::Disk)?;
-            whole.store = Store::Disk(file);
+            whole.store = Store::Disk(file, account);
         }
         return Ok(whole);
     }
     if body.size_hint().lower() > limits.body {
         return Err(Failure::TooLarge);
     }
-    tokio::time::timeout(limits.timeout, read(body, limits, boundary)).await.unwrap_or(Err(Failure::TooSlow))
+    let read = read(body, limits, boundary, account);
+    tokio::time::timeout(limits.timeout, read).await.unwrap_or(Err(Failure::TooSlow))
 }
 
 impl Whole {
@@ -83,7 +93,7 @@ impl Whole {
     pub(crate) async fn head(&mut self, limit: usize) -> std::io::Result<Bytes> {
         match &mut self.store {
             Store::Memory(bytes) => Ok(bytes.slice(..bytes.len().min(limit))),
-            Store::Disk(file) => {
+            Store::Disk(file, _) => {
                 let mut file = file.try_clone()?;
                 let read = move || {
                     file.seek(SeekFrom::Start(0))?;
@@ -100,9 +110,9 @@ impl Whole {
     pub(crate) fn into_body(self) -> Body {
         match self.store {
             Store::Memory(bytes) => Body::full(bytes),
-            Store::Disk(file) => {
+            Store::Disk(file, account) => {
                 let start = Reading::Idle(Some(Cursor { file, at: 0 }));
-                Body::new(FromDisk { left: self.length, reading: start })
+                Body::new(FromDisk { left: self.length, reading: start, _account: account })
             }
         }
     }
@@ -138,7 +148,12 @@ impl Names {
     }
 }
 
-async fn read(mut body: Body, limits: &Limits, boundary: Option<&str>) -> Result<Whole, Failure> {
+async fn read(
+    mut body: Body,
+    limits: &Limits,
+    boundary: Option<&str>,
+    mut account: Taken,
+) -> Result<Whole, Failure> {
     let mut names = Names::new(boundary);
     let (mut length, mut waiting, mut file) = (0u64, BytesMut::new(), None);
     while let Some(frame) = body.frame().await {
@@ -151,19 +166,28 @@ async fn read(mut body: Body, limits: &Limits, boundary: Option<&str>) -> Result
         waiting.extend_from_slice(&data);
         let room = if file.is_some() { PIECE } else { limits.memory };
         if waiting.len() > room {
-            file = Some(
-                write(file, waiting.split().freeze(), limits.folder.clone()).await.map_err(Failure::Disk)?,
-            );
+            file = Some(put(file, waiting.split().freeze(), limits, &mut account).await?);
         }
     }
     let store = match file {
         None => Store::Memory(waiting.freeze()),
-        Some(file) => Store::Disk(
-            write(Some(file), waiting.freeze(), limits.folder.clone()).await.map_err(Failure::Disk)?,
-        ),
+        Some(file) => {
+            let file = put(Some(file), waiting.freeze(), limits, &mut account).await?;
+            Store::Disk(file, account)
+        }
     };
     let (sha256, pieces) = names.finish();
     Ok(Whole { sha256, pieces, length, store })
+}
+
+async fn put(
+    file: Option<File>,
+    bytes: Bytes,
+    limits: &Limits,
+    account: &mut Taken,
+) -> Result<File, Failure> {
+    account.add(bytes.len()).map_err(Failure::NoRoom)?;
+    write(file, bytes, limits.folder.clone()).await.map_err(Failure::Disk)
 }
 
 /// Appends to the file, which is made first if there is none yet. It has no name, so it ends with the process.
@@ -188,6 +212,7 @@ fn joined<T>(result: Result<std::io::Result<T>, tokio::task::JoinError>) -> std:
 struct FromDisk {
     left: u64,
     reading: Reading,
+    _account: Taken,
 }
 
 enum Reading {
@@ -262,6 +287,10 @@ mod tests {
         Limits { body, memory: 1000, timeout: Duration::from_secs(5), folder: None }
     }
 
+    fn account() -> Taken {
+        gatewayd_core::Room::new(u64::MAX, u64::MAX).open(None)
+    }
+
     fn stream(bytes: Vec<u8>) -> Body {
         // `Full` wrapped as a stream: not at hand.
         Body::new(http_body_util::Full::new(Bytes::from(bytes)))
@@ -271,15 +300,17 @@ mod tests {
     async fn a_body_comes_back_as_it_came_wherever_it_waited() {
         for size in [0usize, 1, 1000, 1001, PIECE, PIECE + 1, 3 * PIECE + 17] {
             let bytes: Vec<u8> = (0..size).map(|i| u8::try_from(i % 251).unwrap()).collect();
-            let at_hand = take(Body::full(bytes.clone()), &limits(1 << 20), None).await.ok().unwrap();
+            let at_hand =
+                take(Body::full(bytes.clone()), &limits(1 << 20), None, account()).await.ok().unwrap();
             assert_eq!(at_hand.sha256, in_memory(bytes.clone().into(), None).sha256);
-            assert_eq!(matches!(at_hand.store, Store::Disk(_)), size > 1000);
+            assert_eq!(matches!(at_hand.store, Store::Disk(..)), size > 1000);
             assert_eq!(at_hand.into_body().collect().await.unwrap().to_bytes(), bytes, "{size}");
-            let mut whole = take(stream(bytes.clone()), &limits(1 << 20), None).await.ok().unwrap();
+            let mut whole =
+                take(stream(bytes.clone()), &limits(1 << 20), None, account()).await.ok().unwrap();
             assert_eq!(whole.length, size as u64);
             assert_eq!(whole.sha256, in_memory(bytes.clone().into(), None).sha256);
             assert_eq!(whole.head(5).await.unwrap(), &bytes[..size.min(5)]);
-            assert_eq!(matches!(whole.store, Store::Disk(_)), size > 1000);
+            assert_eq!(matches!(whole.store, Store::Disk(..)), size > 1000);
             let body = whole.into_body();
             assert_eq!(body.size_hint().exact(), Some(size as u64));
             assert_eq!(body.collect().await.unwrap().to_bytes(), bytes, "{size}");
@@ -288,12 +319,34 @@ mod tests {
 
     #[tokio::test]
     async fn limits_hold() {
-        assert!(matches!(take(stream(vec![0; 2001]), &limits(2000), None).await, Err(Failure::TooLarge)));
-        assert!(matches!(take(Body::full(vec![0; 2001]), &limits(2000), None).await, Err(Failure::TooLarge)));
-        assert!(take(stream(vec![0; 2000]), &limits(2000), None).await.is_ok());
+        assert!(matches!(
+            take(stream(vec![0; 2001]), &limits(2000), None, account()).await,
+            Err(Failure::TooLarge)
+        ));
+        assert!(matches!(
+            take(Body::full(vec![0; 2001]), &limits(2000), None, account()).await,
+            Err(Failure::TooLarge)
+        ));
+        assert!(take(stream(vec![0; 2000]), &limits(2000), None, account()).await.is_ok());
         let mut slow = limits(10);
         slow.timeout = Duration::from_millis(10);
-        assert!(matches!(take(Body::new(Never), &slow, None).await, Err(Failure::TooSlow)));
+        assert!(matches!(take(Body::new(Never), &slow, None, account()).await, Err(Failure::TooSlow)));
+    }
+
+    #[tokio::test]
+    async fn what_waits_on_the_disk_is_bounded_and_given_back_when_it_has_been_read() {
+        let room = gatewayd_core::Room::new(100_000, 100_000);
+        let limits = limits(1 << 20);
+        let bytes = vec![7; 90_000];
+        let first = take(stream(bytes.clone()), &limits, None, room.open(None)).await.ok().unwrap();
+        for second in [stream(bytes.clone()), Body::full(bytes.clone())] {
+            let refused = take(second, &limits, None, room.open(None)).await;
+            assert!(matches!(refused, Err(Failure::NoRoom(NoRoom::Caller(100_000)))));
+        }
+        let body = first.into_body();
+        assert!(room.taken() > 70_000, "while it is being read, it is there");
+        assert_eq!(body.collect().await.unwrap().to_bytes(), bytes);
+        assert_eq!(room.taken(), 0);
     }
 
     struct Never;

@@ -8,7 +8,7 @@ use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
 use bytes::{Bytes, BytesMut};
-use gatewayd_core::{Body, BoxError, Trail};
+use gatewayd_core::{Body, BoxError, Taken, Trail};
 use http_body::{Body as _, Frame, SizeHint};
 use http_body_util::BodyExt as _;
 use tokio::time::{Instant, Sleep, timeout, timeout_at};
@@ -20,8 +20,8 @@ use crate::problem::Problem;
 /// So far off that nobody waits for it, and still a time that can be reckoned with.
 const LONGEST_WAIT: Duration = Duration::from_secs(60 * 60 * 24 * 365);
 
-/// Reads the whole body, within the limits. A body that is one piece is not copied.
-pub(crate) async fn whole(mut body: Body, limits: Limits) -> Result<Bytes, Problem> {
+/// Reads the whole body, within the limits and the room there is. A body that is one piece is not copied.
+pub(crate) async fn whole(mut body: Body, limits: Limits, mut taken: Taken) -> Result<Bytes, Problem> {
     let too_large = Problem::TooLarge(limits.json as u64);
     if body.size_hint().lower() > limits.json as u64 {
         return Err(too_large);
@@ -40,6 +40,7 @@ pub(crate) async fn whole(mut body: Body, limits: Limits) -> Result<Bytes, Probl
         if first.len().max(joined.len()) + bytes.len() > limits.json {
             return Err(too_large);
         }
+        taken.add(bytes.len())?;
         if first.is_empty() {
             first = bytes;
             continue;
@@ -51,7 +52,7 @@ pub(crate) async fn whole(mut body: Body, limits: Limits) -> Result<Bytes, Probl
         }
         joined.extend_from_slice(&bytes);
     }
-    Ok(if joined.is_empty() { first } else { joined.freeze() })
+    Ok(taken.keep(if joined.is_empty() { first } else { joined.freeze() }))
 }
 
 /// The next piece that is not empty; trailers are passed over.
@@ -72,6 +73,7 @@ pub(crate) async fn form(
     mut body: Body,
     content_type: &str,
     limits: Limits,
+    mut taken: Taken,
 ) -> Result<(Watched, Option<String>, Option<bool>), Problem> {
     let mut reader = FormReader::new(content_type)?;
     let mut lead = VecDeque::new();
@@ -86,6 +88,7 @@ pub(crate) async fn form(
         if length > limits.json && reader.model().is_none() {
             return Err(FormProblem::ModelTooLate(limits.json).into());
         }
+        taken.add(bytes.len())?;
         reader.push(&bytes)?;
         lead.push_back(bytes);
         if length > limits.json {
@@ -93,7 +96,7 @@ pub(crate) async fn form(
         }
     }
     let (model, stream) = (reader.model().map(str::to_owned), reader.stream());
-    let watched = Watched { form: Some(reader), lead, ..Watched::new(body, limits) };
+    let watched = Watched { form: Some(reader), lead, taken: Some(taken), ..Watched::new(body, limits) };
     Ok((watched, model, stream))
 }
 
@@ -102,6 +105,8 @@ pub(crate) struct Watched {
     body: Body,
     /// Read already, and seen by the form.
     lead: VecDeque<Bytes>,
+    /// What the lead takes, until it is gone.
+    taken: Option<Taken>,
     form: Option<FormReader>,
     left: u64,
     limits: Limits,
@@ -127,6 +132,7 @@ impl Watched {
         Self {
             body,
             lead: VecDeque::new(),
+            taken: None,
             form: None,
             left: limits.stream,
             limits,
@@ -191,6 +197,7 @@ impl http_body::Body for Watched {
                 Err(problem) => self.fail(problem),
             };
         }
+        self.taken = None;
         loop {
             match ready!(self.poll_next(cx)) {
                 None => {

@@ -1,9 +1,10 @@
 //! The tower layer.
 
 use std::task::{Context, Poll};
+use std::time::Duration;
 
 use bytes::Bytes;
-use gatewayd_core::{Body, BoxError, BoxFuture, Dialect, Refusal, Trail};
+use gatewayd_core::{Body, BoxError, BoxFuture, Dialect, Identity, Refusal, Room, Trail};
 use http::header::{CONTENT_ENCODING, CONTENT_LENGTH, CONTENT_TYPE, HeaderName, UPGRADE};
 use http::{HeaderMap, Method, Request, Response, Uri, request};
 use http_body::Body as _;
@@ -28,6 +29,9 @@ const OVERRIDES: [HeaderName; 7] = [
     HeaderName::from_static("x-envoy-original-path"),
 ];
 
+/// When a caller is told to come back while there is no room for its body.
+const SOON: Duration = Duration::from_secs(1);
+
 /// Establishes the [`Operation`](gatewayd_core::Operation) and [`UpstreamName`](gatewayd_core::UpstreamName)
 /// of each request: puts both into its extensions and on its [`Trail`].
 ///
@@ -36,13 +40,22 @@ const OVERRIDES: [HeaderName; 7] = [
 #[derive(Debug, Clone)]
 pub struct DialectsLayer {
     dialects: Dialects,
+    room: Room,
 }
 
 impl DialectsLayer {
     /// A layer that classifies with `dialects`.
     #[must_use]
     pub fn new(dialects: Dialects) -> Self {
-        Self { dialects }
+        Self { dialects, room: Room::new(u64::MAX, u64::MAX) }
+    }
+
+    /// Keeps no more of all bodies at once than there is room; more is refused with 429. Without it, each body is bounded
+    /// and their number is not.
+    #[must_use]
+    pub fn within(mut self, room: Room) -> Self {
+        self.room = room;
+        self
     }
 }
 
@@ -50,7 +63,7 @@ impl<S> Layer<S> for DialectsLayer {
     type Service = DialectsService<S>;
 
     fn layer(&self, inner: S) -> Self::Service {
-        DialectsService { inner, dialects: self.dialects.clone() }
+        DialectsService { inner, dialects: self.dialects.clone(), room: self.room.clone() }
     }
 }
 
@@ -59,6 +72,7 @@ impl<S> Layer<S> for DialectsLayer {
 pub struct DialectsService<S> {
     inner: S,
     dialects: Dialects,
+    room: Room,
 }
 
 impl<S, B, R> Service<Request<B>> for DialectsService<S>
@@ -82,12 +96,12 @@ where
         // The instance that was polled ready is the one that must be called.
         let next = self.inner.clone();
         let mut inner = std::mem::replace(&mut self.inner, next);
-        let dialects = self.dialects.clone();
+        let (dialects, room) = (self.dialects.clone(), self.room.clone());
         let (mut parts, body) = request.into_parts();
         let body = Body::new(body);
         Box::pin(async move {
             let trail = parts.extensions.get::<Trail>().cloned();
-            let understood = match understand(&dialects, &mut parts, body).await {
+            let understood = match understand(&dialects, &room, &mut parts, body).await {
                 Ok(understood) => understood,
                 Err(Refused { dialect, problem }) => return Ok(refuse(dialect, &problem, trail.as_ref())),
             };
@@ -125,6 +139,7 @@ struct Refused {
 
 async fn understand(
     dialects: &Dialects,
+    room: &Room,
     parts: &mut request::Parts,
     body: Body,
 ) -> Result<Understood, Refused> {
@@ -138,6 +153,7 @@ async fn understand(
     let dialect = head.dialect;
     let refused = |problem| Refused { dialect, problem };
     let limits = dialects.limits();
+    let taken = || room.open(parts.extensions.get::<Identity>());
     let content_type = content_type(&parts.headers);
     let (arrived, peeked) = match head.body_kind() {
         BodyKind::Empty if body.is_end_stream() => (Arrived::Whole(Body::empty()), Peeked::default()),
@@ -150,12 +166,12 @@ async fn understand(
             check_encoding(&parts.headers).map_err(refused)?;
             let content_type = content_type.ok_or_else(|| refused(FormProblem::ContentType.into()))?;
             let (watched, model, stream) =
-                arrival::form(body, content_type, limits).await.map_err(refused)?;
+                arrival::form(body, content_type, limits, taken()).await.map_err(refused)?;
             (Arrived::Watched(Box::new(watched)), Peeked { model, stream })
         }
         BodyKind::Json | BodyKind::Form => {
             check_encoding(&parts.headers).map_err(refused)?;
-            let bytes = arrival::whole(body, limits).await.map_err(refused)?;
+            let bytes = arrival::whole(body, limits, taken()).await.map_err(refused)?;
             let peeked = head.peek(&bytes).map_err(|problem| refused(problem.into()))?;
             (Arrived::Whole(Body::full(bytes)), peeked)
         }
@@ -219,7 +235,10 @@ fn establish(parts: &mut request::Parts, classified: Classified, trail: Option<&
 }
 
 fn refuse(dialect: Dialect, problem: &Problem, trail: Option<&Trail>) -> Response<Body> {
-    let refusal = Refusal::new(problem.code(), problem.to_string());
+    let mut refusal = Refusal::new(problem.code(), problem.to_string());
+    if let Problem::NoRoom(_) = problem {
+        refusal = refusal.retry_after(SOON);
+    }
     match trail {
         Some(trail) => refusal.on(trail).response(dialect),
         None => refusal.response(dialect),

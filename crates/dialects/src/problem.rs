@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use gatewayd_core::RefusalCode;
+use gatewayd_core::{NoRoom, RefusalCode};
 
 use crate::form::FormProblem;
 use crate::path::PathProblem;
@@ -45,6 +45,9 @@ pub enum Problem {
     /// The body is too slow.
     #[error("the body did not arrive within {} seconds; send it faster", .0.as_secs_f32())]
     TooSlow(Duration),
+    /// As many bytes of bodies as may be are kept already.
+    #[error("{0}")]
+    NoRoom(#[from] NoRoom),
     /// No upstream serves it.
     #[error("no upstream serves this model; see `GET /v1/models`, or configure an upstream for it")]
     NoUpstream,
@@ -57,6 +60,7 @@ impl Problem {
         match self {
             Self::TooLarge(_) => RefusalCode::BodyTooLarge,
             Self::TooSlow(_) => RefusalCode::RequestTimeout,
+            Self::NoRoom(_) => RefusalCode::TooManyRequests,
             Self::NoUpstream => RefusalCode::NotFound,
             _ => RefusalCode::InvalidRequest,
         }

@@ -4,6 +4,7 @@ use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::time::Duration;
 
+use bytesize::ByteSize;
 use gatewayd_dialects as dialects;
 use gatewayd_masker::{KnownSecrets, Masker};
 use gatewayd_policy::PolicyHandle;
@@ -100,10 +101,23 @@ pub struct Limits {
     pub headers: usize,
     /// Time for a request head to arrive.
     pub head_timeout: Duration,
+    /// Request bodies kept in memory at once.
+    pub body_memory: Share,
+    /// Bodies that wait for approval on the disk.
+    pub upload_disk: Share,
     /// Connections at once.
     pub connections: usize,
     /// How long open requests may go on after the gateway was told to stop.
     pub drain: Duration,
+}
+
+/// So many bytes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Share {
+    /// Of all callers.
+    pub in_all: u64,
+    /// Of one caller: a quarter, and at least one body.
+    pub per_caller: u64,
 }
 
 pub(super) fn build(
@@ -115,18 +129,23 @@ pub(super) fn build(
     let admin = admin(raw, &folder);
     let authn = identity::build(raw, source)?;
     authn.validate().map_err(|error| identity::locate(raw, source, &error))?;
+    let limits = limits(raw, source)?;
     let data_dir = folder.resolve(&raw.data_dir);
     let named = raw.policy.cedar.iter().chain(&raw.masker.rules).map(|path| folder.resolve(path.get_ref()));
     Ok(Config {
         files: std::iter::once(source.file.to_owned()).chain(named).collect(),
         listen: listen(raw, source, &folder)?,
         log: log(raw, source)?,
-        limits: limits(raw, source)?,
+        limits,
         authn,
         authn_ca: raw.authn.ca.as_deref().map(|path| folder.resolve(path)),
         dialects: routing::build(raw, source)?,
         policy: PolicyHandle::new(decisions::build(raw, source, &folder)?),
-        approvals: people::build(raw, source, admin.public_url.clone())?,
+        approvals: gatewayd_approvals::Config {
+            // Beside the evidence: the system's folder for such files is often in memory.
+            spool_dir: Some(data_dir.clone()),
+            ..people::build(raw, source, admin.public_url.clone(), limits.upload_disk)?
+        },
         credentials: secrets::build(raw, source, &folder)?,
         upstreams: servers::build(raw, source, &folder)?,
         masker: masking::build(raw, source, &folder, known)?,
@@ -193,12 +212,44 @@ fn limits(raw: &RawConfig, source: &Source<'_>) -> Result<Limits, ConfigError> {
             "64KiB is the default",
         ));
     }
+    let (memory, disk) = (&raw.limits.body_memory, &raw.limits.upload_disk);
+    let body_memory =
+        share(["limits.body_memory", "limits.body"], memory, 512 << 20, raw.limits.body, source)?;
+    let upload_disk =
+        share(["limits.upload_disk", "limits.upload"], disk, 8 << 30, raw.limits.upload, source)?;
     Ok(Limits {
+        body_memory,
+        upload_disk,
         headers: usize::try_from(headers).unwrap_or(usize::MAX),
         head_timeout: raw.limits.head_timeout.0,
         connections: raw.limits.connections.max(1),
         drain: raw.limits.drain.0,
     })
+}
+
+/// Room for at least one of the largest bodies.
+fn share(
+    [key, of]: [&str; 2],
+    in_all: &Option<Spanned<ByteSize>>,
+    default: u64,
+    largest: ByteSize,
+    source: &Source<'_>,
+) -> Result<Share, ConfigError> {
+    let largest = largest.as_u64();
+    let Some(in_all) = in_all else {
+        let in_all = largest.max(default);
+        return Ok(Share { in_all, per_caller: (in_all / 4).max(largest) });
+    };
+    let (at, in_all) = (in_all.span(), in_all.get_ref().as_u64());
+    if in_all < largest {
+        return Err(source.error(
+            at,
+            key,
+            format!("it is less than {of}, so that the largest body would never find room"),
+            format!("write at least as much as {of}, better eight times as much, or make {of} smaller"),
+        ));
+    }
+    Ok(Share { in_all, per_caller: (in_all / 4).max(largest) })
 }
 
 fn evidence(raw: &RawRecorder, dir: PathBuf) -> recorder::Config {

@@ -19,7 +19,7 @@ use aws_lc_rs::digest;
 
 use gatewayd_masker::KnownSecrets;
 
-pub use build::{Admin, Config, Limits, Listen, Log, Tls};
+pub use build::{Admin, Config, Limits, Listen, Log, Share, Tls};
 pub use error::ConfigError;
 pub(crate) use raw::LogFormat;
 

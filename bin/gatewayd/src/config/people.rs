@@ -5,10 +5,16 @@ use std::collections::BTreeMap;
 use gatewayd_approvals::{Config, Requirement, Seats};
 use toml::Spanned;
 
+use super::build::Share;
 use super::error::{ConfigError, Source};
 use super::raw::{RawApproval, RawApprovers, RawConfig};
 
-pub(super) fn build(raw: &RawConfig, source: &Source<'_>, public_url: String) -> Result<Config, ConfigError> {
+pub(super) fn build(
+    raw: &RawConfig,
+    source: &Source<'_>,
+    public_url: String,
+    disk: Share,
+) -> Result<Config, ConfigError> {
     let mut requirements = BTreeMap::new();
     for (name, spanned) in &raw.approval {
         requirements.insert(name.clone(), requirement(name, spanned, source)?);
@@ -18,6 +24,8 @@ pub(super) fn build(raw: &RawConfig, source: &Source<'_>, public_url: String) ->
         public_url,
         max_held: raw.limits.held_requests,
         body_limit: raw.limits.upload.as_u64(),
+        disk_limit: disk.in_all,
+        disk_limit_per_caller: disk.per_caller,
         body_timeout: raw.limits.body_timeout.0,
         ..Config::default()
     };

@@ -115,6 +115,8 @@ pub(crate) enum LogFormat {
 pub(crate) struct RawLimits {
     pub body: ByteSize,
     pub upload: ByteSize,
+    pub body_memory: Option<Spanned<ByteSize>>,
+    pub upload_disk: Option<Spanned<ByteSize>>,
     pub headers: Spanned<ByteSize>,
     pub head_timeout: Span,
     pub body_timeout: Span,
@@ -128,6 +130,8 @@ impl Default for RawLimits {
         Self {
             body: ByteSize::mib(8),
             upload: ByteSize::gib(1),
+            body_memory: None,
+            upload_disk: None,
             headers: Spanned::new(0..0, ByteSize::kib(64)),
             head_timeout: Span(Duration::from_secs(10)),
             body_timeout: Span(Duration::from_secs(60)),

@@ -84,6 +84,19 @@ fn lengths_of_time_are_read_as_people_write_them() {
 }
 
 #[test]
+fn bodies_have_room_for_the_largest_of_them() {
+    let limits = |lines: &str| parse(&format!("{MINIMAL}\n[limits]\n{lines}")).expect("it holds").limits;
+    let usual = limits("").body_memory;
+    assert_eq!((usual.in_all, usual.per_caller), (512 << 20, 128 << 20));
+    let small = limits("body_memory = \"16MiB\"").body_memory;
+    assert_eq!((small.in_all, small.per_caller), (16 << 20, 8 << 20));
+    let large = limits("upload = \"20GiB\"").upload_disk;
+    assert_eq!((large.in_all, large.per_caller), (20 << 30, 20 << 30));
+    let text = error(&format!("{MINIMAL}\n[limits]\nupload_disk = \"1MiB\""));
+    assert!(text.contains("limits.upload_disk") && text.contains("less than limits.upload"), "{text}");
+}
+
+#[test]
 fn what_fits_nowhere_is_refused() {
     assert!(error("[listen]\naddress = \"127.0.0.1:1\"").contains("no [[upstream]]"));
     let twice = with("[[credential]]", "[[credential]]\nname = \"x\"\nenv = \"X\"\n[[credential]]");

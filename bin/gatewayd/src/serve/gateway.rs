@@ -175,6 +175,8 @@ impl Gateway {
         // The last thing that can fail; from here on nothing can.
         self.lasting().approvals.set_requirements(controls.config.approvals.requirements.clone())?;
         self.lasting().redact.replace(controls.config.masker.clone());
+        let memory = controls.config.limits.body_memory;
+        self.lasting().room.resize(memory.in_all, memory.per_caller);
         let controls = Arc::new(controls);
         self.0.controls.store(Arc::clone(&controls));
         for (current, stack) in self.0.stacks.iter().zip(stacks) {

@@ -8,7 +8,7 @@ use std::sync::Arc;
 use anyhow::Context as _;
 use gatewayd_approvals::Approvals;
 use gatewayd_authn::{LocalAdmin, TokenStore};
-use gatewayd_core::{Clock, Journal, Secret, SystemClock};
+use gatewayd_core::{Clock, Journal, Room, Secret, SystemClock};
 use gatewayd_masker::KnownSecrets;
 use gatewayd_recorder::Recorder;
 use zeroize::Zeroizing;
@@ -35,6 +35,8 @@ pub(crate) struct Lasting {
     /// Makes version ids of credentials that are the same after a restart.
     pub version_key: Secret,
     pub metrics: Metrics,
+    /// For request bodies in memory.
+    pub room: Room,
 }
 
 impl Lasting {
@@ -58,6 +60,7 @@ impl Lasting {
             Arc::clone(&clock),
         )?;
         let metrics = Metrics::new();
+        let memory = config.limits.body_memory;
         Ok(Self {
             clock,
             recorder,
@@ -68,6 +71,7 @@ impl Lasting {
             redact,
             version_key,
             metrics,
+            room: Room::new(memory.in_all, memory.per_caller),
         })
     }
 
