@@ -7,7 +7,9 @@ use gatewayd_core::RefusalCode;
 use http::request::Parts;
 use serde::de::DeserializeOwned;
 
+use super::PATIENCE;
 use super::auth::Problem;
+use super::places;
 
 /// The query of the request's URL.
 pub(crate) struct Asked<T>(pub T);
@@ -28,7 +30,15 @@ impl<T: DeserializeOwned, S: Send + Sync> FromRequest<S> for Sent<T> {
     type Rejection = Problem;
 
     async fn from_request(request: Request, state: &S) -> Result<Self, Problem> {
-        let body = Json::from_request(request, state).await;
+        let asked = request.extensions().get::<places::Asked>().cloned();
+        let Ok(body) = tokio::time::timeout(PATIENCE, Json::from_request(request, state)).await else {
+            let message =
+                format!("the body did not arrive within {} seconds; send it faster", PATIENCE.as_secs());
+            return Err(Problem::new(RefusalCode::RequestTimeout, message));
+        };
+        if let Some(asked) = asked {
+            asked.has_arrived();
+        }
         body.map(|Json(sent)| Self(sent)).map_err(|error: JsonRejection| unexpected(error.body_text()))
     }
 }

@@ -10,31 +10,37 @@ mod health;
 mod keeping;
 mod log;
 mod moment;
+mod places;
 mod recheck;
 mod sessions;
 mod tokens;
 
-use std::sync::Arc;
-
 use axum::Router;
+use axum::body::Body as AxumBody;
 use axum::routing::{delete, get, post};
 use gatewayd_approvals::Approvals;
 use gatewayd_authn::{Authn, TokenStore};
 use gatewayd_core::{Body, Journal, RefusalCode};
 use gatewayd_recorder::Recorder;
+use http_body_util::BodyExt as _;
+use hyper::body::{Body as _, Incoming};
 use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
 use hyper_util::server::conn::auto;
-use hyper_util::service::TowerToHyperService;
-use tokio::net::TcpListener;
+use tokio::net::{TcpListener, TcpStream};
 use tokio_rustls::TlsAcceptor;
 use tokio_util::sync::CancellationToken;
+use tower::ServiceExt as _;
 
 use crate::serve::gateway::Gateway;
 use auth::{Administrator, Problem};
+use places::{Place, Places};
 
 /// The largest body of an admin request.
 const BODY_LIMIT: usize = 64 * 1024;
-const HEAD_TIMEOUT: std::time::Duration = std::time::Duration::from_secs(10);
+/// Time for a request's head, for its body, and for a TLS handshake.
+const PATIENCE: std::time::Duration = std::time::Duration::from_secs(10);
+/// Connections at once.
+const PLACES: usize = 256;
 
 /// What the handlers share.
 #[derive(Clone)]
@@ -116,7 +122,7 @@ pub(crate) async fn serve(
     stop: CancellationToken,
 ) {
     let router = router(AdminState(gateway));
-    let places = Arc::new(tokio::sync::Semaphore::new(256));
+    let places = Places::new(PLACES);
     loop {
         let accepted = tokio::select! {
             accepted = listener.accept() => accepted,
@@ -126,35 +132,47 @@ pub(crate) async fn serve(
             tokio::time::sleep(std::time::Duration::from_millis(20)).await;
             continue;
         };
-        let Ok(permit) = Arc::clone(&places).try_acquire_owned() else { continue };
-        let (router, tls) = (router.clone(), tls.clone());
+        let (place, router, tls) = (places.take(), router.clone(), tls.clone());
         tokio::spawn(async move {
-            match tls {
-                None => connection(stream, router).await,
-                Some(tls) => {
-                    if let Ok(Ok(stream)) = tokio::time::timeout(HEAD_TIMEOUT, tls.accept(stream)).await {
-                        connection(stream, router).await;
-                    }
-                }
+            tokio::select! {
+                () = talk(stream, tls, &place, router) => {}
+                () = place.must_leave() => tracing::debug!("an admin connection made room for another"),
             }
-            drop(permit);
         });
     }
 }
 
-async fn connection<I>(stream: I, router: Router)
+async fn talk(stream: TcpStream, tls: Option<TlsAcceptor>, place: &Place, router: Router) {
+    match tls {
+        None => connection(stream, place, router).await,
+        Some(tls) => {
+            if let Ok(Ok(stream)) = tokio::time::timeout(PATIENCE, tls.accept(stream)).await {
+                connection(stream, place, router).await;
+            }
+        }
+    }
+}
+
+async fn connection<I>(stream: I, place: &Place, router: Router)
 where
     I: tokio::io::AsyncRead + tokio::io::AsyncWrite + Unpin + Send + 'static,
 {
     let mut server = auto::Builder::new(TokioExecutor::new());
-    server.http1().timer(TokioTimer::new()).header_read_timeout(HEAD_TIMEOUT).max_buf_size(64 * 1024);
+    server.http1().timer(TokioTimer::new()).header_read_timeout(PATIENCE).max_buf_size(64 * 1024);
     server.http2().timer(TokioTimer::new()).max_header_list_size(64 * 1024);
-    let service = TowerToHyperService::new(tower::util::MapRequest::new(
-        router,
-        |request: http::Request<hyper::body::Incoming>| {
-            request.map(|body| axum::body::Body::new(Body::new(body)))
-        },
-    ));
+    let service = hyper::service::service_fn(|request: http::Request<Incoming>| {
+        let asked = place.ask(request.body().is_end_stream());
+        let mut request = request.map(|body| AxumBody::new(Body::new(body)));
+        request.extensions_mut().insert(asked.clone());
+        let answer = router.clone().oneshot(request);
+        async move {
+            let is_answered_while_kept = move |frame| {
+                let _kept = &asked;
+                frame
+            };
+            answer.await.map(|answer| answer.map(|body| body.map_frame(is_answered_while_kept)))
+        }
+    });
     if let Err(error) = server.serve_connection(TokioIo::new(stream), service).await {
         tracing::debug!(%error, "an admin connection ended early");
     }
