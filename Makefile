@@ -1,6 +1,8 @@
 # Everything that people and machines run here. Each command installs what it needs, pinned, and says what.
 
 .DEFAULT_GOAL := help
+# What is tested needs what was built before, also where somebody asks for many jobs at once.
+.NOTPARALLEL:
 .PHONY: help demo test test-rust test-vectorscan test-e2e run-e2e bench audit torture fuzz setup clean
 
 PYTHON := .real/venv/bin/python

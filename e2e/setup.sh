@@ -18,6 +18,10 @@ stamp_of() { sha256sum "${@:2}" | sha256sum | cut -c1-16; }
 done_for() { [ -f "$real/stamps/$1-$(stamp_of "$@")" ]; }
 mark_done() { mkdir -p "$real/stamps"; rm -f "$real/stamps/$1"-*; touch "$real/stamps/$1-$(stamp_of "$@")"; }
 
+# A network that stumbles is tried again, and another apt-get at work is waited for.
+APT_PATIENCE=(-o Acquire::Retries=5 -o DPkg::Lock::Timeout=300)
+export PIP_RETRIES=10 PIP_TIMEOUT=60 NPM_CONFIG_FETCH_RETRIES=6
+
 # Debian packages, asked for once and together.
 apt_missing=()
 need() { command -v "$1" >/dev/null 2>&1 || apt_missing+=("$2"); }
@@ -37,8 +41,8 @@ system_packages() {
         say "asking for root to install them (sudo apt-get install)"
         root=(sudo)
     fi
-    "${root[@]}" apt-get update >"$real/apt.log" 2>&1 || fail "apt-get update failed, see $real/apt.log: check the network, then run me again."
-    "${root[@]}" env DEBIAN_FRONTEND=noninteractive apt-get install -y --no-install-recommends "${apt_missing[@]}" \
+    "${root[@]}" apt-get "${APT_PATIENCE[@]}" update >"$real/apt.log" 2>&1 || fail "apt-get update failed, see $real/apt.log: check the network, then run me again."
+    "${root[@]}" env DEBIAN_FRONTEND=noninteractive apt-get "${APT_PATIENCE[@]}" install -y --no-install-recommends "${apt_missing[@]}" \
         >>"$real/apt.log" 2>&1 || fail "apt-get could not install ${apt_missing[*]}: see $real/apt.log."
 }
 

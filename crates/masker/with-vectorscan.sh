@@ -38,7 +38,12 @@ install() {
         return 1
     fi
     say "installing $PACKAGE $VERSION"
-    { apt-get -qq update && DEBIAN_FRONTEND=noninteractive apt-get -qq install -y --no-install-recommends "$PACKAGE=$VERSION.*"; } >&2
+    # A network that stumbles is tried again, and another apt-get at work is waited for.
+    local patience=(-qq -o Acquire::Retries=5 -o DPkg::Lock::Timeout=300)
+    {
+        apt-get "${patience[@]}" update &&
+            DEBIAN_FRONTEND=noninteractive apt-get "${patience[@]}" install -y --no-install-recommends "$PACKAGE=$VERSION.*"
+    } >&2
 }
 
 if ! folder=$(library); then

@@ -17,8 +17,8 @@ use tower::ServiceExt as _;
 
 use crate::rig::{self, Stack, channel, echo_len, identity, request, stack, with};
 
-/// How long a step is tried. The recorder tries to write again each quarter of a second.
-const PATIENCE: Duration = Duration::from_secs(15);
+/// How long a step is tried. The recorder tries to write again each quarter of a second, on a machine that is not busy.
+pub const PATIENCE: Duration = Duration::from_secs(60);
 
 pub fn config(dir: &Path) -> Config {
     Config {

@@ -49,8 +49,10 @@ fn child() {
 #[test]
 fn a_failing_disk_loses_nothing_acknowledged() {
     let Some(shim) = Shim::build() else { return };
-    // A place of each kind, another one in each run.
-    let seed = u64::from(std::time::UNIX_EPOCH.elapsed().unwrap().subsec_micros());
+    // A place of each kind, another one in each run; `RECORDER_SEED` repeats a run.
+    let clock = || u64::from(std::time::UNIX_EPOCH.elapsed().unwrap().subsec_micros());
+    let seed = std::env::var("RECORDER_SEED").ok().and_then(|n| n.parse().ok()).unwrap_or_else(clock);
+    eprintln!("RECORDER_SEED={seed}");
     strike_all(&shim, |counts| {
         CALLS
             .iter()

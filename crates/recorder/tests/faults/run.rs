@@ -117,13 +117,15 @@ impl Shim {
 
 /// Another thread that starts a child holds our locks until the child is on its way.
 fn open_again(dir: &Path) -> Result<Recorder, Error> {
-    for _ in 0..100 {
+    let began = std::time::Instant::now();
+    loop {
         match Recorder::open(life::config(dir), Arc::new(SystemClock)) {
-            Err(Error::InUse(_)) => std::thread::sleep(std::time::Duration::from_millis(10)),
+            Err(Error::InUse(_)) if began.elapsed() < life::PATIENCE => {
+                std::thread::sleep(std::time::Duration::from_millis(10));
+            }
             other => return other,
         }
     }
-    Recorder::open(life::config(dir), Arc::new(SystemClock))
 }
 
 /// What a child said.
