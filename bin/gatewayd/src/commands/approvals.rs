@@ -71,9 +71,9 @@ fn list(found: &Value) {
         print::line("Nothing waits.");
         return;
     }
-    let mut table = print::table(&["ID", "STATE", "WHO", "WHAT", "MODEL", "REASON", "MISSING", "LEFT"]);
+    let mut table = print::Table::new(&["ID", "STATE", "WHO", "WHAT", "MODEL", "REASON", "MISSING", "LEFT"]);
     for approval in found {
-        table.add_row([
+        table.row([
             print::cell(approval, "/id"),
             print::cell(approval, "/state"),
             print::cell(approval, "/requester/subject"),
@@ -84,7 +84,7 @@ fn list(found: &Value) {
             print::seconds(approval.pointer("/seconds_left")),
         ]);
     }
-    print::line(&table.to_string());
+    table.print();
 }
 
 fn show(approval: &Value) {

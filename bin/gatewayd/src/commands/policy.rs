@@ -88,16 +88,16 @@ fn show(operation: &Operation, upstream: &UpstreamName, explanation: &Explanatio
         decision.policy_version,
     ));
     print::line("");
-    let mut table = print::table(&["RULE", "EFFECT", "MATCHED", "WHY NOT"]);
+    let mut table = print::Table::new(&["RULE", "EFFECT", "MATCHED", "WHY NOT"]);
     for rule in &explanation.rules {
         let (matched, why) = match &rule.outcome {
             RuleOutcome::Matched => ("yes", ""),
             RuleOutcome::NotMatched(why) => ("no", why.as_str()),
             RuleOutcome::Failed(why) => ("failed", why.as_str()),
         };
-        table.add_row([rule.rule.as_str(), rule.effect.as_str(), matched, why]);
+        table.row([rule.rule.as_str(), rule.effect.as_str(), matched, why]);
     }
-    print::line(&table.to_string());
+    table.print();
 }
 
 fn test(config: &Config, table: &std::path::Path, output: Output) -> anyhow::Result<ExitCode> {

@@ -2,7 +2,7 @@
 
 use std::io::Write as _;
 
-use comfy_table::{Table, presets};
+use comfy_table::presets;
 use gatewayd_core::{inert_json, is_obeyed_or_unseen};
 use serde_json::Value;
 
@@ -21,11 +21,35 @@ pub(crate) fn json(value: &impl serde::Serialize) {
     line(&inert_json(serde_json::to_string_pretty(value).expect("our own values are JSON")));
 }
 
+/// The most characters a cell of a table shows.
+const CELL: usize = 200;
+
 /// A table without lines.
-pub(crate) fn table(head: &[&str]) -> Table {
-    let mut table = Table::new();
-    table.load_style(presets::NOTHING).set_header(head);
-    table
+pub(crate) struct Table(comfy_table::Table);
+
+impl Table {
+    pub(crate) fn new(head: &[&str]) -> Self {
+        let mut table = comfy_table::Table::new();
+        table.load_style(presets::NOTHING).set_header(head);
+        Self(table)
+    }
+
+    /// Adds a row. Each cell is a few words on one line: blanks by the dozen would lay out a row of their own.
+    pub(crate) fn row<C: AsRef<str>>(&mut self, cells: impl IntoIterator<Item = C>) {
+        self.0.add_row(cells.into_iter().map(|cell| in_few_words(cell.as_ref())));
+    }
+
+    pub(crate) fn print(&self) {
+        line(&self.0.to_string());
+    }
+}
+
+fn in_few_words(text: &str) -> String {
+    let words = text.split_whitespace().collect::<Vec<_>>().join(" ");
+    if words.chars().count() <= CELL {
+        return words;
+    }
+    words.chars().take(CELL - 1).chain(['…']).collect()
 }
 
 /// A remark for the person at the terminal, apart from the output.
@@ -51,6 +75,8 @@ impl Fields {
     pub(crate) fn print(&self) {
         let width = self.0.iter().map(|(name, _)| name.len()).max().unwrap_or(0);
         for (name, value) in &self.0 {
+            // What goes on in a second line does not look like a name.
+            let value = value.replace('\n', &format!("\n{:width$}  ", ""));
             line(&format!("{name:width$}  {value}"));
         }
     }
@@ -119,6 +145,15 @@ pub(crate) fn printable(text: &str) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_cell_lays_out_no_row_of_its_own() {
+        let model = format!("m{}bob  train  llama\n-x eng 200", " ".repeat(78));
+        assert_eq!(in_few_words(&model), "m bob train llama -x eng 200");
+        let long = in_few_words(&"é".repeat(500));
+        assert_eq!(long.chars().count(), CELL);
+        assert!(long.ends_with('…'));
+    }
 
     #[test]
     fn a_recorded_escape_sequence_is_shown_not_obeyed() {

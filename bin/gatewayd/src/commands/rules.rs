@@ -48,11 +48,11 @@ fn summary(rule: &Rule) -> serde_json::Value {
 }
 
 fn list(rules: &[Rule]) {
-    let mut table = print::table(&["RULE", "FAMILY", "TIER", "FINDS"]);
+    let mut table = print::Table::new(&["RULE", "FAMILY", "TIER", "FINDS"]);
     for rule in rules {
-        table.add_row([&rule.id, &rule.family, tier(rule), &rule.description]);
+        table.row([&rule.id, &rule.family, tier(rule), &rule.description]);
     }
-    print::line(&table.to_string());
+    table.print();
     print::line(&format!("{} rules", rules.len()));
 }
 

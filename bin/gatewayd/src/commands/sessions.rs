@@ -121,15 +121,15 @@ fn rows(access: &AdminAccess, found: &Value, columns: &[Column]) {
         return print::json(found);
     }
     let names: Vec<_> = columns.iter().map(|(name, _)| *name).chain([""]).collect();
-    let mut table = print::table(&names);
+    let mut table = print::Table::new(&names);
     for row in found.as_array().into_iter().flatten() {
         let cells = columns.iter().map(|(_, pointer)| match *pointer {
             "/time" | "/released" => print::time(row.pointer(pointer)),
             pointer => print::cell(row, pointer),
         });
-        table.add_row(cells.chain([mark(row).to_owned()]));
+        table.row(cells.chain([mark(row).to_owned()]));
     }
-    print::line(&table.to_string());
+    table.print();
 }
 
 fn report(access: &AdminAccess, done: &Value, words: &str) {
@@ -177,11 +177,11 @@ fn table(found: &Value) {
         print::line("No session fits.");
         return;
     }
-    let mut table = print::table(&[
+    let mut table = print::Table::new(&[
         "SESSION", "TIME", "WHO", "ACTION", "MODEL", "RULE", "STATUS", "ENDED", "MASKED", "TOOK", "",
     ]);
     for session in found {
-        table.add_row([
+        table.row([
             print::cell(session, "/id"),
             print::time(session.pointer("/time")),
             print::cell(session, "/subject"),
@@ -195,7 +195,7 @@ fn table(found: &Value) {
             mark(session).to_owned(),
         ]);
     }
-    print::line(&table.to_string());
+    table.print();
 }
 
 /// What stands beside something that is not what was signed.

@@ -55,10 +55,10 @@ pub(crate) fn run(command: TokenCommand) -> anyhow::Result<ExitCode> {
 }
 
 fn list(tokens: &Value) {
-    let mut table = print::table(&["ID", "NAME", "GROUPS", "MADE BY", "ENDS", "LAST USED", "STATE"]);
+    let mut table = print::Table::new(&["ID", "NAME", "GROUPS", "MADE BY", "ENDS", "LAST USED", "STATE"]);
     for token in tokens.as_array().into_iter().flatten() {
         let state = if token["revoked_at"].is_null() { "valid" } else { "revoked" };
-        table.add_row([
+        table.row([
             print::cell(token, "/id"),
             print::cell(token, "/subject"),
             print::cell(token, "/groups"),
@@ -68,7 +68,7 @@ fn list(tokens: &Value) {
             state.to_owned(),
         ]);
     }
-    print::line(&table.to_string());
+    table.print();
 }
 
 /// `12h`, `30d`, `2w`.
