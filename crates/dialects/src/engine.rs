@@ -9,7 +9,7 @@ use http::{HeaderMap, Method, Uri};
 
 use crate::config::{Config, ConfigError, Limits};
 use crate::path::{self, PathProblem};
-use crate::peek::{self, JsonProblem, Peeked};
+use crate::peek::{self, JsonProblem, Members, Peeked};
 use crate::problem::Problem;
 use crate::table::{self, BodyKind, Match, Streams};
 use crate::upstreams::{Group, Upstreams};
@@ -59,7 +59,7 @@ pub(crate) struct Head<'r> {
     group: &'r Group,
     below: &'r str,
     uri: &'r Uri,
-    /// `model` and `stream` of the query of a request without a body.
+    /// `model` and `stream` of the query.
     query: Peeked,
 }
 
@@ -91,7 +91,8 @@ impl Dialects {
     }
 
     /// As [`classify`](Self::classify), for a request of which only the model it names is known, wherever the
-    /// route has its model: in the body under whatever key, in a form, or in the path.
+    /// route has its model: in the body under whatever key, in a form, or in the path. Of further models that it may
+    /// have named nothing is known.
     ///
     /// # Errors
     /// As [`classify`](Self::classify).
@@ -104,7 +105,7 @@ impl Dialects {
         let headers = HeaderMap::new();
         let head = self.head(method, uri, &headers)?;
         model.map_or(Ok(()), peek::check_model)?;
-        let peeked = Peeked { model: model.map(str::to_owned), stream: None };
+        let peeked = Peeked { model: model.map(str::to_owned), ..Peeked::default() };
         self.finish(head, peeked)
     }
 
@@ -150,14 +151,15 @@ impl Dialects {
         let dialect =
             route.as_ref().map_or_else(|| Dialect::guess(uri, headers), |found| found.route.dialect);
         let mut head = Head { route, dialect, group, below, uri, query: Peeked::default() };
-        if head.route.is_some() && head.body_kind() == BodyKind::Empty {
-            head.query = peek_query(uri.query())?;
+        if let (Some(found), Some(query)) = (&head.route, uri.query()) {
+            head.query = peek_query(query, &found.route.members, head.is_judged_by_body())?;
         }
         Ok(head)
     }
 
     /// Puts head and body together.
     pub(crate) fn finish(&self, mut head: Head<'_>, peeked: Peeked) -> Result<Classified, Problem> {
+        head.check_query(&peeked)?;
         let said = match (peeked.model, head.query.model.take()) {
             (Some(said), Some(query)) if said != query => return Err(Problem::ModelsDisagree),
             (said, query) => said.or(query),
@@ -184,7 +186,7 @@ impl Dialects {
             None => (Action::Unknown, Arc::clone(&UNKNOWN), asked.unwrap_or(false)),
         };
         let upstream = self.0.upstreams.choose(head.group, model.as_deref()).ok_or(Problem::NoUpstream)?;
-        let other_models: Arc<[Arc<str>]> = Arc::default();
+        let other_models = other_models(model.as_deref(), &peeked.others);
         let path = head.stripped_path()?;
         let operation = Operation { dialect: head.dialect, action, model, other_models, streaming, route };
         Ok(Classified { operation, upstream, path })
@@ -199,11 +201,34 @@ impl Head<'_> {
 
     /// Reads a JSON body, which may be empty.
     pub(crate) fn peek(&self, body: &[u8]) -> Result<Peeked, JsonProblem> {
-        let (keys, needs_object): (&[String], bool) = self
-            .route
-            .as_ref()
-            .map_or((&[], false), |found| (&found.route.model_keys, found.route.needs_object));
-        peek::peek(body, keys, needs_object)
+        match &self.route {
+            Some(found) => peek::peek(body, &found.route.members, found.route.needs_object),
+            None => peek::peek(body, &Members::default(), false),
+        }
+    }
+
+    /// True if what is done is told by the body, so that the query has no say in it.
+    fn is_judged_by_body(&self) -> bool {
+        matches!(self.body_kind(), BodyKind::Json | BodyKind::Form)
+    }
+
+    /// Some servers take `model` from the query before they look into the body, others never look at the query:
+    /// only where both say the same is there one reading.
+    fn check_query(&self, body: &Peeked) -> Result<(), Problem> {
+        if !self.is_judged_by_body() {
+            return Ok(());
+        }
+        let decides = |name: &str| Err(Problem::QueryDecides(name.to_owned()));
+        if let Some(query) = &self.query.model
+            && body.model.as_ref() != Some(query)
+            && self.path_model().as_deref() != Some(query)
+        {
+            return decides("model");
+        }
+        if self.query.stream.is_some() && self.query.stream != body.stream {
+            return decides("stream");
+        }
+        Ok(())
     }
 
     fn path_model(&self) -> Option<Cow<'_, str>> {
@@ -222,11 +247,28 @@ impl Head<'_> {
     }
 }
 
-fn peek_query(query: Option<&str>) -> Result<Peeked, Problem> {
-    let model = path::parameter(query, "model")?.map(Cow::into_owned);
+/// Reads the query of a known route. Where the body decides, a member of the body has no place in it.
+fn peek_query(query: &str, members: &Members, body_decides: bool) -> Result<Peeked, Problem> {
+    path::check_spelling(query, &members.names().chain(["model"]).collect::<Vec<_>>())?;
+    let model = path::parameter(Some(query), "model")?.map(Cow::into_owned);
     if let Some(model) = &model {
         peek::check_model(model)?;
     }
-    let stream = path::parameter(query, "stream")?.map(|value| value == "true");
-    Ok(Peeked { model, stream })
+    let stream = path::parameter(Some(query), "stream")?.map(|value| value == "true");
+    if body_decides {
+        for name in members.names().filter(|name| !matches!(*name, "model" | "stream")) {
+            if path::parameter(Some(query), name)?.is_some() {
+                return Err(Problem::QueryDecides(name.to_owned()));
+            }
+        }
+    }
+    Ok(Peeked { model, stream, ..Peeked::default() })
+}
+
+/// Every model that is named beside `model`. A name with commas is a list to some servers, which then ask each.
+fn other_models(model: Option<&str>, others: &[String]) -> Arc<[Arc<str>]> {
+    let list = model.filter(|name| name.contains(',')).into_iter().flat_map(|name| name.split(','));
+    let list = list.map(str::trim).filter(|name| !name.is_empty());
+    let others = list.chain(others.iter().map(String::as_str));
+    others.filter(|other| Some(*other) != model).map(Arc::from).collect()
 }

@@ -30,8 +30,11 @@ pub enum FormProblem {
     #[error("`model` or `stream` is there twice; send each once")]
     Duplicate,
     /// A field that decides has no sound value.
-    #[error("the value of `model` or `stream` is too long, is not text, or comes as a file")]
+    #[error("the value of `model` or `stream` is too long, is not plain UTF-8 text, or comes as a file")]
     BadValue,
+    /// A field that some servers take for one that decides, or that changes how they read those.
+    #[error("a field is `model` or `stream` in another spelling, or `_charset_`; leave it out")]
+    Spelling,
     /// The model was not named early enough.
     #[error("`model` does not come within the first {0} bytes; put it before the file")]
     ModelTooLate(usize),
@@ -51,6 +54,11 @@ pub(crate) struct FormReader {
     model: Option<String>,
     stream: Option<bool>,
     seen_file: bool,
+    /// What the part says of its own length, and how much of it has gone by.
+    declared: Option<u64>,
+    gone: u64,
+    /// The value is read alike only if it is ASCII.
+    needs_ascii: bool,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -86,6 +94,9 @@ impl FormReader {
             model: None,
             stream: None,
             seen_file: false,
+            declared: None,
+            gone: 0,
+            needs_ascii: false,
         })
     }
 
@@ -164,12 +175,8 @@ impl FormReader {
             return Err(FormProblem::PartHead);
         }
         let (head, rest) = bytes.split_at(end);
-        let part = part_name(head)?;
-        let field = match part.name {
-            "model" => Field::Model,
-            "stream" => Field::Stream,
-            _ => Field::Other,
-        };
+        let part = Part::read(head)?;
+        let field = part.field()?;
         let is_again = match field {
             Field::Model => self.model.is_some(),
             Field::Stream => self.stream.is_some(),
@@ -178,10 +185,12 @@ impl FormReader {
         if is_again {
             return Err(FormProblem::Duplicate);
         }
-        if field != Field::Other && (part.is_file || part.is_encoded) {
-            return Err(FormProblem::BadValue);
+        if field != Field::Other {
+            let kind = part.text_kind().filter(|_| !part.is_file && !part.is_encoded);
+            self.needs_ascii = kind.ok_or(FormProblem::BadValue)? == TextKind::Ascii;
         }
         self.seen_file |= part.is_file;
+        (self.declared, self.gone) = (part.length, 0);
         self.state = State::Value(field);
         // Two bytes of the four stay: an empty value's delimiter begins with them.
         Ok(rest.get(2..))
@@ -195,9 +204,15 @@ impl FormReader {
             // All but what may be the begin of a delimiter is done with.
             let keep = bytes.len().min(self.delimiter.needle().len() - 1);
             let done = bytes.len() - keep;
+            self.gone += done as u64;
             return Ok(if done == 0 { None } else { bytes.get(done..) });
         };
         let value = bytes.get(2..at).unwrap_or_default();
+        // A parser that believes a part's own length would find other parts than one that looks for the boundary.
+        // The line end before the value is counted with it.
+        if self.declared.is_some_and(|declared| declared + 2 != self.gone + at as u64) {
+            return Err(FormProblem::Framing);
+        }
         if field != Field::Other {
             self.note(field, value)?;
         }
@@ -207,6 +222,9 @@ impl FormReader {
 
     fn note(&mut self, field: Field, value: &[u8]) -> Result<(), FormProblem> {
         let text = std::str::from_utf8(value).map_err(|_| FormProblem::BadValue)?;
+        if self.needs_ascii && !text.is_ascii() {
+            return Err(FormProblem::BadValue);
+        }
         match field {
             Field::Model => {
                 crate::peek::check_model(text).map_err(|_| FormProblem::BadValue)?;
@@ -230,37 +248,97 @@ impl FormReader {
     }
 }
 
+/// The head of a part.
+#[derive(Default)]
 struct Part<'h> {
     name: &'h str,
     is_file: bool,
     is_encoded: bool,
+    content_type: Option<&'h str>,
+    length: Option<u64>,
 }
 
-/// Reads the head of a part. Lines end with CRLF; nothing is folded.
-fn part_name(head: &[u8]) -> Result<Part<'_>, FormProblem> {
-    let text = std::str::from_utf8(head).map_err(|_| FormProblem::PartHead)?;
-    let mut name = None;
-    let mut is_file = false;
-    let mut is_encoded = false;
-    for line in text.split("\r\n") {
-        let (header, value) = line.split_once(':').ok_or(FormProblem::PartHead)?;
-        let token = |byte: u8| byte.is_ascii_alphanumeric() || b"-_".contains(&byte);
-        let is_sound = !header.is_empty() && header.bytes().all(token);
-        if !is_sound || value.bytes().any(|byte| byte.is_ascii_control() && byte != b'\t') {
-            return Err(FormProblem::PartHead);
-        }
-        if header.eq_ignore_ascii_case("content-disposition") {
-            let disposition = disposition(value).ok_or(FormProblem::PartHead)?;
-            if name.replace(disposition.0).is_some() {
+/// How a value of text is written.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum TextKind {
+    Utf8,
+    /// In an encoding of which only the ASCII part is UTF-8 too.
+    Ascii,
+}
+
+impl<'h> Part<'h> {
+    /// Lines end with CRLF; nothing is folded.
+    fn read(head: &'h [u8]) -> Result<Self, FormProblem> {
+        let text = std::str::from_utf8(head).map_err(|_| FormProblem::PartHead)?;
+        let mut part = Self::default();
+        let mut seen: Vec<&str> = Vec::new();
+        for line in text.split("\r\n") {
+            let (header, value) = line.split_once(':').ok_or(FormProblem::PartHead)?;
+            let token = |byte: u8| byte.is_ascii_alphanumeric() || b"-_".contains(&byte);
+            let is_sound = !header.is_empty() && header.bytes().all(token);
+            let is_again = seen.iter().any(|seen| seen.eq_ignore_ascii_case(header));
+            let has_control = value.bytes().any(|byte| byte.is_ascii_control() && byte != b'\t');
+            if !is_sound || is_again || has_control {
                 return Err(FormProblem::PartHead);
             }
-            is_file = disposition.1;
-        } else if header.eq_ignore_ascii_case("content-transfer-encoding") {
-            is_encoded = true;
+            seen.push(header);
+            part.take(header, value.trim_matches([' ', '\t']))?;
+        }
+        if part.name.is_empty() { Err(FormProblem::PartHead) } else { Ok(part) }
+    }
+
+    fn take(&mut self, header: &str, value: &'h str) -> Result<(), FormProblem> {
+        match header.to_ascii_lowercase().as_str() {
+            "content-disposition" => {
+                (self.name, self.is_file) = disposition(value).ok_or(FormProblem::PartHead)?;
+            }
+            "content-transfer-encoding" | "content-encoding" => self.is_encoded = true,
+            "content-type" => {
+                // Some parsers look for parts within such a part.
+                if strip_prefix_ignoring_case(value, "multipart/").is_some() {
+                    return Err(FormProblem::PartHead);
+                }
+                self.content_type = Some(value);
+            }
+            "content-length" => {
+                let is_plain = !value.is_empty() && value.bytes().all(|byte| byte.is_ascii_digit());
+                let length = if is_plain { value.parse().ok() } else { None };
+                self.length =
+                    Some(length.filter(|length| *length < u64::MAX / 2).ok_or(FormProblem::PartHead)?);
+            }
+            _ => {}
+        }
+        Ok(())
+    }
+
+    fn field(&self) -> Result<Field, FormProblem> {
+        // Some servers fold case, and some take `model[]` and `model.0` for `model`.
+        let stem = self.name.split(['[', '.']).next().unwrap_or_default();
+        match self.name {
+            "model" => Ok(Field::Model),
+            "stream" => Ok(Field::Stream),
+            _ if ["model", "stream", "_charset_"].iter().any(|name| stem.eq_ignore_ascii_case(name)) => {
+                Err(FormProblem::Spelling)
+            }
+            _ => Ok(Field::Other),
         }
     }
-    let name = name.ok_or(FormProblem::PartHead)?;
-    Ok(Part { name, is_file, is_encoded })
+
+    /// How the value is written, if it is text that every parser reads alike.
+    fn text_kind(&self) -> Option<TextKind> {
+        let Some(content_type) = self.content_type else { return Some(TextKind::Utf8) };
+        let mut rest = strip_prefix_ignoring_case(content_type, "text/plain")?;
+        let mut kind = TextKind::Utf8;
+        while let Some((key, value, behind)) = parameter(rest)? {
+            rest = behind;
+            kind = match (key.to_ascii_lowercase().as_str(), value.to_ascii_lowercase().as_str()) {
+                ("charset", "utf-8" | "utf8") => TextKind::Utf8,
+                ("charset", "us-ascii" | "iso-8859-1" | "windows-1252") => TextKind::Ascii,
+                _ => return None,
+            };
+        }
+        Some(kind)
+    }
 }
 
 /// `form-data; name="x"; filename="y"` gives `x` and whether there is a file name.
@@ -306,6 +384,15 @@ fn parameter(rest: &str) -> Option<Option<(&str, &str, &str)>> {
     let (value, behind) = rest.split_at(end);
     let sound = !value.is_empty() && value.bytes().all(token);
     if sound { Some(Some((key, value, behind))) } else { None }
+}
+
+/// That content type with its boundary and nothing else: a `charset` would change how some parsers read names and
+/// values, and a second spelling of the boundary where they cut.
+pub(crate) fn plain(content_type: &str) -> Option<String> {
+    let boundary = boundary(content_type)?;
+    let is_token = boundary.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"'+_-.".contains(&byte));
+    let quote = if is_token { "" } else { "\"" };
+    Some(format!("multipart/form-data; boundary={quote}{boundary}{quote}"))
 }
 
 /// The boundary of a `multipart/form-data` content type.
@@ -400,6 +487,81 @@ mod tests {
             for cut in [1, 7, form.len()] {
                 assert_eq!(read(&form, cut).err(), Some(problem), "{form:?} cut {cut}");
             }
+        }
+    }
+
+    #[test]
+    fn fields_that_a_server_could_take_for_the_model_are_refused() {
+        let end = "--XX--\r\n";
+        for name in
+            ["Model", "model[]", "model[0]", "MODEL.x", "Stream", "stream[]", "_charset_", "_Charset_"]
+        {
+            let form = part(&format!("form-data; name=\"{name}\""), "a") + end;
+            assert_eq!(read(&form, 7).err(), Some(FormProblem::Spelling), "{name}");
+        }
+        for name in ["models", "model_id", "streams", "charset"] {
+            assert!(read(&(part(&format!("form-data; name=\"{name}\""), "a") + end), 7).is_ok(), "{name}");
+        }
+    }
+
+    #[test]
+    fn what_a_part_says_of_its_value_is_heeded() {
+        let of = |more: &str, value: &str| {
+            let form = part(&format!("form-data; name=\"model\"\r\n{more}"), value) + "--XX--\r\n";
+            [1, form.len()].map(|cut| read(&form, cut).map(|reader| reader.model().map(str::to_owned)))
+        };
+        for (more, value) in [
+            ("Content-Type: text/plain", "payr\u{f6}ll"),
+            ("Content-Type: text/plain; charset=UTF-8", "payr\u{f6}ll"),
+            ("Content-Type: text/plain; charset=ISO-8859-1", "payroll"),
+            ("Content-Type: text/plain;charset=\"us-ascii\"\r\nContent-Length: 7", "payroll"),
+            ("Content-Length: 0", ""),
+        ] {
+            assert_eq!(of(more, value), [Ok(Some(value.to_owned())), Ok(Some(value.to_owned()))], "{more}");
+        }
+        for (more, value, problem) in [
+            ("Content-Type: text/plain; charset=utf-7", "+AHA-ayroll", FormProblem::BadValue),
+            ("Content-Type: text/plain; charset=utf-16", "a", FormProblem::BadValue),
+            ("Content-Type: text/plain; charset=iso-8859-1", "payr\u{f6}ll", FormProblem::BadValue),
+            ("Content-Type: application/json", "\"payroll\"", FormProblem::BadValue),
+            ("Content-Encoding: gzip", "a", FormProblem::BadValue),
+            ("Content-Length: 3", "payroll", FormProblem::Framing),
+            ("Content-Length: 8", "payroll", FormProblem::Framing),
+            ("Content-Length: +7", "payroll", FormProblem::PartHead),
+            ("Content-Length: 99999999999999999999", "payroll", FormProblem::PartHead),
+            (
+                "Content-Type: text/plain\r\nContent-Type: text/plain; charset=utf-7",
+                "a",
+                FormProblem::PartHead,
+            ),
+        ] {
+            assert_eq!(of(more, value), [Err(problem), Err(problem)], "{more}");
+        }
+    }
+
+    #[test]
+    fn the_length_of_a_long_part_is_checked_however_it_is_cut() {
+        let value = "x".repeat(3000);
+        for (length, is_right) in [(3000, true), (2999, false), (3001, false)] {
+            let head = format!("form-data; name=\"file\"; filename=\"a\"\r\nContent-Length: {length}");
+            let form = part(&head, &value) + "--XX--\r\n";
+            for cut in [1, 11, 1000, form.len()] {
+                assert_eq!(read(&form, cut).is_ok(), is_right, "{length} cut {cut}");
+            }
+        }
+        let nested = part("form-data; name=\"x\"\r\nContent-Type: Multipart/Mixed; boundary=YY", "a");
+        assert_eq!(read(&nested, 5).err(), Some(FormProblem::PartHead));
+    }
+
+    #[test]
+    fn what_is_sent_says_the_boundary_and_nothing_else() {
+        for (content_type, wanted) in [
+            ("multipart/form-data; charset=utf-7; boundary=abc", Some("multipart/form-data; boundary=abc")),
+            ("Multipart/Form-Data;boundary=\"a=b\"; x=y", Some("multipart/form-data; boundary=\"a=b\"")),
+            ("multipart/form-data; boundary=a; boundary*0=b", Some("multipart/form-data; boundary=a")),
+            ("multipart/mixed; boundary=abc", None),
+        ] {
+            assert_eq!(plain(content_type).as_deref(), wanted, "{content_type}");
         }
     }
 

@@ -6,14 +6,14 @@ use std::time::Duration;
 use bytes::Bytes;
 use gatewayd_core::{Body, BoxError, BoxFuture, Dialect, Identity, Refusal, Room, Trail};
 use http::header::{CONTENT_ENCODING, CONTENT_LENGTH, CONTENT_TYPE, HeaderName, UPGRADE};
-use http::{HeaderMap, Method, Request, Response, Uri, request};
+use http::{HeaderMap, HeaderValue, Method, Request, Response, Uri, request};
 use http_body::Body as _;
 use tower_layer::Layer;
 use tower_service::Service;
 
 use crate::arrival::{self, Finding, Watched};
 use crate::engine::{Classified, Dialects};
-use crate::form::FormProblem;
+use crate::form::{self, FormProblem};
 use crate::peek::Peeked;
 use crate::problem::Problem;
 use crate::table::BodyKind;
@@ -32,11 +32,15 @@ const OVERRIDES: [HeaderName; 7] = [
 /// When a caller is told to come back while there is no room for its body.
 const SOON: Duration = Duration::from_secs(1);
 
+/// JSON is UTF-8 (RFC 8259): a `charset` says nothing to those who heed that, and much to those who do not.
+const JSON: HeaderValue = HeaderValue::from_static("application/json");
+
 /// Establishes the [`Operation`](gatewayd_core::Operation) and [`UpstreamName`](gatewayd_core::UpstreamName)
 /// of each request: puts both into its extensions and on its [`Trail`].
 ///
 /// What could be read in two ways is refused with an error in the caller's dialect and never reaches the
 /// inner service. A JSON body is read once and handed on as [`Body::full`]; every other body streams.
+/// A body that was judged goes on with the `Content-Type` it was judged by, whatever the caller wrote.
 #[derive(Debug, Clone)]
 pub struct DialectsLayer {
     dialects: Dialects,
@@ -105,8 +109,9 @@ where
                 Ok(understood) => understood,
                 Err(Refused { dialect, problem }) => return Ok(refuse(dialect, &problem, trail.as_ref())),
             };
-            let Understood { classified, arrived } = understood;
+            let Understood { classified, arrived, label } = understood;
             let dialect = classified.operation.dialect;
+            relabel(&mut parts.headers, label, trail.as_ref());
             establish(&mut parts, classified, trail.as_ref());
             let (body, finding) = match arrived {
                 Arrived::Whole(body) => (body, Finding::default()),
@@ -125,6 +130,8 @@ where
 struct Understood {
     classified: Classified,
     arrived: Arrived,
+    /// The content type by which the body was read; none if it was not.
+    label: Option<HeaderValue>,
 }
 
 enum Arrived {
@@ -155,6 +162,7 @@ async fn understand(
     let limits = dialects.limits();
     let taken = || room.open(parts.extensions.get::<Identity>());
     let content_type = content_type(&parts.headers);
+    let mut label = None;
     let (arrived, peeked) = match head.body_kind() {
         BodyKind::Empty if body.is_end_stream() => (Arrived::Whole(Body::empty()), Peeked::default()),
         BodyKind::Empty => return Err(refused(Problem::UnexpectedBody)),
@@ -165,19 +173,24 @@ async fn understand(
         BodyKind::Form if !is_json(content_type) => {
             check_encoding(&parts.headers).map_err(refused)?;
             let content_type = content_type.ok_or_else(|| refused(FormProblem::ContentType.into()))?;
+            label = form::plain(content_type)
+                .and_then(|plain| HeaderValue::from_maybe_shared(Bytes::from(plain)).ok());
             let (watched, model, stream) =
                 arrival::form(body, content_type, limits, taken()).await.map_err(refused)?;
-            (Arrived::Watched(Box::new(watched)), Peeked { model, stream })
+            (Arrived::Watched(Box::new(watched)), Peeked { model, stream, ..Peeked::default() })
         }
         BodyKind::Json | BodyKind::Form => {
             check_encoding(&parts.headers).map_err(refused)?;
             let bytes = arrival::whole(body, limits, taken()).await.map_err(refused)?;
             let peeked = head.peek(&bytes).map_err(|problem| refused(problem.into()))?;
+            // A body that is not there needs no type; where the caller gave one, it is this one.
+            let is_labelled = !bytes.is_empty() || parts.headers.contains_key(CONTENT_TYPE);
+            label = is_labelled.then_some(JSON);
             (Arrived::Whole(Body::full(bytes)), peeked)
         }
     };
     let classified = dialects.finish(head, peeked).map_err(refused)?;
-    Ok(Understood { classified, arrived })
+    Ok(Understood { classified, arrived, label })
 }
 
 /// What is refused whatever the route is.
@@ -218,6 +231,19 @@ fn is_json(content_type: Option<&str>) -> bool {
         let media_type = value.split(';').next().unwrap_or_default().trim();
         media_type.eq_ignore_ascii_case("application/json")
     })
+}
+
+/// Sends a body on as what it was judged to be. Servers that choose a parser by its content type would read
+/// another body out of the same bytes: a form out of JSON, or UTF-7 out of ASCII.
+fn relabel(headers: &mut HeaderMap, label: Option<HeaderValue>, trail: Option<&Trail>) {
+    let Some(label) = label else { return };
+    if headers.get(CONTENT_TYPE) == Some(&label) {
+        return;
+    }
+    if let (Some(trail), Ok(text)) = (trail, label.to_str()) {
+        trail.retype(text);
+    }
+    headers.insert(CONTENT_TYPE, label);
 }
 
 /// Puts the facts where the other controls find them, and the path to send into the request.

@@ -67,10 +67,18 @@
 //!    which servers let a caller override method or path are removed.
 //! 3. **JSON**: the body must be one JSON value in UTF-8. `model` and `stream` may be there once, in exactly
 //!    this case (Go's decoder takes `MODEL`), decoded from whatever escapes. ([`JsonProblem`])
-//! 4. **Forms**: framed as every parser wants them; `model` and `stream` once, also far behind the file: the
-//!    whole of it is watched while it streams, and a second `model` ends the request. ([`FormProblem`])
-//! 5. **Model**: where path, query and body name one, they name the same.
-//! 6. **Encoding**: a compressed body of which the model must be read is refused.
+//!    Members that name further models (`from`, `destination`, `fallbacks`) are read as well, as
+//!    [`other_models`](gatewayd_core::Operation::other_models).
+//! 4. **Forms**: framed as every parser wants them; `model` and `stream` once, in exactly this case, as plain text
+//!    in UTF-8, also far behind the file: the whole of it is watched while it streams, and a second `model` ends
+//!    the request. ([`FormProblem`])
+//! 5. **Query**: where the body decides, a query that names `model`, `stream` or another member that decides is
+//!    refused unless it says the same, and so is every other spelling (`Model`, `model[]`).
+//! 6. **Content type**: a body that was read goes on with the type it was read by: `application/json` without
+//!    parameters, or `multipart/form-data` with its boundary. Whatever else the caller wrote would have another
+//!    parser read another body.
+//! 7. **Model**: where path, query and body name one, they name the same.
+//! 8. **Encoding**: a compressed body of which the model must be read is refused.
 #![forbid(unsafe_code)]
 
 mod arrival;

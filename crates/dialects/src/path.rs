@@ -32,8 +32,9 @@ pub enum PathProblem {
         "it holds a percent-encoding that is broken, of a plain character, or of `/`, `\\`, `%`, `;` or a control"
     )]
     AmbiguousEncoding,
-    /// A query parameter that decides what is done is given twice, or the query cannot be split safely.
-    #[error("its query names a deciding parameter twice, or holds `;`")]
+    /// A query parameter that decides what is done is given twice or in another spelling, or the query cannot be
+    /// split safely.
+    #[error("its query names a deciding parameter twice or in another spelling, or holds `;`")]
     AmbiguousQuery,
 }
 
@@ -108,6 +109,18 @@ pub(crate) fn parameter<'q>(query: Option<&'q str>, name: &str) -> Result<Option
         }
     }
     Ok(found)
+}
+
+/// Refuses parameters that some servers take for one of these: `Model`, `model[]`, ` model`.
+pub(crate) fn check_spelling(query: &str, names: &[&str]) -> Result<(), PathProblem> {
+    for pair in query.split('&') {
+        let key = form_decode(pair.split_once('=').map_or(pair, |(key, _)| key))?;
+        let stem = key.split(['[', '.', '\0']).next().unwrap_or_default().trim();
+        if names.iter().any(|name| stem.eq_ignore_ascii_case(name) && key != *name) {
+            return Err(PathProblem::AmbiguousQuery);
+        }
+    }
+    Ok(())
 }
 
 fn form_decode(text: &str) -> Result<Cow<'_, str>, PathProblem> {

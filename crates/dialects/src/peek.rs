@@ -1,4 +1,4 @@
-//! One pass over a JSON body that keeps only which model it names and whether it asks for a stream.
+//! One pass over a JSON body that keeps only which models it names and whether it asks for a stream.
 //!
 //! The body is checked to be JSON, and its top level to name each of these members at most once: two
 //! servers may take the first or the last of two `model` members, and Go's decoder takes `MODEL` for
@@ -6,15 +6,38 @@
 
 use std::fmt;
 
+use serde::Deserialize;
 use serde::de::{DeserializeSeed, Deserializer, Error as _, IgnoredAny, MapAccess, SeqAccess, Visitor};
 
 /// Longest name of a model.
 pub(crate) const MAX_MODEL: usize = 512;
+/// Most models that a body may name beside the first.
+const MAX_OTHERS: usize = 16;
+
+/// The members of a body's top level that name models.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub(crate) struct Members {
+    /// They name the model, and agree if there are several.
+    pub(crate) model: Vec<String>,
+    /// They name further models: a string, or a list of strings.
+    pub(crate) others: Vec<String>,
+    /// They name models in a text that is not read here.
+    pub(crate) unread: Vec<String>,
+}
+
+impl Members {
+    /// Every member that decides.
+    pub(crate) fn names(&self) -> impl Iterator<Item = &str> {
+        let models = self.model.iter().chain(&self.others).chain(&self.unread);
+        models.map(String::as_str).chain(["stream"])
+    }
+}
 
 /// What a body says at its top level.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub(crate) struct Peeked {
     pub(crate) model: Option<String>,
+    pub(crate) others: Vec<String>,
     pub(crate) stream: Option<bool>,
 }
 
@@ -43,23 +66,37 @@ pub enum JsonProblem {
     #[error("`{0}` and `{1}` name different models; send only `{0}`")]
     Disagree(String, String),
     /// A member that decides is of another type.
-    #[error("`{0}` has the wrong type; `model` is a string, `stream` is true or false")]
+    #[error(
+        "`{0}` has the wrong type; a model is a string, several are a list of strings, `stream` is true or false"
+    )]
     WrongType(String),
+    /// A member names models in a way that is not read.
+    #[error("`{0}` names models in a way that cannot be judged here; name the model in `from` instead")]
+    Unread(String),
+    /// More models than can be judged.
+    #[error("the body names more than 17 models; name fewer")]
+    TooManyModels,
     /// The name of the model is too long or holds control characters.
     #[error("the name of the model is longer than 512 bytes or holds control characters")]
     BadModel,
 }
 
-/// Reads the body; `model_keys` are the members that name the model. With `needs_object`, a body in which no
-/// member can stand is refused.
-pub(crate) fn peek(body: &[u8], model_keys: &[String], needs_object: bool) -> Result<Peeked, JsonProblem> {
-    let not_an_object = || JsonProblem::NotAnObject(model_keys.first().cloned().unwrap_or_default());
+/// Reads the body. With `needs_object`, a body in which no member can stand is refused.
+pub(crate) fn peek(body: &[u8], members: &Members, needs_object: bool) -> Result<Peeked, JsonProblem> {
+    let not_an_object = || JsonProblem::NotAnObject(members.model.first().cloned().unwrap_or_default());
     if body.is_empty() {
         return if needs_object { Err(not_an_object()) } else { Ok(Peeked::default()) };
     }
     let text = std::str::from_utf8(body).map_err(|_| JsonProblem::Syntax { line: 0, column: 0 })?;
-    let mut reader =
-        Reader { model_keys, is_object: false, models: Vec::new(), stream: None, now: None, problem: None };
+    let mut reader = Reader {
+        members,
+        is_object: false,
+        models: Vec::new(),
+        others: Vec::new(),
+        stream: None,
+        now: None,
+        problem: None,
+    };
     let mut json = serde_json::Deserializer::from_str(text);
     let read = json.deserialize_any(&mut reader).and_then(|()| json.end());
     if let Err(error) = read {
@@ -74,7 +111,8 @@ pub(crate) fn peek(body: &[u8], model_keys: &[String], needs_object: bool) -> Re
         return Err(not_an_object());
     }
     let stream = reader.stream.flatten();
-    Ok(Peeked { model: one_model(reader.models)?, stream })
+    let others = other_models(reader.others)?;
+    Ok(Peeked { model: one_model(reader.models)?, others, stream })
 }
 
 /// The one model that all members agree on.
@@ -86,6 +124,17 @@ fn one_model(models: Vec<(String, Option<String>)>) -> Result<Option<String>, Js
     }
     check_model(&model)?;
     Ok(Some(model))
+}
+
+/// All models that the members for further ones name.
+fn other_models(members: Vec<(String, Names)>) -> Result<Vec<String>, JsonProblem> {
+    let names = members.into_iter().flat_map(|(_, Names(names))| names).filter(|name| !name.is_empty());
+    let names: Vec<String> = names.collect();
+    if names.len() > MAX_OTHERS {
+        return Err(JsonProblem::TooManyModels);
+    }
+    names.iter().try_for_each(|name| check_model(name))?;
+    Ok(names)
 }
 
 /// Refuses names that could not be logged as they are.
@@ -104,9 +153,10 @@ fn differs_in_case_only(key: &str, wanted: &str) -> bool {
 }
 
 struct Reader<'k> {
-    model_keys: &'k [String],
+    members: &'k Members,
     is_object: bool,
     models: Vec<(String, Option<String>)>,
+    others: Vec<(String, Names)>,
     stream: Option<Option<bool>>,
     /// The member whose value is being read.
     now: Option<String>,
@@ -116,6 +166,8 @@ struct Reader<'k> {
 /// What a key at the top level is to us.
 enum Key<'k> {
     Model(&'k str),
+    Others(&'k str),
+    Unread(&'k str),
     Stream,
     Other,
 }
@@ -130,7 +182,7 @@ impl<'de> Visitor<'de> for &mut Reader<'_> {
     fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<(), A::Error> {
         self.is_object = true;
         while let Some(key) =
-            map.next_key_seed(KeySeed { model_keys: self.model_keys, problem: &mut self.problem })?
+            map.next_key_seed(KeySeed { members: self.members, problem: &mut self.problem })?
         {
             match key {
                 Key::Other => {
@@ -145,6 +197,20 @@ impl<'de> Visitor<'de> for &mut Reader<'_> {
                     let model = map.next_value::<Option<String>>()?;
                     self.models.push((key.to_owned(), model));
                     self.now = None;
+                }
+                Key::Others(key) => {
+                    if self.others.iter().any(|(seen, _)| seen == key) {
+                        self.problem = Some(JsonProblem::Duplicate(key.to_owned()));
+                        return Err(A::Error::custom("duplicate"));
+                    }
+                    self.now = Some(key.to_owned());
+                    let names = map.next_value::<Names>()?;
+                    self.others.push((key.to_owned(), names));
+                    self.now = None;
+                }
+                Key::Unread(key) => {
+                    self.problem = Some(JsonProblem::Unread(key.to_owned()));
+                    return Err(A::Error::custom("not read"));
                 }
                 Key::Stream => {
                     if self.stream.is_some() {
@@ -190,8 +256,46 @@ impl<'de> Visitor<'de> for &mut Reader<'_> {
     }
 }
 
+/// No name, one, or a list of them.
+struct Names(Vec<String>);
+
+impl<'de> Deserialize<'de> for Names {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        deserializer.deserialize_any(NamesVisitor)
+    }
+}
+
+struct NamesVisitor;
+
+impl<'de> Visitor<'de> for NamesVisitor {
+    type Value = Names;
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("a name or a list of names")
+    }
+
+    fn visit_unit<E>(self) -> Result<Names, E> {
+        Ok(Names(Vec::new()))
+    }
+
+    fn visit_str<E>(self, name: &str) -> Result<Names, E> {
+        Ok(Names(vec![name.to_owned()]))
+    }
+
+    fn visit_seq<A: SeqAccess<'de>>(self, mut seq: A) -> Result<Names, A::Error> {
+        let mut names = Vec::new();
+        // One more than may be is enough to refuse them all.
+        while let Some(name) = seq.next_element::<String>()? {
+            if names.len() <= MAX_OTHERS {
+                names.push(name);
+            }
+        }
+        Ok(Names(names))
+    }
+}
+
 struct KeySeed<'a, 'k> {
-    model_keys: &'k [String],
+    members: &'k Members,
     problem: &'a mut Option<JsonProblem>,
 }
 
@@ -214,11 +318,16 @@ impl<'k> Visitor<'_> for KeySeed<'_, 'k> {
         if key == "stream" {
             return Ok(Key::Stream);
         }
-        if let Some(known) = self.model_keys.iter().find(|known| *known == key) {
-            return Ok(Key::Model(known));
+        let among = |names: &'k [String]| names.iter().find(|known| *known == key).map(String::as_str);
+        let members = self.members;
+        let known = among(&members.model)
+            .map(Key::Model)
+            .or_else(|| among(&members.others).map(Key::Others))
+            .or_else(|| among(&members.unread).map(Key::Unread));
+        if let Some(known) = known {
+            return Ok(known);
         }
-        let watched = self.model_keys.iter().map(String::as_str).chain(["stream"]);
-        for wanted in watched {
+        for wanted in members.names() {
             if differs_in_case_only(key, wanted) {
                 *self.problem = Some(JsonProblem::OtherCase(wanted.to_owned()));
                 return Err(E::custom("other case"));
@@ -232,8 +341,12 @@ impl<'k> Visitor<'_> for KeySeed<'_, 'k> {
 mod tests {
     use super::*;
 
-    fn keys(names: &[&str]) -> Vec<String> {
+    fn list(names: &[&str]) -> Vec<String> {
         names.iter().map(|name| (*name).to_owned()).collect()
+    }
+
+    fn keys(names: &[&str]) -> Members {
+        Members { model: list(names), ..Members::default() }
     }
 
     fn peeked(body: &str) -> Result<Peeked, JsonProblem> {
@@ -243,7 +356,7 @@ mod tests {
     #[test]
     fn it_finds_model_and_stream_wherever_they_stand() {
         let found = peeked(r#"{"messages":[{"model":"inner","stream":1}],"stream":true,"model":"m"}"#);
-        assert_eq!(found, Ok(Peeked { model: Some("m".into()), stream: Some(true) }));
+        assert_eq!(found, Ok(Peeked { model: Some("m".into()), stream: Some(true), ..Peeked::default() }));
         assert_eq!(peeked(r#"{"m\u006fdel":"m\u0021"}"#).map(|p| p.model), Ok(Some("m!".into())));
         assert_eq!(peeked(r#"{"model":null,"stream":null}"#), Ok(Peeked::default()));
         for without in
@@ -301,7 +414,10 @@ mod tests {
         {
             assert!(matches!(peeked(body), Err(JsonProblem::Syntax { .. })), "{body:.20}");
         }
-        assert_eq!(peek(b"{\"a\":\"\xff\"}", &[], false), Err(JsonProblem::Syntax { line: 0, column: 0 }));
+        assert_eq!(
+            peek(b"{\"a\":\"\xff\"}", &Members::default(), false),
+            Err(JsonProblem::Syntax { line: 0, column: 0 })
+        );
     }
 
     #[test]
@@ -313,6 +429,33 @@ mod tests {
         assert_eq!(of(r#"{"name":"a","model":null}"#), Ok(Some("a".into())));
         for body in [r#"{"name":"a","model":"b"}"#, r#"{"name":"a","model":""}"#] {
             assert!(matches!(of(body), Err(JsonProblem::Disagree(..))), "{body}");
+        }
+    }
+
+    #[test]
+    fn every_further_model_is_found() {
+        let members = Members {
+            model: list(&["model"]),
+            others: list(&["from", "fallbacks"]),
+            unread: list(&["modelfile"]),
+        };
+        let of = |body: &str| peek(body.as_bytes(), &members, true).map(|peeked| peeked.others);
+        assert_eq!(of(r#"{"model":"a","from":"b","fallbacks":["c","","d"]}"#), Ok(list(&["b", "c", "d"])));
+        assert_eq!(of(r#"{"model":"a","fr\u006fm":"b"}"#), Ok(list(&["b"])));
+        for none in [r#"{"from":null}"#, r#"{"from":""}"#, r#"{"fallbacks":[]}"#, "{}"] {
+            assert_eq!(of(none), Ok(Vec::new()), "{none}");
+        }
+        let many = format!(r#"{{"fallbacks":{}}}"#, serde_json::json!(vec!["m"; MAX_OTHERS + 9]));
+        for (body, problem) in [
+            (r#"{"from":"a","from":"b"}"#, JsonProblem::Duplicate("from".into())),
+            (r#"{"From":"a"}"#, JsonProblem::OtherCase("from".into())),
+            (r#"{"from":1}"#, JsonProblem::WrongType("from".into())),
+            (r#"{"fallbacks":[{"model":"a"}]}"#, JsonProblem::WrongType("fallbacks".into())),
+            (r#"{"from":"a\nb"}"#, JsonProblem::BadModel),
+            (r#"{"modelfile":"FROM a"}"#, JsonProblem::Unread("modelfile".into())),
+            (&many, JsonProblem::TooManyModels),
+        ] {
+            assert_eq!(of(body), Err(problem), "{body}");
         }
     }
 

@@ -24,6 +24,9 @@ pub enum Problem {
     /// The path names one model and the body another.
     #[error("the path names one model and the request another; make them agree")]
     ModelsDisagree,
+    /// The query names what the body decides.
+    #[error("`{0}` is in the query, where some servers look before the body; send it in the body alone")]
+    QueryDecides(String),
     /// A header that decides is there twice.
     #[error("header `{0}` is there twice; send it once")]
     DuplicateHeader(&'static str),

@@ -6,6 +6,8 @@ use gatewayd_core::{Action, Dialect};
 use http::Method;
 use serde::Deserialize;
 
+use crate::peek::Members;
+
 /// The tables in the order in which a shared route is given to a dialect.
 const SOURCES: [&str; 6] = [
     include_str!("../routes/openai.toml"),
@@ -27,8 +29,8 @@ pub(crate) struct Route {
     /// The template, with its mount.
     pub(crate) template: Arc<str>,
     pub(crate) body: BodyKind,
-    /// The members of the JSON body, or fields of the form, that name the model.
-    pub(crate) model_keys: Vec<String>,
+    /// The members of the JSON body that name models.
+    pub(crate) members: Members,
     /// Its JSON body names the model, so it must be an object.
     pub(crate) needs_object: bool,
     pub(crate) streams: Streams,
@@ -184,7 +186,11 @@ impl Table {
             action: row.action,
             template: template.into(),
             body: row.body.unwrap_or(if bodiless { BodyKind::Empty } else { BodyKind::Json }),
-            model_keys: row.model.clone().unwrap_or_else(|| vec!["model".to_owned()]),
+            members: Members {
+                model: row.model.clone().unwrap_or_else(|| vec!["model".to_owned()]),
+                others: row.others.clone(),
+                unread: row.unread.clone(),
+            },
             streams: row.streams.unwrap_or(Streams::OnRequest),
             query: row.query()?,
             model_segment,
@@ -230,8 +236,8 @@ impl Node {
                 return Err("it is listed twice".to_owned());
             }
             // A header tells dialects apart, and a header is the caller's word: it must not change the action.
-            if (other.action, other.body, other.model_segment)
-                != (route.action, route.body, route.model_segment)
+            if (other.action, other.body, other.model_segment, &other.members)
+                != (route.action, route.body, route.model_segment, &route.members)
             {
                 return Err(format!("{} says otherwise", other.dialect.as_str()));
             }
@@ -293,6 +299,10 @@ struct RawRoute {
     action: Action,
     body: Option<BodyKind>,
     model: Option<Vec<String>>,
+    #[serde(default)]
+    others: Vec<String>,
+    #[serde(default)]
+    unread: Vec<String>,
     streams: Option<Streams>,
     query: Option<String>,
     #[serde(default)]

@@ -179,7 +179,144 @@ async fn headers_that_change_method_or_path_do_not_pass() {
     sent.headers_mut().insert("x-kept", HeaderValue::from_static("1"));
     setup.send(sent).await;
     let headers = setup.one().headers;
-    assert_eq!(headers.len(), 1, "{headers:?}");
+    let kept: Vec<_> = headers.keys().map(http::HeaderName::as_str).collect();
+    assert_eq!(kept, ["x-kept", "content-type"]);
+}
+
+#[tokio::test]
+async fn a_body_goes_on_as_what_it_was_judged_to_be() {
+    let body = r#"{"model":"m","input":"&model=payroll&input=hello&z="}"#;
+    for (path, content_type) in [
+        (CHAT, Some("application/x-www-form-urlencoded")),
+        (CHAT, Some(FORM)),
+        (CHAT, Some("text/plain")),
+        (CHAT, Some("application/json; charset=utf-7")),
+        (CHAT, Some("application/json;charset=UTF-8")),
+        (CHAT, None),
+        ("/v1/fine_tuning/jobs", Some("application/x-www-form-urlencoded")),
+        ("/v1/audio/transcriptions", Some("application/json; charset=utf-7")),
+        ("/api/chat", Some("application/x-www-form-urlencoded")),
+    ] {
+        let setup = Setup::new();
+        let mut sent = request("POST", path, body);
+        if let Some(content_type) = content_type {
+            sent.headers_mut().insert("content-type", HeaderValue::from_static(content_type));
+        }
+        let trail = trail_of(&sent);
+        assert_eq!(setup.send(sent).await.status(), StatusCode::OK, "{path} {content_type:?}");
+        let got = setup.one();
+        assert_eq!(got.headers["content-type"], "application/json", "{path} {content_type:?}");
+        assert_eq!(got.operation.model.as_deref(), Some("m"), "{path} {content_type:?}");
+        assert_eq!(got.body.as_deref(), Ok(body.as_bytes()));
+        assert_eq!(trail.content_type(), Some("application/json"));
+    }
+}
+
+#[tokio::test]
+async fn a_type_that_was_right_or_belongs_to_nothing_read_stays() {
+    for (method, path, body, content_type, sent_as) in [
+        ("POST", CHAT, "{}", Some("application/json"), Some("application/json")),
+        ("POST", "/v1/fine_tuning/jobs/j/cancel", "", None, None),
+        ("POST", "/v1/fine_tuning/jobs/j/cancel", "", Some("text/plain"), Some("application/json")),
+        (
+            "POST",
+            "/v1/files",
+            "--XX--",
+            Some("multipart/form-data; boundary=XX; a=b"),
+            Some("multipart/form-data; boundary=XX; a=b"),
+        ),
+        ("GET", "/v1/models", "", None, None),
+    ] {
+        let setup = Setup::new();
+        let mut sent = request(method, path, body);
+        if let Some(content_type) = content_type {
+            sent.headers_mut().insert("content-type", HeaderValue::from_static(content_type));
+        }
+        setup.send(sent).await;
+        let headers = setup.one().headers;
+        let got = headers.get("content-type").map(|value| value.to_str().expect("text"));
+        assert_eq!(got, sent_as, "{path}");
+    }
+}
+
+#[tokio::test]
+async fn a_form_goes_on_with_its_boundary_and_nothing_else() {
+    let setup = Setup::new();
+    let form = part("model", "", "whisper") + &part("file", "; filename=\"a.wav\"", "RIFF") + "--XX--\r\n";
+    let mut sent = request("POST", "/v1/audio/transcriptions", form.clone());
+    let content_type = HeaderValue::from_static("multipart/form-data; charset=utf-7; boundary=\"XX\"");
+    sent.headers_mut().insert("content-type", content_type);
+    assert_eq!(setup.send(sent).await.status(), StatusCode::OK);
+    let got = setup.one();
+    assert_eq!(got.headers["content-type"], "multipart/form-data; boundary=XX");
+    assert_eq!(got.body.as_deref(), Ok(form.as_bytes()));
+}
+
+#[tokio::test]
+async fn a_query_cannot_say_what_the_body_decides() {
+    let setup = Setup::new();
+    let json = r#"{"model":"m","stream":false}"#;
+    for (path, body) in [
+        ("/v1/embeddings?model=payroll", json),
+        ("/v1/embeddings?model=", json),
+        ("/v1/embeddings?m%6fdel=payroll", json),
+        ("/v1/embeddings?a=b&Model=payroll", json),
+        ("/v1/embeddings?model%5B%5D=payroll", json),
+        ("/v1/embeddings?+model=payroll", json),
+        ("/v1/embeddings?model=m&model=payroll", json),
+        ("/v1/embeddings?a;model=payroll", json),
+        ("/v1/chat/completions?model=payroll", "{}"),
+        ("/v1/chat/completions?stream=true", json),
+        ("/v1/chat/completions?fallbacks=payroll", json),
+        ("/v1/load_lora_adapter?lora_name=payroll", r#"{"lora_name":"m"}"#),
+        ("/api/copy?destination=payroll", r#"{"source":"m"}"#),
+        ("/openai/deployments/m/chat/completions?model=payroll", "{}"),
+        ("/v2/models/m/infer?model=payroll", ""),
+    ] {
+        let sent = request("POST", path, body);
+        let trail = trail_of(&sent);
+        assert_eq!(setup.send(sent).await.status(), StatusCode::BAD_REQUEST, "{path}");
+        assert_eq!(trail.refusal(), Some(RefusalCode::InvalidRequest), "{path}");
+    }
+    let form = part("model", "", "m") + "--XX--\r\n";
+    let mut sent = request("POST", "/v1/audio/transcriptions?model=payroll", form);
+    sent.headers_mut().insert("content-type", HeaderValue::from_static(FORM));
+    assert_eq!(setup.send(sent).await.status(), StatusCode::BAD_REQUEST);
+    assert!(setup.got().is_empty());
+    for (path, body) in [
+        ("/v1/embeddings?model=m", json),
+        ("/v1/embeddings?api-version=2025-01-01&models_of=x", json),
+        ("/v1/chat/completions?stream=false", json),
+        ("/openai/deployments/m/chat/completions?api-version=1&model=m", "{}"),
+    ] {
+        assert_eq!(setup.send(request("POST", path, body)).await.status(), StatusCode::OK, "{path}");
+    }
+    // Where nothing is read of the body, the query is all there is: what it names is judged.
+    setup.send(request("POST", "/v1/files?model=payroll", "x")).await;
+    assert_eq!(setup.got()[4].operation.model.as_deref(), Some("payroll"));
+}
+
+#[tokio::test]
+async fn every_model_that_a_request_names_is_established() {
+    for (path, body, others) in [
+        ("/api/create", r#"{"model":"mine","from":"payroll"}"#, &["payroll"][..]),
+        ("/api/create", r#"{"model":"mine","from":"mine"}"#, &[]),
+        ("/api/copy", r#"{"source":"mine","destination":"payroll"}"#, &["payroll"]),
+        ("/v1/load_lora_adapter", r#"{"lora_name":"a","lora_path":"org/payroll"}"#, &["org/payroll"]),
+        (CHAT, r#"{"model":"m","fallbacks":["payroll"],"models":["a"]}"#, &["payroll", "a"]),
+        (CHAT, r#"{"model":"m, payroll"}"#, &["m", "payroll"]),
+        (CHAT, r#"{"model":"m"}"#, &[]),
+    ] {
+        let setup = Setup::new();
+        assert_eq!(setup.send(request("POST", path, body)).await.status(), StatusCode::OK, "{path} {body}");
+        let found = setup.one().operation.other_models;
+        assert_eq!(found.iter().map(|name| &**name).collect::<Vec<_>>(), others, "{path} {body}");
+    }
+    let setup = Setup::new();
+    let sent = request("POST", "/api/create", r#"{"model":"mine","modelfile":"FROM payroll"}"#);
+    let answer = setup.send(sent).await;
+    assert_eq!(answer.status(), StatusCode::BAD_REQUEST);
+    assert!(json(answer).await["error"].as_str().is_some_and(|told| told.contains("`modelfile`")));
 }
 
 #[tokio::test]

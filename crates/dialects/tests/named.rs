@@ -30,11 +30,11 @@ const SAME: &str = r#"
 POST /v1/chat/completions llama-3 {"model":"llama-3"}
 POST /v1/chat/completions gpt {"messages":[],"model":"gpt"}
 POST /team/v1/embeddings llama-3 {"model":"llama-3"}
-POST /v1/load_lora_adapter llama-lora {"lora_name":"llama-lora","lora_path":"/x"}
+POST /v1/load_lora_adapter llama-lora {"lora_name":"llama-lora"}
 POST /v1/unload_lora_adapter my-lora {"lora_name":"my-lora"}
 POST /api/show llama3:8b {"name":"llama3:8b"}
 POST /api/pull llama3 {"model":"llama3"}
-POST /api/copy llama3 {"source":"llama3","destination":"backup"}
+POST /api/copy llama3 {"source":"llama3"}
 DELETE /api/delete llama3 {"name":"llama3"}
 POST /v1/messages claude {"model":"claude"}
 POST /openai/deployments/gpt/chat/completions gpt {"model":"gpt"}

@@ -88,14 +88,16 @@ impl Cache {
         windows: &OpenWindows,
     ) -> Option<u128> {
         let model = operation.model.as_deref();
-        if self.uses.now || model.map_or(0, str::len) + operation.route.len() > MAX_INPUT {
+        let others = &operation.other_models;
+        let named = model.map_or(0, str::len) + others.iter().map(|other| other.len()).sum::<usize>();
+        if self.uses.now || named + operation.route.len() > MAX_INPUT {
             return None;
         }
         let subject = self.uses.subject.then_some((&*identity.subject, identity.kind));
         let source = source.filter(|_| self.uses.source).map(|address| address.to_canonical());
         let inputs = (
             (&*identity.issuer, subject, &identity.groups),
-            (operation.action, operation.dialect, operation.streaming, &*operation.route, model),
+            (operation.action, operation.dialect, operation.streaming, &*operation.route, model, others),
             (&*upstream.0, source, windows),
         );
         let [high, low] = &self.hashers;

@@ -33,7 +33,23 @@ impl<'a> Facts<'a> {
         source: Option<IpAddr>,
         now: Timestamp,
     ) -> Self {
-        let model = operation.model.as_deref().map(normalise_model).filter(|name| !name.is_empty());
+        Self::on(operation.model.as_deref(), identity, operation, upstream, source, now)
+    }
+
+    /// The same question about another model that the request names.
+    pub(crate) fn about(&self, model: &'a str) -> Self {
+        Self::on(Some(model), self.identity, self.operation, self.upstream, self.source, self.now)
+    }
+
+    fn on(
+        model: Option<&'a str>,
+        identity: &'a Identity,
+        operation: &'a Operation,
+        upstream: &'a UpstreamName,
+        source: Option<IpAddr>,
+        now: Timestamp,
+    ) -> Self {
+        let model = model.map(normalise_model).filter(|name| !name.is_empty());
         // `::ffff:10.0.0.1` is 10.0.0.1, whatever the listener's socket makes of it.
         let source = source.map(|address| address.to_canonical());
         let groups = identity.groups.iter().map(|group| &**group).collect();

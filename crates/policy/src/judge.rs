@@ -34,7 +34,7 @@ struct Failure {
 impl Policy {
     /// Decides without the cache.
     pub(crate) fn judge(&self, facts: &Facts<'_>) -> Judgement {
-        match self.deciding_rule(facts) {
+        match self.deciding_of_all(facts) {
             Ok(entry) => Judgement { decision: self.decision(entry), error: None },
             // Cedar skips a policy that fails; a skipped deny would be an allow.
             Err(Failure { rule, error }) => {
@@ -53,6 +53,34 @@ impl Policy {
         });
         let (request, entities) = facts.question(&self.types, &self.named, open)?;
         Ok(Question { authorizer: &self.authorizer, request, entities })
+    }
+
+    /// The rule that decides about all models that the request names, each of which is judged by itself: one that
+    /// denies any, else one that asks for approval of any, else the one that allows the first.
+    fn deciding_of_all(&self, facts: &Facts<'_>) -> Result<Option<&Entry>, Failure> {
+        let mut deciding = self.deciding_rule(facts)?;
+        for other in facts.operation.other_models.iter() {
+            let Some(so_far) = deciding.filter(|entry| entry.effect != RuleEffect::Deny) else { break };
+            let found = self.deciding_rule(&facts.about(other))?;
+            deciding = match found {
+                Some(found) if found.effect == RuleEffect::Allow => Some(so_far),
+                Some(found) if found.effect == RuleEffect::Approve => Some(Self::stricter(so_far, found)?),
+                denied => denied,
+            };
+        }
+        Ok(deciding)
+    }
+
+    /// Of a rule that passes one model, and one that asks for approval of another, the one to go by.
+    fn stricter<'p>(so_far: &'p Entry, asks: &'p Entry) -> Result<&'p Entry, Failure> {
+        if so_far.effect != RuleEffect::Approve {
+            return Ok(asks);
+        }
+        if so_far.approval != asks.approval {
+            let error = "the models that the request names need different approvals; name them one by one";
+            return Err(Failure { rule: Arc::clone(&asks.name), error: error.to_owned() });
+        }
+        Ok(so_far)
     }
 
     /// The first rule that holds, of the strongest effect of which one does.

@@ -8,8 +8,8 @@ use std::task::{Context, Poll, ready};
 use arc_swap::ArcSwap;
 use bytes::Bytes;
 use gatewayd_core::{
-    Body, BoxError, Clock, Decision, Dialect, Effect, Identity, Operation, Peer, Refusal, RefusalCode,
-    SystemClock, Trail, UpstreamName,
+    Action, Body, BoxError, Clock, Decision, Dialect, Effect, Identity, Operation, Peer, Refusal,
+    RefusalCode, SystemClock, Trail, UpstreamName,
 };
 use http::{Request, Response};
 use http_body::Body as HttpBody;
@@ -186,19 +186,33 @@ fn judge(policy: &PolicyHandle, request: &mut Request<Body>) -> Result<(), Box<R
 
 /// Says which rule denies and what to do next. Holds nothing that the caller wrote.
 fn denial(decision: &Decision, operation: &Operation) -> String {
-    let action = operation.action.as_str();
-    if &*decision.rule == DEFAULT_DENY {
-        format!(
-            "no policy rule allows you `{action}` here ({DEFAULT_DENY}); \
-             ask the gateway's operator for a rule, or for a group that has one"
-        )
-    } else {
-        format!(
-            "policy rule `{}` denies `{action}` here; use a model or operation it does not cover, \
-             or ask the gateway's operator about that rule",
-            decision.rule
-        )
+    let rule = &*decision.rule;
+    if operation.action == Action::Unknown {
+        return format!(
+            "this method and path are no operation that the gateway knows, and no policy rule allows `unknown` here \
+             ({rule}); check both, or ask the gateway's operator"
+        );
     }
+    let action = operation.action.as_str();
+    let works = matches!(operation.action, Action::Infer | Action::Embed | Action::Tokenize);
+    let mut told = if rule == DEFAULT_DENY {
+        format!("no policy rule allows you `{action}` here ({DEFAULT_DENY}); ")
+    } else {
+        format!("policy rule `{rule}` denies `{action}` here; ")
+    };
+    told.push_str(match operation.model {
+        // The server takes a model by itself, which may be one that a rule keeps the caller from.
+        None if works => {
+            "the request names no model, so rules about any model count: name one in `model`, or ask the gateway's \
+             operator"
+        }
+        _ if rule == DEFAULT_DENY => "ask the gateway's operator for a rule, or for a group that has one",
+        _ => "use a model or operation it does not cover, or ask the gateway's operator about that rule",
+    });
+    if !operation.other_models.is_empty() {
+        told.push_str(". Each model that the request names must be allowed");
+    }
+    told
 }
 
 fn answer(refusal: Refusal, request: &Request<Body>) -> Response<Body> {

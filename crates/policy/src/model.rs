@@ -6,8 +6,8 @@ use std::borrow::Cow;
 ///
 /// 1. White space around it goes.
 /// 2. Upper case becomes lower case: `Llama-3` and `llama-3` are one model.
-/// 3. What Ollama adds by itself goes: a leading `https://` or `http://`, then `registry.ollama.ai/`,
-///    then `library/`, and a trailing `:latest`.
+/// 3. What Ollama adds by itself, or passes over, goes: a leading scheme, whatever it is called (`https://`), then
+///    `registry.ollama.ai/`, then `library/`, and a trailing `:latest`.
 ///
 /// Two spellings that a model server may take for the same model thus meet the same rules. It errs
 /// towards taking names together: a server that tells `m` from `m:latest` cannot have a rule for one
@@ -55,7 +55,7 @@ pub(crate) fn matches(pieces: &[String], text: &str) -> bool {
 }
 
 fn without_defaults(name: &str) -> &str {
-    let name = name.strip_prefix("https://").or_else(|| name.strip_prefix("http://")).unwrap_or(name);
+    let name = name.split_once("://").map_or(name, |(_, behind)| behind);
     let name = name.strip_prefix("registry.ollama.ai/").unwrap_or(name);
     let name = name.strip_prefix("library/").unwrap_or(name);
     name.strip_suffix(":latest").unwrap_or(name)
@@ -93,6 +93,16 @@ mod tests {
         assert!(parse_pattern("llama3:latest").is_err());
         assert!(parse_pattern("").is_err());
         assert_eq!(parse_pattern("Llama-*").unwrap(), ["llama-", ""]);
+    }
+
+    #[test]
+    fn any_scheme_goes_as_ollama_lets_it_go() {
+        for name in ["x://registry.ollama.ai/library/payroll", "://payroll", "HTTP://library/payroll:latest"]
+        {
+            assert_eq!(normalise_model(name), "payroll", "{name}");
+        }
+        assert_eq!(normalise_model("hf.co/org/payroll"), "hf.co/org/payroll");
+        assert!(parse_pattern("x://payroll").is_err());
     }
 
     #[test]

@@ -75,6 +75,40 @@ async fn the_decision_is_passed_on_and_noted() {
 }
 
 #[tokio::test]
+async fn a_denial_says_when_no_model_or_no_known_route_is_named() {
+    let handle = PolicyHandle::new(policy(
+        "
+        [[rule]]
+        name = 'chat'
+        effect = 'allow'
+        groups = ['ml-eng']
+        actions = ['infer']
+        [[rule]]
+        name = 'no-payroll'
+        effect = 'deny'
+        models = ['payroll']
+        ",
+    ));
+    let told = async |action, model: Option<&str>| {
+        let mut request = request(action, None);
+        request.extensions_mut().insert(operation(action, model));
+        let (status, body) = send(&handle, request).await;
+        assert_eq!(status, 403);
+        body["error"]["message"].as_str().unwrap().to_owned()
+    };
+    let message = told(Action::Infer, None).await;
+    assert!(message.contains("`no-payroll`") && message.contains("names no model"), "{message}");
+    let message = told(Action::Infer, Some("payroll")).await;
+    assert!(message.contains("`no-payroll`") && !message.contains("names no model"), "{message}");
+    let message = told(Action::Embed, None).await;
+    assert!(message.contains("names no model"), "{message}");
+    let message = told(Action::Unknown, None).await;
+    assert!(message.contains("no operation that the gateway knows"), "{message}");
+    let message = told(Action::Export, None).await;
+    assert!(message.contains("ask the gateway's operator for a rule"), "{message}");
+}
+
+#[tokio::test]
 async fn a_denial_names_the_rule_and_what_to_do() {
     let handle = PolicyHandle::new(policy(RULES));
     let outside = trail("192.0.2.1:4000");

@@ -9,4 +9,5 @@ mod layer;
 mod reference;
 mod refusing;
 mod rules;
+mod several;
 mod table;
