@@ -5,7 +5,6 @@ import json
 import httpx
 
 from parts.gateway import PATIENCE
-from parts.process import PartFailed
 
 CHAT = "/v1/chat/completions"
 HELLO = [{"role": "user", "content": "hello"}]
@@ -49,17 +48,8 @@ def recorded_refusal(gateway, answer: httpx.Response, code: str) -> dict:
 
 
 def verified(gateway) -> None:
-    """The log holds at once where the gateway stands still, and soon where it runs and has something left to sign."""
-    done = []
-
-    def holds() -> bool:
-        done[:] = [gateway.cli("sessions", "verify", gateway.data / "evidence", status=None)]
-        return done[0].returncode == 0
-
-    try:
-        gateway.wait_until(holds, "did not sign", 10)
-    except PartFailed:
-        raise AssertionError(done[0].stdout + done[0].stderr) from None
+    """The log holds at each moment, also of a gateway that runs."""
+    gateway.cli("sessions", "verify", gateway.data / "evidence")
 
 
 def stream_text(chunks) -> list[str]:
