@@ -6,6 +6,7 @@
 #![allow(clippy::print_stdout, reason = "it prints a table")]
 
 use std::hint::black_box;
+use std::time::Duration;
 
 use gatewayd_masker::Masker;
 use gatewayd_masker::format::BodyKind;
@@ -63,7 +64,7 @@ fn row(name: &str, length: usize, work: impl FnMut() -> usize) {
 /// The least time of a run on the processor, in nanoseconds.
 fn least(mut work: impl FnMut() -> usize) -> f64 {
     let begun = std::time::Instant::now();
-    let mut least = u64::MAX;
+    let mut least = Duration::MAX;
     while begun.elapsed().as_millis() < 700 {
         // Short bodies are repeated, because the clock is not read for free.
         let mut times = 0;
@@ -73,27 +74,23 @@ fn least(mut work: impl FnMut() -> usize) -> f64 {
                 black_box(work());
             }
             times += 8;
-            if now() - before >= 200_000 {
+            if now() - before >= Duration::from_micros(200) {
                 break;
             }
         }
         least = least.min((now() - before) / times);
     }
-    std::time::Duration::from_nanos(least).as_secs_f64() * 1e9
+    least.as_secs_f64() * 1e9
 }
 
 fn count(count: usize) -> f64 {
     f64::from(u32::try_from(count).expect("bodies are small"))
 }
 
-/// Time of this thread on the processor; where the kernel does not tell, time on the wall.
-fn now() -> u64 {
-    let told = std::fs::read_to_string("/proc/thread-self/schedstat").ok();
-    let told = told.and_then(|text| text.split(' ').next()?.parse().ok());
-    told.unwrap_or_else(|| {
-        let wall = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH);
-        u64::try_from(wall.expect("after 1970").as_nanos()).expect("before 2554")
-    })
+/// Time of this thread on the processor.
+fn now() -> Duration {
+    let time = rustix::time::clock_gettime(rustix::time::ClockId::ThreadCPUTime);
+    Duration::new(time.tv_sec.unsigned_abs(), u32::try_from(time.tv_nsec).expect("below a second"))
 }
 
 fn whole(masker: &Masker, kind: BodyKind, bytes: &[u8]) -> usize {

@@ -77,7 +77,7 @@ impl Session {
 
     /// Masks a whole text, before which other bytes are imagined. `None` where there is nothing to mask.
     pub(crate) fn mask(&mut self, text: &[u8], before: &[u8], name: &dyn Fn() -> String) -> Option<Vec<u8>> {
-        if text.len() < self.shortest() {
+        if self.is_clean(text, before) {
             return None;
         }
         let joined;
@@ -107,19 +107,48 @@ impl Session {
         Some(out)
     }
 
-    fn whole(&mut self, text: &[u8], origin: u64, sink: &mut impl FnMut(Piece)) {
-        let Self { inner, known, spans, stars, .. } = self;
+    /// Whether there is nothing to mask in a whole text, before which other bytes are imagined, nor in these.
+    pub(crate) fn is_clean(&mut self, text: &[u8], before: &[u8]) -> bool {
+        let machines = &self.inner.machines;
+        if text.len() < Scan::shortest(machines, &self.known) {
+            return true;
+        }
+        let joined;
+        let bytes = if before.is_empty() {
+            if machines.begins_nothing(&self.known, text) {
+                return true;
+            }
+            text
+        } else {
+            joined = [before, text].concat();
+            joined.as_slice()
+        };
+        self.scan(bytes);
+        let is_clean = self.spans.is_empty();
+        self.spans.clear();
+        is_clean
+    }
+
+    /// Collects the spans of a whole text.
+    fn scan(&mut self, text: &[u8]) -> u64 {
+        let Self { inner, known, spans, .. } = self;
         let window = Window { bytes: text, base: 0 };
         let mut scan = Scan::new(&inner.machines);
         scan.advance(&inner.machines, known, window, spans);
         scan.finish(&inner.machines, known, window, spans);
-        if spans.is_empty() {
+        scan.pos()
+    }
+
+    fn whole(&mut self, text: &[u8], origin: u64, sink: &mut impl FnMut(Piece)) {
+        let end = self.scan(text);
+        if self.spans.is_empty() {
             // Clean, as nearly all texts are.
             return;
         }
         let mut emitter = Emitter::at(origin);
-        emitter.add(spans);
-        emitter.release(window, scan.pos(), true, inner.manner(*stars), sink);
+        emitter.add(&mut self.spans);
+        let window = Window { bytes: text, base: 0 };
+        emitter.release(window, end, true, self.inner.manner(self.stars), sink);
     }
 }
 

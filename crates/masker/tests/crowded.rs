@@ -53,8 +53,11 @@ fn what_is_swallowed_to_its_end_marker_survives_a_crowd() {
 #[test]
 fn a_key_that_begins_in_a_crowd_is_masked_to_its_end() {
     let masker = masker(&(crowd() + &key()), &[]);
-    let out = masked(&masker, "a zzzBEGIN A KEY the key itself END b");
+    let out = masked(&masker, "a zzzabcdefghijklmnopBEGIN A KEY the key itself END b");
     assert_eq!(out, "a [REDACTED:key] b".replace("key", "crowd-0"));
+    // What is over at once is no crowd.
+    let out = masked(&masker, "a zzzBEGIN A KEY the key itself END b");
+    assert_eq!(out, "a zzz[REDACTED:key] b");
 }
 
 #[test]

@@ -126,6 +126,42 @@ fn the_ends_of_a_text() {
     }
 }
 
+/// Rules of which many begin at once, and whose secrets are over sooner or later.
+static CROWDS: LazyLock<Vec<Masker>> = LazyLock::new(|| {
+    let rule = |id: String, fields: String| {
+        format!("[[rule]]\nid = \"{id}\"\nfamily = \"test\"\ndescription = \"A rule.\"\n{fields}\n")
+    };
+    let secret =
+        |n| rule(format!("crowd-{n}"), format!("anchors = [\"zzz\"]\npattern = \"zzz[a-z]{{30}}{n}\""));
+    let named = |n| {
+        let fields = "anchors = [\"pw\", \"word-\"]\ncontext = \"(?:pw|word-)[a-z]*=+\"";
+        rule(format!("named-{n}"), format!("{fields}\npattern = \"[a-z]{{{}}}\"", 17 + n))
+    };
+    let key = rule("key".into(), "anchors = [\"BEGIN\"]\npattern = \"BEGIN[a-z0-9]{6}\"".into());
+    let rules = (0..20).map(secret).chain((0..9).map(named)).chain([key]).collect::<String>();
+    each(|| Masker::builder().rules(rule::parse(&rules).unwrap()))
+});
+
+/// What is passed over must not be missed in a crowd, and what makes a crowd must not be passed over.
+#[test]
+fn crowds_that_are_over_sooner_or_later() {
+    for length in 0..40 {
+        let word = "abcdefghijklmnopqrstuvwxyzabcdefghijklmnopqrstuvwxyz".get(..length).unwrap();
+        for case in [
+            format!("zzz{word} "),
+            format!("zzz{word}BEGINa1b2c3 and more"),
+            format!("pw={word}zzz{word} "),
+            format!("word-{word}==={word} pwzzz"),
+            format!("zz{word}pw{word}=BEGINa1b2c3={word}"),
+        ] {
+            let text = [filler(400 + length), case.as_bytes().to_vec(), filler(300)].concat();
+            same(&CROWDS, &text, &[400 + length + case.len() / 2]).unwrap();
+            let large = [filler(17_000 + length), case.into_bytes(), filler(300)].concat();
+            same(&CROWDS, &large, &[]).unwrap();
+        }
+    }
+}
+
 #[test]
 fn what_is_nested_and_what_overlaps() {
     let cases: [&[u8]; 12] = [

@@ -36,6 +36,7 @@ const COMMON: &[&str] = &[
     "function",
     "function_call",
     "generated_text",
+    "id",
     "index",
     "input_tokens",
     "instructions",

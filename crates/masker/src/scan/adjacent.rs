@@ -19,6 +19,7 @@ pub(super) struct Edge {
 }
 
 /// A byte before which a candidate may be over.
+#[derive(Clone, Copy)]
 pub(super) struct End {
     pub(super) aside: Aside,
     pub(super) candidate: Candidate,

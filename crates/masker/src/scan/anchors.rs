@@ -19,6 +19,9 @@ const BOUNDARY: usize = 24;
 #[derive(Debug)]
 pub(crate) struct Anchors {
     automaton: Automaton,
+    /// In small letters.
+    #[cfg(feature = "vectorscan")]
+    literals: Vec<Vec<u8>>,
     /// By anchor of the automaton.
     hits: Vec<Vec<Hit>>,
     /// By number of a state: which anchors could have begun, longest first.
@@ -44,15 +47,6 @@ pub(crate) struct Hit {
     pub(crate) ready: Option<Candidate>,
     /// With which bytes behind the anchor a ready candidate stays alive or decides something.
     goes_on: Bytes,
-}
-
-/// What begins with an anchor.
-#[derive(Debug)]
-pub(crate) enum Begun {
-    Nothing,
-    /// A candidate that dies with the next byte and decides nothing.
-    Flash,
-    Lasting,
 }
 
 /// The beginning of an anchor that must be held back.
@@ -138,7 +132,16 @@ impl Anchors {
         };
         let firsts = (0..=255).filter(|byte| begins(&automaton.step(automaton.start(), *byte))).collect();
         let longest = literals.iter().map(Vec::len).max().unwrap_or_default();
-        Ok(Self { automaton, hits, heads, firsts, lookbehind, longest })
+        Ok(Self {
+            automaton,
+            #[cfg(feature = "vectorscan")]
+            literals,
+            hits,
+            heads,
+            firsts,
+            lookbehind,
+            longest,
+        })
     }
 
     pub(crate) fn start(&self) -> State {
@@ -199,27 +202,29 @@ impl Anchors {
         heads.iter().any(|head| head.beside && head.spelled.len() == length && head.ends(text))
     }
 
+    /// Every anchor with each rule that begins there.
+    #[cfg(feature = "vectorscan")]
+    pub(crate) fn all(&self) -> impl Iterator<Item = (&[u8], &Hit)> {
+        let with = |(literal, hits)| std::iter::repeat(literal).zip(hits);
+        self.literals.iter().map(Vec::as_slice).zip(&self.hits).flat_map(with)
+    }
+
     pub(crate) fn memory(&self) -> usize {
         self.automaton.memory()
     }
 }
 
 impl Hit {
-    /// What begins where the anchor has been seen, at the end of `seen`, and `next` stands behind it.
-    pub(crate) fn begun(&self, machine: &Machine, seen: &[u8], first: bool, next: Option<u8>) -> Begun {
-        let Some(ready) = self.ready else { return Begun::Lasting };
-        let start = seen.len().saturating_sub(self.back.0);
-        let before = seen.get(..start).unwrap_or_default();
-        if ready.phase != Phase::Context && !machine.may_begin(before, first && start == 0) {
-            return Begun::Nothing;
-        }
-        if next.is_some_and(|byte| self.dies_with(byte)) { Begun::Flash } else { Begun::Lasting }
-    }
-
     /// Whether a ready candidate dies with this byte behind the anchor, and decides nothing.
     #[inline]
     pub(crate) fn dies_with(&self, byte: u8) -> bool {
         !self.goes_on.contains(byte)
+    }
+
+    /// The anchor as it must be spelled; `None` where case does not matter.
+    #[cfg(feature = "vectorscan")]
+    pub(crate) fn exact(&self) -> Option<&[u8]> {
+        Some(&*self.exact).filter(|exact| !exact.is_empty())
     }
 
     fn is_spelled_in(&self, text: &[u8]) -> bool {

@@ -10,7 +10,9 @@ use super::known::Known;
 use super::{KNOWN, Machines, Scan, Span};
 
 /// How many secrets may have begun at once that end before a blank or quote.
-pub(super) const MOST_SECRETS: usize = 16;
+const MOST_SECRETS: usize = 16;
+/// Secrets with so few bytes or fewer are not counted: nearly all are over before they have more.
+pub(super) const YOUNG: usize = 16;
 /// How many known secrets may have begun at once.
 const MOST_TRACES: usize = 16;
 /// How often candidates are compared with each other, in bytes: it costs the square of their number. It must not depend
@@ -29,7 +31,8 @@ impl Scan {
         if self.live.len() <= MOST_SECRETS {
             return;
         }
-        let near = |candidate: &&Candidate| is_near(candidate, machines);
+        let old = self.pos.saturating_sub(YOUNG as u64);
+        let near = |candidate: &&Candidate| candidate.start < old && is_near(candidate, machines);
         if self.live.iter().filter(near).count() > MOST_SECRETS {
             self.merge();
             if self.live.iter().filter(near).count() > MOST_SECRETS {

@@ -10,6 +10,7 @@ mod automaton;
 mod bytes;
 mod candidate;
 mod crowd;
+mod glance;
 mod known;
 mod machine;
 mod pass;
@@ -91,7 +92,7 @@ impl Machines {
         let anchors = Anchors::new(rules, &machines)?;
         #[cfg(feature = "vectorscan")]
         let database =
-            (engine == Engine::Vectorscan).then(|| scout::vectorscan::Database::new(rules)).transpose()?;
+            (engine == Engine::Vectorscan).then(|| scout::vectorscan::Database::new(&anchors)).transpose()?;
         let rules = machines;
         let shortest = rules.iter().map(|machine| machine.shortest).min().unwrap_or(usize::MAX);
         Ok(Self {

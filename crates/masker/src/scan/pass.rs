@@ -1,10 +1,8 @@
 //! Passing over clean bytes, while nothing is alive: on foot, or from one note of a scout to the next.
 
-use super::anchors::Begun;
 use super::automaton::State;
-use super::crowd::MOST_SECRETS;
 use super::known::Known;
-use super::scout::{Next, Scout};
+use super::scout::{self, Next, Scout};
 use super::{Machines, Scan, Window};
 
 impl Scan {
@@ -20,12 +18,15 @@ impl Scan {
         let begun = self.pos;
         let ahead = loop {
             let from = usize::try_from(self.pos - text.base).unwrap_or(usize::MAX);
-            let Some(next) = scout.next(known, text.bytes, from, self.anchor) else { break None };
+            let Some(next) = scout.next(known, text, from, self.anchor) else { break None };
             let (Next::Clean(at, state) | Next::Anchor(at, state) | Next::Known(at, state)) = next;
             self.pos = text.base + at as u64;
             match next {
                 Next::Clean(..) => self.anchor = state,
-                Next::Anchor(..) if self.flashes(machines, text, at, state, scout) => {}
+                Next::Anchor(..) if machines.comes_to_nothing(text, at, state) => {
+                    self.pos += 1;
+                    self.anchor = state;
+                }
                 _ => break Some(state),
             }
         };
@@ -33,30 +34,28 @@ impl Scan {
             let seen = text.get(self.pos.saturating_sub(8), self.pos);
             self.window = seen.iter().fold(0, |window, byte| (window << 8) | u64::from(*byte));
         }
+        if ahead.is_none() {
+            self.walk(machines, known, text);
+        }
         ahead
     }
 
-    /// Passes over the end of an anchor with which nothing begins, or nothing that outlives the next byte: most names
-    /// of secrets in ordinary text. Everything is then as if it had begun. Where that is not so, passes over nothing.
-    fn flashes(
-        &mut self,
-        machines: &Machines,
-        text: Window<'_>,
-        at: usize,
-        state: State,
-        scout: &Scout<'_>,
-    ) -> bool {
-        let Some(begun) = machines.flash(text, at, state) else { return false };
-        if begun && scout.is_noted(at + 1) {
-            return false;
-        }
-        self.pos += 1;
-        self.anchor = state;
-        if let Some(byte) = text.bytes.get(at + 1).filter(|_| begun) {
+    /// Passes over the rest on foot, up to a byte with which something begins that may come to something.
+    fn walk(&mut self, machines: &Machines, known: &Known, text: Window<'_>) {
+        loop {
+            let from = usize::try_from(self.pos - text.base).unwrap_or(usize::MAX);
+            self.skim(machines, known, text.bytes.get(from..).unwrap_or_default());
+            let at = usize::try_from(self.pos - text.base).unwrap_or(usize::MAX);
+            let Some(byte) = text.bytes.get(at) else { return };
+            let state = machines.anchors.step(self.anchor, *byte);
+            let window = (self.window << 8) | u64::from(*byte);
+            let is_known = !known.is_empty() && known.may_begin(window);
+            if is_known || !machines.anchors.is_hit(state) || !machines.comes_to_nothing(text, at, state) {
+                return;
+            }
             self.pos += 1;
-            self.anchor = machines.anchors.step(state, *byte);
+            (self.anchor, self.window) = (state, window);
         }
-        true
     }
 
     /// Passes over clean bytes: up to the first that completes an anchor or the head of a known secret.
@@ -95,20 +94,18 @@ impl Scan {
 }
 
 impl Machines {
-    /// Whether anything begins with the anchor that ends with the byte at `at`. `None` where it outlives the next byte, or
-    /// is so much that it comes near a limit.
-    fn flash(&self, text: Window<'_>, at: usize, state: State) -> Option<bool> {
-        let seen = text.bytes.get(..=at).unwrap_or_default();
-        let next = text.bytes.get(at + 1).copied();
-        let mut begun = 0;
-        for hit in self.anchors.hits(state, seen) {
-            match hit.begun(self.rule(hit.rule)?, seen, text.base == 0, next) {
-                Begun::Nothing => {}
-                Begun::Lasting => return None,
-                Begun::Flash => begun += 1,
-            }
+    /// Whether a whole text is certain to hold no anchor and no known secret. Only for short ones: others have a scout.
+    pub(crate) fn begins_nothing(&self, known: &Known, text: &[u8]) -> bool {
+        if text.len() >= scout::LEAST {
+            return false;
         }
-        (begun <= MOST_SECRETS).then_some(begun > 0)
+        let mut state = self.anchors.start();
+        let mut window = 0;
+        text.iter().all(|byte| {
+            state = self.anchors.step(state, *byte);
+            window = (window << 8) | u64::from(*byte);
+            !self.anchors.is_hit(state) && (known.is_empty() || !known.may_begin(window))
+        })
     }
 }
 

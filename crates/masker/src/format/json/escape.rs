@@ -236,18 +236,41 @@ fn simple(short: u8) -> Option<u8> {
     })
 }
 
-/// The text of a JSON string, given its inside. For short strings that are at hand.
+/// The text of a JSON string, given its inside. For strings that are at hand.
 pub(crate) fn text_of(inside: &[u8]) -> std::borrow::Cow<'_, [u8]> {
-    if memchr::memchr(b'\\', inside).is_none() {
-        return inside.into();
-    }
+    let Some(first) = memchr::memchr(b'\\', inside) else { return inside.into() };
+    let (plain, mut rest) = inside.split_at(first);
     let mut text = Vec::with_capacity(inside.len());
+    text.extend_from_slice(plain);
     let mut unescape = Unescape::default();
-    for byte in inside {
+    while let Some((byte, behind)) = rest.split_first() {
+        if unescape.is_empty() {
+            // Most escapes are of two characters, and most text has none.
+            if let [b'\\', short, behind @ ..] = rest
+                && let Some(byte) = simple(*short)
+            {
+                text.push(byte);
+                rest = behind;
+                continue;
+            }
+            let run = memchr::memchr(b'\\', rest).unwrap_or(rest.len());
+            if run > 0 {
+                let (plain, behind) = rest.split_at(run);
+                text.extend_from_slice(plain);
+                rest = behind;
+                continue;
+            }
+        }
         unescape.push(&[*byte], &[*byte], &mut |decoded, _| text.extend_from_slice(decoded));
+        rest = behind;
     }
     unescape.flush(&mut |decoded, _| text.extend_from_slice(decoded));
     text.into()
+}
+
+/// Whether a text is taken for JSON, whose escapes are read as well.
+pub(super) fn begins_like_json(text: &[u8]) -> bool {
+    matches!(text.trim_ascii_start().first(), Some(b'{' | b'['))
 }
 
 #[cfg(test)]

@@ -1,12 +1,15 @@
 //! Strings of a long document, and the names of its members as context for them.
 
-use super::escape::{Decoder, text_of};
+use super::escape::{Decoder, begins_like_json, text_of};
 use super::shape;
 use crate::format::Lanes;
 use crate::lane::Lane;
 
 /// The longest name of a member that is kept as context for its value.
 const LONGEST_KEY: usize = 256;
+
+/// The longest string with escapes of which the text is made before it is looked at.
+const LONGEST_DECODED: usize = 1 << 20;
 
 /// The name of the member whose value is next.
 #[derive(Debug, Default)]
@@ -74,7 +77,8 @@ impl Name {
     }
 }
 
-/// Takes a string that is at hand as a whole and has no escapes, with its closing quote. Says how many bytes, or none.
+/// Takes a string that is at hand as a whole, with its closing quote, if it has no escapes or nothing in it is masked. Says
+/// how many bytes, or none.
 pub(super) fn short(
     name: &mut Name,
     is_key: bool,
@@ -82,33 +86,61 @@ pub(super) fn short(
     rest: &[u8],
     out: &mut Vec<u8>,
 ) -> usize {
-    let Some(end) = memchr::memchr2(b'"', b'\\', rest).filter(|end| rest.get(*end) == Some(&b'"')) else {
-        return 0;
-    };
+    let Some((end, has_escapes)) = end_of(rest) else { return 0 };
     let inside = rest.get(..end).unwrap_or_default();
     if is_key {
         name.clear();
         name.keep(inside);
     }
     name.is_plain = if is_key { lanes.key_is_plain(inside) } else { name.is_plain(lanes) };
-    let masked = if inside.len() < lanes.session.shortest() || (is_key && name.is_plain) {
-        None
-    } else {
+    let is_plain_key = is_key && name.is_plain;
+    if inside.len() >= lanes.session.shortest() && !is_plain_key {
         let plain = is_key || name.is_plain;
         let context = if plain { Vec::new() } else { [&text_of(&name.spelled), &b"\": \""[..]].concat() };
-        let masked = lanes.session.mask(inside, &context, &|| name.of(is_key));
-        if is_key && masked.is_none() {
+        if has_escapes {
+            // What is masked is put out with its spelling, by a lane.
+            if !is_clean(name, is_key, lanes, inside, &context) {
+                return 0;
+            }
+        } else if let Some(masked) = lanes.session.mask(inside, &context, &|| name.of(is_key)) {
+            if is_key {
+                // What was masked is no context, and no name to report.
+                name.clear();
+            }
+            out.extend_from_slice(&masked);
+            out.push(b'"');
+            return end + 1;
+        }
+        if is_key {
             name.remember(lanes);
         }
-        masked
-    };
-    if is_key && masked.is_some() {
-        // What was masked is no context, and no name to report.
-        name.clear();
     }
-    out.extend_from_slice(masked.as_deref().unwrap_or(inside));
-    out.push(b'"');
+    out.extend_from_slice(rest.get(..=end).unwrap_or_default());
     end + 1
+}
+
+/// Whether a string with escapes is certain to hold nothing that is masked.
+fn is_clean(name: &Name, is_key: bool, lanes: &mut Lanes, inside: &[u8], context: &[u8]) -> bool {
+    let text = text_of(inside);
+    let is_nested = begins_like_json(&text) || (!is_key && shape::is_nested(&text_of(&name.spelled)));
+    !is_nested && lanes.session.is_clean(&text, context)
+}
+
+/// Where the closing quote is, and whether there are escapes before it. `None` where a string is better taken in pieces.
+fn end_of(rest: &[u8]) -> Option<(usize, bool)> {
+    let mut at = 0;
+    let mut has_escapes = false;
+    loop {
+        at += memchr::memchr2(b'"', b'\\', rest.get(at..)?)?;
+        if rest.get(at) == Some(&b'"') {
+            return Some((at, has_escapes));
+        }
+        at += 2;
+        has_escapes = true;
+        if at > LONGEST_DECODED {
+            return None;
+        }
+    }
 }
 
 impl Text {

@@ -12,8 +12,9 @@ const PLACES: usize = 4;
 /// Each place is led up to by as many bytes as the longest anchor has: in shorter pieces nothing would be gained.
 pub(super) const LEAST: usize = PLACES * SHORT;
 const SHORT: usize = LONGEST;
-const MIDDLE: usize = 512;
-const LONG: usize = 2048;
+const MIDDLE: usize = 128;
+const LONG: usize = 512;
+const LONGER: usize = 2048;
 
 /// The ends seen from each place, so that they come out in order.
 #[derive(Debug, Default)]
@@ -34,7 +35,9 @@ impl Notes {
     ) -> (usize, State) {
         let rest = text.get(from..).unwrap_or_default();
         // The length of a part is a constant, so that one register and a distance address all parts.
-        let end = if let Some(parts) = parts::<LONG>(rest) {
+        let end = if let Some(parts) = parts::<LONGER>(rest) {
+            self.read(anchors, parts, from, state)
+        } else if let Some(parts) = parts::<LONG>(rest) {
             self.read(anchors, parts, from, state)
         } else if let Some(parts) = parts::<MIDDLE>(rest) {
             self.read(anchors, parts, from, state)

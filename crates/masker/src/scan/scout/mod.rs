@@ -11,9 +11,8 @@ mod interleaved;
 #[cfg(feature = "vectorscan")]
 pub(super) mod vectorscan;
 
-use super::anchors::Anchors;
 use super::automaton::State;
-use super::{Known, Machines};
+use super::{Known, Machines, Window};
 
 /// What looks for the places where something may begin, in large pieces of a text. Spans are the same with each.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -55,7 +54,7 @@ pub(super) enum Next {
 /// Notes over one piece of text, made block by block.
 #[derive(Debug)]
 pub(super) struct Scout<'m> {
-    anchors: &'m Anchors,
+    machines: &'m Machines,
     interleaved: interleaved::Notes,
     #[cfg(feature = "vectorscan")]
     vectorscan: Option<vectorscan::Scanner<'m>>,
@@ -76,7 +75,7 @@ impl<'m> Scout<'m> {
             return None;
         }
         Some(Self {
-            anchors: &machines.anchors,
+            machines,
             interleaved: interleaved::Notes::default(),
             #[cfg(feature = "vectorscan")]
             vectorscan: machines.database.as_ref().and_then(|database| database.scanner(length)),
@@ -91,16 +90,22 @@ impl<'m> Scout<'m> {
 
     /// What comes next in `text` from the byte at `from`, before which the automaton is in `state`. `None` where the
     /// rest is too short for a scout.
-    pub(super) fn next(&mut self, known: &Known, text: &[u8], from: usize, state: State) -> Option<Next> {
+    pub(super) fn next(
+        &mut self,
+        known: &Known,
+        text: Window<'_>,
+        from: usize,
+        state: State,
+    ) -> Option<Next> {
         if from >= self.to {
-            if text.len() - from < LEAST {
+            if text.bytes.len() - from < LEAST {
                 return None;
             }
             self.look_ahead(known, text, from, state);
         }
         let end = first_from(&self.ends, &mut self.next_end, from, |end| end.at);
         let head = first_from(&self.heads, &mut self.next_head, from, |head| *head);
-        let behind = |at: usize| self.anchors.behind(text.get(..=at).unwrap_or_default());
+        let behind = |at: usize| self.machines.anchors.behind(text.bytes.get(..=at).unwrap_or_default());
         Some(match (end, head) {
             (Some(end), head) if head.is_none_or(|head| end.at < head) => {
                 Next::Anchor(end.at, end.state.unwrap_or_else(|| behind(end.at)))
@@ -110,37 +115,36 @@ impl<'m> Scout<'m> {
         })
     }
 
-    /// Whether something may end with the byte behind the one that was last asked for, at `at`.
-    pub(super) fn is_noted(&self, at: usize) -> bool {
-        let end = self.ends.get(self.next_end + 1).is_some_and(|end| end.at == at);
-        let head = self.heads.get(self.next_head).is_some_and(|head| *head == at);
-        end || head || at >= self.to
-    }
-
     /// Notes what ends in the block that begins at `from`.
-    fn look_ahead(&mut self, known: &Known, text: &[u8], from: usize, state: State) {
+    fn look_ahead(&mut self, known: &Known, text: Window<'_>, from: usize, state: State) {
         self.ends.clear();
         self.heads.clear();
         (self.next_end, self.next_head) = (0, 0);
         (self.to, self.state) = self.anchors_ahead(text, from, state);
         if !known.is_empty() {
-            known.note(text, from..self.to, &mut self.heads);
+            known.note(text.bytes, from..self.to, &mut self.heads);
         }
     }
 
     /// Notes the ends of anchors. Gives where the block ends, and the state of the automaton there.
-    fn anchors_ahead(&mut self, text: &[u8], from: usize, state: State) -> (usize, State) {
+    fn anchors_ahead(&mut self, text: Window<'_>, from: usize, state: State) -> (usize, State) {
+        let anchors = &self.machines.anchors;
         #[cfg(feature = "vectorscan")]
         if let Some(scanner) = &mut self.vectorscan {
-            let to = text.len().min(from + vectorscan::BLOCK);
-            if scanner.note(text, from..to, &mut self.ends).is_ok() {
-                return (to, self.anchors.behind(text.get(..to).unwrap_or_default()));
+            let to = text.bytes.len().min(from + vectorscan::BLOCK);
+            if scanner.note(self.machines, text, from..to, &mut self.ends).is_ok() {
+                let state = anchors.behind(text.bytes.get(..to).unwrap_or_default());
+                // What stands behind the last byte is not known.
+                if to == text.bytes.len() && anchors.is_hit(state) {
+                    self.ends.push(End { at: to - 1, state: Some(state) });
+                }
+                return (to, state);
             }
             // What one engine cannot read, the other can.
             self.vectorscan = None;
             self.ends.clear();
         }
-        self.interleaved.note(self.anchors, text, from, state, &mut self.ends)
+        self.interleaved.note(anchors, text.bytes, from, state, &mut self.ends)
     }
 }
 

@@ -1,0 +1,107 @@
+//! A glance ahead: whether what begins with an anchor comes to nothing.
+//!
+//! Most anchors in ordinary text are names of secrets with none behind them: `the token is`. What begins there costs far
+//! more than its bytes, and leaves nothing. Where enough of the text is at hand to see that, it need not begin.
+//!
+//! It must be as if it had begun. So a glance says yes only if nothing would have been decided, nor counted as a part of
+//! a crowd.
+
+use regex_automata::util::primitives::StateID;
+
+use super::anchors::{Hit, LONGEST};
+use super::automaton::State;
+use super::candidate::CONTEXT_CAP;
+use super::crowd::YOUNG;
+use super::machine::{Machine, Step};
+use super::{Machines, Window};
+
+/// How far behind its anchor a name of a secret is looked at: no farther than it may reach.
+const NEAR: usize = 64;
+const _: () = assert!((NEAR + LONGEST) as u64 <= CONTEXT_CAP, "it would be looked at beyond its end");
+
+impl Machines {
+    /// Whether all that begins with the anchor that ends with the byte at `at` is over before it could mean anything:
+    /// most names of secrets in ordinary text. Everything is then as if it had not begun.
+    pub(super) fn comes_to_nothing(&self, text: Window<'_>, at: usize, state: State) -> bool {
+        let seen = text.bytes.get(..=at).unwrap_or_default();
+        self.anchors.hits(state, seen).all(|hit| self.fails(hit, text, at))
+    }
+
+    /// The same for one rule that begins there.
+    pub(super) fn fails(&self, hit: &Hit, text: Window<'_>, at: usize) -> bool {
+        let Some(machine) = self.rule(hit.rule) else { return false };
+        let mut starts = (hit.back.0..=hit.back.1).map_while(|back| (at + 1).checked_sub(back));
+        starts.all(|start| {
+            let last = start.checked_sub(1).and_then(|last| text.bytes.get(last)).copied();
+            match (hit.ready, &machine.context) {
+                (Some(ready), Some(_)) => machine.context_fails(ready.state, text, at + 1),
+                (None, Some(context)) => {
+                    context.start(last).is_none_or(|state| machine.context_fails(state, text, start))
+                }
+                (ready, None) => {
+                    let before = text.bytes.get(..start).unwrap_or_default();
+                    let ready = ready.map(|ready| (at + 1, (ready.state, ready.commit)));
+                    let begun = ready.or_else(|| Some((start, machine.start(last)?)));
+                    !machine.may_begin(before, text.base == 0 && start == 0)
+                        || begun.is_none_or(|(from, states)| machine.secret_fails(states, text, start, from))
+                }
+            }
+        })
+    }
+}
+
+impl Machine {
+    /// Whether a name of a secret in `state`, behind which the byte at `from` stands, is followed by none.
+    fn context_fails(&self, mut state: StateID, text: Window<'_>, from: usize) -> bool {
+        let Some(context) = &self.context else { return false };
+        for (at, byte) in text.bytes.iter().enumerate().skip(from).take(NEAR) {
+            let step = context.step(&mut state, *byte);
+            if matches!(step, Step::Match | Step::Last) && !self.fails_at(text, at) {
+                return false;
+            }
+            if matches!(step, Step::Last | Step::Dead) {
+                return true;
+            }
+        }
+        false
+    }
+
+    /// Whether no secret begins with the byte at `at`.
+    fn fails_at(&self, text: Window<'_>, at: usize) -> bool {
+        let (before, rest) = text.bytes.split_at_checked(at).unwrap_or_default();
+        rest.first().is_some_and(|byte| !self.can_begin_with(*byte))
+            || !self.may_begin(before, text.base == 0 && at == 0)
+            || self.start(before.last().copied()).is_none_or(|states| self.secret_fails(states, text, at, at))
+    }
+
+    /// Whether a secret that has begun at `start`, and is in these states before the byte at `from`, is over while it is
+    /// young and was none.
+    fn secret_fails(
+        &self,
+        (mut state, mut commit): (StateID, Option<StateID>),
+        text: Window<'_>,
+        start: usize,
+        from: usize,
+    ) -> bool {
+        let young = text.bytes.get(..text.bytes.len().min(start + YOUNG + 1)).unwrap_or_default();
+        if self.max <= YOUNG as u64 {
+            return false;
+        }
+        for byte in young.get(from..).unwrap_or_default() {
+            if let Some((machine, state)) = self.commit.as_ref().zip(commit.as_mut()) {
+                match machine.step(state, *byte) {
+                    Step::Alive => {}
+                    Step::Dead => commit = None,
+                    _ => return false,
+                }
+            }
+            match self.secret.step(&mut state, *byte) {
+                Step::Alive => {}
+                Step::Dead if commit.is_some() => {}
+                Step::Dead => return true,
+                _ => return false,
+            }
+        }
+        false
+    }
+}
