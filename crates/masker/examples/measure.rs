@@ -3,8 +3,10 @@
 //! ```text
 //! measure labelled [--tier default|all] [--rules FILE.toml] [--misses] FILE.jsonl...
 //! measure ordinary [--tier default|all] [--rules FILE.toml] [--misses] FILE-OR-FOLDER...
-//! measure size [--tier default|all] [--rules FILE.toml]
+//! measure size [--tier default|all] [--rules FILE.toml] [--misses]
 //! ```
+//!
+//! `size --misses` shows each rule by itself.
 //!
 //! `--rules` changes the rules as the gateway's configuration does, so that rules of one's own are measured too.
 //!
@@ -60,11 +62,29 @@ fn main() -> Fallible {
         "labelled" => labelled(&masker, &options, &mut out),
         "ordinary" => ordinary(&masker, &options, &mut out),
         "size" => {
+            if options.misses {
+                each_alone(&options, &mut out)?;
+            }
             let (rules, bytes) = (masker.rules().count(), masker.memory());
             Ok(writeln!(out, "{rules} rules, {bytes} bytes, made ready in {built:?}")?)
         }
         _ => Err("say `labelled` or `ordinary` and then files, or `size`".into()),
     }
+}
+
+/// How long each rule by itself takes to be made ready, and how large it is; the slowest first.
+fn each_alone(options: &Options, out: &mut impl std::io::Write) -> Fallible {
+    let mut each = Vec::new();
+    for rule in options.rules.iter().filter(|rule| options.tiers.contains(&rule.tier)) {
+        let begin = std::time::Instant::now();
+        let alone = Masker::builder().rules([rule.clone()]).tiers(options.tiers.clone()).build()?;
+        each.push((begin.elapsed(), alone.memory(), &rule.id));
+    }
+    each.sort_unstable_by(|one, other| other.cmp(one));
+    for (time, bytes, rule) in each {
+        writeln!(out, "{time:>12.1?} {bytes:>9} bytes {rule}")?;
+    }
+    Ok(())
 }
 
 #[derive(serde::Deserialize)]

@@ -74,6 +74,14 @@ fn identity(rule: &Rule) -> Result<(), RuleError> {
     if rule.anchors.is_empty() {
         return Err(rule.error("anchors", "name at least one literal that every match begins with"));
     }
+    if !rule.unless_behind.is_empty() && rule.context.is_none() {
+        return Err(
+            rule.error("unless_behind", "what stands before a name decides only with a `context`; add one")
+        );
+    }
+    if let Some(word) = rule.unless_behind.iter().find(|word| !(2..=20).contains(&word.len())) {
+        return Err(rule.error("unless_behind", format!("`{word}`: use words of 2 to 20 bytes")));
+    }
     if let Some(anchor) = rule.anchors.iter().find(|anchor| !(3..=64).contains(&anchor.len())) {
         return Err(rule.error("anchors", format!("`{anchor}`: use literals of 3 to 64 bytes, rare ones")));
     }
@@ -273,6 +281,12 @@ mod tests {
             (problem(|r| r.context = Some("x?".into())), "context", "empty"),
             (problem(|r| r.context = Some("key=".into())), "context", "no anchor"),
             (problem(|r| r.anchor_offset = [1, 2]), "anchor_offset", "context"),
+            (problem(|r| r.unless_behind = vec!["public".into()]), "unless_behind", "context"),
+            (
+                problem(|r| (r.context, r.unless_behind) = (Some("acme_".into()), vec!["x".into()])),
+                "unless_behind",
+                "2 to 20",
+            ),
             (problem(|r| r.after = Some("(".into())), "after", "automaton"),
             (problem(|r| r.validators = vec!["luck".into()]), "validators", "entropy:N"),
             (problem(|r| r.positive = vec!["x".into()]), "positive", "at least 2"),

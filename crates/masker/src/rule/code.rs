@@ -50,9 +50,18 @@ pub(super) fn path(value: &[u8]) -> bool {
     if wordy && !has_digit {
         return true;
     }
-    // `kVK_Return.u16`, `x64-uwp`: mostly words, the digits stand alone or at a word's end.
+    // `kVK_Return.u16`, `x64-uwp`, `hash_64b`: mostly words, the digits stand alone, at a word's end or before a unit.
     let digits = value.iter().filter(|b| b.is_ascii_digit()).count();
-    digits < 5 && segments().count() > 1 && segments().all(|part| is_word(trim_digits(part)))
+    digits < 5
+        && segments().count() > 1
+        && segments().all(|part| is_word(trim_digits(part)) || is_amount(part))
+}
+
+/// A number with a letter or two behind it: `64b`, `2nd`.
+fn is_amount(part: &[u8]) -> bool {
+    let unit =
+        part.iter().position(|b| !b.is_ascii_digit()).and_then(|at| part.get(at..)).unwrap_or_default();
+    unit.len() < part.len() && unit.len() <= 2 && unit.iter().all(u8::is_ascii_alphabetic)
 }
 
 /// Whether a value is words with single signs between them: `www-data`, `SOME_NAME`, `x.y.z`, `challengePassword`.
@@ -176,6 +185,7 @@ mod tests {
             "Utf8PathBuf::from",
             "https://h.example/a1",
             "ed25519.Ed25519PrivateKey",
+            "XXH3_hashLong_64b_default",
         ] {
             assert!(code(piece.as_bytes()), "{piece}");
         }

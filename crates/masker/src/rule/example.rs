@@ -18,7 +18,7 @@ impl Rule {
     /// The positive examples, made concrete.
     ///
     /// In an example, `«` and `»` enclose the secret (without them it is the whole text), and `‹base62 36›` stands
-    /// for random text: `hex`, `HEX`, `base62`, `b36`, `B36`, `b64`, `url`, `base32`, `b32low`, `bech32`, `digit`, `upper`,
+    /// for random text: `hex`, `HEX`, `base62`, `b36`, `B36`, `b64`, `url`, `base32`, `b32low`, `bech32`, `b32chk` (the same in small letters), `b58`, `digit`, `upper`,
     /// `lower`, each with a length, or `uuid`, `jwt`, `basic`, and `crc32`: the checksum of the 30 characters
     /// before it (`crc32 43`: of 43). The same seed gives the same text.
     ///

@@ -1,4 +1,4 @@
-//! The decision about a finished match: allowlists first, then the rule's validators.
+//! The decision about a finished match: the rule's validators, then allowlists.
 
 use hmac::{Hmac, KeyInit, Mac};
 use regex_automata::meta::Regex;
@@ -55,25 +55,23 @@ impl Judge {
 
     /// Whether the matched text is to be masked.
     pub(crate) fn masks(&self, value: &[u8]) -> bool {
-        if self.allows(value) {
-            return false;
-        }
         for validator in &self.validators {
             match validator.check(value) {
-                Verdict::Genuine => return true,
+                Verdict::Genuine => break,
                 Verdict::Refuted => return false,
                 Verdict::Plausible => {}
             }
         }
-        true
+        // Last, because of the hashes: few values come so far.
+        !self.allows(value)
     }
 
     /// Whether a beginning of a match of at least `shortest` bytes is to be masked, where there is no more of it.
     /// Words are not, nor rows of one character, nor what begins like a sample.
     pub(crate) fn masks_beginning(&self, value: &[u8], shortest: usize) -> bool {
         let good = |validator: &Validator| validator.check_beginning(value, shortest) != Verdict::Refuted;
-        let always = [Validator::NotSample, Validator::Entropy(LEAST_ENTROPY)];
-        !self.allows(value) && !super::code::name(value) && self.validators.iter().chain(&always).all(good)
+        let always = [Validator::NotSample, Validator::NotSequence, Validator::Entropy(LEAST_ENTROPY)];
+        !super::code::name(value) && self.validators.iter().chain(&always).all(good) && !self.allows(value)
     }
 
     fn allows(&self, value: &[u8]) -> bool {

@@ -7,6 +7,7 @@ mod example;
 mod judge;
 mod prove;
 mod sample;
+mod sequence;
 mod shape;
 mod stand_in;
 mod tuning;
@@ -44,6 +45,10 @@ pub struct Rule {
     /// How many bytes of the context stand before the anchor, at least and at most. Zero without a context.
     #[serde(default)]
     pub anchor_offset: [usize; 2],
+    /// Words that say, directly before an anchor or with one `_`, `-`, `.` or blank between, that what follows is no
+    /// secret: `public` before `key`. In any case, of at most 20 bytes; only with a context.
+    #[serde(default)]
+    pub unless_behind: Vec<String>,
     /// Anchors, context and pattern ignore ASCII case.
     #[serde(default)]
     pub ignore_case: bool,
@@ -168,7 +173,29 @@ pub fn builtin() -> Vec<Rule> {
     for (name, text) in FILES {
         rules.extend(parse_file(name, text).expect("the embedded rules parse: a test reads them"));
     }
+    let public: Published = toml::from_str(PUBLISHED).expect("the embedded samples parse: a test reads them");
+    for rule in &mut rules {
+        rule.allow.sha256.extend(public.sample.iter().flat_map(|sample| sample.sha256.iter().cloned()));
+    }
     rules
+}
+
+/// Values that everybody can read: samples of an issuer's documentation, keys that are meant for the public.
+const PUBLISHED: &str = include_str!("../../rules/published.toml");
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Published {
+    sample: Vec<PublishedValues>,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct PublishedValues {
+    /// Where they are published.
+    #[expect(dead_code, reason = "said for those who read the file")]
+    whence: String,
+    sha256: Vec<String>,
 }
 
 /// Reads rules from TOML: a file is a list of `[[rule]]` tables, and may name the `family` of those that do not.

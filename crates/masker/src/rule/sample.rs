@@ -83,6 +83,8 @@ impl Sampler {
             ("HEX", _) => b"0123456789ABCDEF",
             ("base32", _) => b"ABCDEFGHIJKLMNOPQRSTUVWXYZ234567",
             ("b32low", _) => b"abcdefghijklmnopqrstuvwxyz234567",
+            ("b58", _) => b"123456789ABCDEFGHJKLMNPQRSTUVWXYZabcdefghijkmnopqrstuvwxyz",
+            ("b32chk", _) => b"023456789acdefghjklmnpqrstuvwxyz",
             ("bech32", _) => b"QPZRY9X8GF2TVDW0S3JN54KHCE6MUA7L",
             _ => return None,
         };

@@ -23,7 +23,7 @@ pub(super) fn placeholder(value: &[u8]) -> bool {
     variable
         || template
         || value.starts_with(b"arn:")
-        || value.ends_with(b"...")
+        || value.ends_with(b"..")
         || starts_ignoring_case(value, b"your")
         || ANY_STAND_IN.is_match(value)
         || words().any(|part| STAND_IN_WORDS.iter().any(|word| part.eq_ignore_ascii_case(word)))
@@ -59,12 +59,14 @@ const STAND_INS: &[&[u8]] = &[
     b"placeholder",
     b"xxxxxxx",
     b"****",
+    b"####",
     b"redacted",
     b"secret_here",
     b"undefined",
     b"0000000",
     b"1111111",
     b"<",
+    b"&lt;",
     b"${",
     b"{{",
     b"$(",
@@ -117,6 +119,15 @@ const SAMPLES: &[&[u8]] = &[
     b"_here",
     b"-here",
     b"0000000000",
+    b"1111111111",
+    b"2222222222",
+    b"3333333333",
+    b"4444444444",
+    b"5555555555",
+    b"6666666666",
+    b"7777777777",
+    b"8888888888",
+    b"9999999999",
 ];
 
 /// Looked for in one pass: an upstream may have millions of values judged.

@@ -1,6 +1,6 @@
 //! Checks on the text of a finished match, named in rules.
 
-use super::{checksum, code, shape, stand_in};
+use super::{checksum, code, sequence, shape, stand_in};
 
 /// What a check says about a value.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -46,6 +46,8 @@ pub(super) enum Validator {
     NotPath,
     /// `not-sample`: holds no long word that marks a sample, such as `example` or `xxxxxxxx`.
     NotSample,
+    /// `not-sequence`: does not run along the alphabet, as `abc123def456` does.
+    NotSequence,
     /// `not-hex`: not hexadecimal digits alone behind the last `-` or `_`.
     NotHex,
     /// `not-uuid`: not a UUID, which names things more often than it opens them.
@@ -57,13 +59,13 @@ pub(super) enum Validator {
     /// `not-name`: not words of small or of capital letters with single signs between them (`www-data`, `SOME_NAME`),
     /// nor an expression.
     NotName,
-    /// `mixed`: the same as `kinds:2`.
-    Mixed,
+    /// `mixed`: the same as `kinds:2`; `mixed:N`: or at least N bytes.
+    Mixed(usize),
 }
 
 /// The names of all checks, for messages.
 const NAMES: &str = "entropy:N, digits:N, kinds:N, github-crc32, npm-crc32, gatewayd-crc32, pypi-macaroon, jwt-header, base64, base64-structure, \
-                     basic-credentials, not-placeholder, not-code, not-path, not-reference, not-sample, not-hex, not-uuid, no-space, not-name, mixed";
+                     basic-credentials, not-placeholder, not-code, not-path, not-reference, not-sample, not-sequence, not-hex, not-uuid, no-space, not-name, mixed, mixed:N";
 
 impl Validator {
     /// Reads a check from its name in a rule.
@@ -77,6 +79,7 @@ impl Validator {
                 },
                 "digits" => count(name, argument).map(Self::Digits),
                 "kinds" => count(name, argument).map(Self::Kinds),
+                "mixed" => count(name, argument).map(Self::Mixed),
                 _ => Err(unknown()),
             };
         }
@@ -93,12 +96,13 @@ impl Validator {
             "not-code" => Self::NotCode,
             "not-path" => Self::NotPath,
             "not-sample" => Self::NotSample,
+            "not-sequence" => Self::NotSequence,
             "not-hex" => Self::NotHex,
             "not-uuid" => Self::NotUuid,
             "no-space" => Self::NoSpace,
             "not-reference" => Self::NotReference,
             "not-name" => Self::NotName,
-            "mixed" => Self::Mixed,
+            "mixed" => Self::Mixed(usize::MAX),
             _ => return Err(unknown()),
         })
     }
@@ -119,13 +123,14 @@ impl Validator {
             Self::NotCode => plausible(!code::code(value)),
             Self::NotPath => plausible(!code::path(value)),
             Self::NotSample => plausible(!stand_in::sample(value)),
+            Self::NotSequence => plausible(!sequence::sequence(value)),
             Self::NotHex => plausible(!shape::hex(value)),
             Self::NotUuid => plausible(!shape::uuid(value)),
             Self::NoSpace => plausible(!value.iter().any(u8::is_ascii_whitespace)),
             Self::NotReference => plausible(!code::reference(value)),
             Self::NotName => plausible(!code::name(value) && !code::reference(value)),
             Self::Kinds(least) => plausible(shape::kinds(value) >= least),
-            Self::Mixed => plausible(shape::kinds(value) >= 2),
+            Self::Mixed(long) => plausible(value.len() >= long || shape::kinds(value) >= 2),
         }
     }
 }

@@ -1,6 +1,7 @@
 //! The literals at which rules begin, in one automaton.
 
 use std::collections::HashMap;
+use std::sync::Arc;
 
 use super::automaton::{Automaton, State};
 use super::bytes::Bytes;
@@ -43,6 +44,9 @@ pub(crate) struct Hit {
     pub(crate) beside: bool,
     /// The anchor as it must be spelled; empty where case does not matter.
     exact: Box<[u8]>,
+    /// Words before the anchor that say that no secret follows, in small letters.
+    unless: Arc<[Box<[u8]>]>,
+    length: usize,
     /// The candidate as it is behind the anchor, where that is the same wherever the anchor stands.
     pub(crate) ready: Option<Candidate>,
     /// With which bytes behind the anchor a ready candidate stays alive or decides something.
@@ -80,6 +84,8 @@ impl Anchors {
                     "without a context the bytes before the anchor are already out; move them into `context`",
                 ));
             }
+            let unless: Arc<[Box<[u8]>]> =
+                rule.unless_behind.iter().map(|word| word.to_ascii_lowercase().into_bytes().into()).collect();
             for anchor in &rule.anchors {
                 if anchor.len() < 2 || anchor.len() > LONGEST || farthest > 64 || nearest > farthest {
                     return Err(bad(
@@ -110,6 +116,8 @@ impl Anchors {
                         back,
                         beside: may_stand_beside(anchor, rule),
                         exact,
+                        unless: Arc::clone(&unless),
+                        length: anchor.len(),
                         ready,
                         goes_on,
                     });
@@ -180,7 +188,7 @@ impl Anchors {
         anchors
             .filter_map(|anchor| self.hits.get(*anchor as usize))
             .flatten()
-            .filter(move |hit| hit.is_spelled_in(text))
+            .filter(move |hit| hit.is_spelled_in(text) && !hit.is_ruled_out_in(text))
     }
 
     /// How many of the last bytes of `text` may be the beginning of an anchor that is held back.
@@ -230,6 +238,22 @@ impl Hit {
     fn is_spelled_in(&self, text: &[u8]) -> bool {
         // Most of what differs in case differs in the last letter.
         self.exact.is_empty() || (text.last() == self.exact.last() && text.ends_with(&self.exact))
+    }
+
+    /// Whether a word stands before the anchor, with a sign between or none, that says that no secret follows.
+    fn is_ruled_out_in(&self, text: &[u8]) -> bool {
+        if self.unless.is_empty() {
+            return false;
+        }
+        let before = text.len().checked_sub(self.length).and_then(|at| text.get(..at)).unwrap_or_default();
+        let before = match before {
+            [before @ .., b'_' | b'-' | b'.' | b' '] => before,
+            _ => before,
+        };
+        self.unless.iter().any(|word| {
+            let tail = before.len().checked_sub(word.len()).and_then(|at| before.get(at..));
+            tail.is_some_and(|tail| tail.eq_ignore_ascii_case(word))
+        })
     }
 }
 
