@@ -134,6 +134,8 @@ async fn the_keys_of_two_sessions_or_callers_cannot_change_places() {
     let own = swap("session_keys", "number", one, other);
     change(dir.path(), &own);
     assert_eq!(replayed(), [true, false, false]);
+    let why = reader().replay(all[1].id).unwrap_err().to_string();
+    assert!(why.contains("the key of the session does not open"), "not only the body: {why}");
     change(dir.path(), &own);
     assert_eq!(replayed(), [true; 3]);
     let callers = swap("subject_keys", "subject", 1, 2);
