@@ -83,11 +83,21 @@ fn token(access: &AdminAccess, local: Option<&AdminAddress>) -> anyhow::Result<S
         return Ok(Secret::new(token.trim().as_bytes().to_vec()));
     }
     match local {
-        Some(local) => read_token(&local.key_file).with_context(|| {
-            "no token was given and the local administrator's key cannot be read\n  remedy: set GATEWAYD_TOKEN, use \
-             --token-file, or run this as the user that runs the gateway"
-        }),
-        None => bail!("set GATEWAYD_TOKEN to a token of your identity provider, or use --token-file"),
+        // It opens everything, for as long as the file lives: it goes to the address in the configuration alone.
+        Some(local) if access.admin.is_none() => {
+            let key = read_token(&local.key_file).with_context(|| {
+                "no token was given and the local administrator's key cannot be read\n  remedy: set GATEWAYD_TOKEN, \
+                 use --token-file, or run this as the user that runs the gateway"
+            })?;
+            if let Some(address) = local.unproven {
+                super::listener::must_belong_to_owner_of(&local.key_file, address)?;
+            }
+            Ok(key)
+        }
+        _ => bail!(
+            "set GATEWAYD_TOKEN to a token of your identity provider, or use --token-file; the local administrator's key \
+             goes to the address in the configuration only"
+        ),
     }
 }
 

@@ -10,9 +10,13 @@ use super::print;
 use crate::config::Config;
 use crate::tls::ReloadingCertificate;
 
+/// Who vouches for the holders of gateway tokens.
+const GATEWAY_TOKENS: &str = "gatewayd";
+
 pub(crate) fn run(file: &Path) -> anyhow::Result<ExitCode> {
     let config = Config::load(file)?;
     look_at_files(&config)?;
+    look_at_subjects(&config);
     print::line(&format!("{}: right", file.display()));
     print::line(&format!("  listens on     {} (admin {})", config.listen.address, config.admin.address));
     print::line(&format!(
@@ -55,6 +59,18 @@ fn look_at_files(config: &Config) -> anyhow::Result<()> {
         }
     }
     Ok(())
+}
+
+/// A subject is somebody only together with who vouches for it.
+fn look_at_subjects(config: &Config) {
+    let issuers = &config.authn.issuers;
+    let vouchers = names(issuers.iter().map(|issuer| &*issuer.issuer).chain([GATEWAY_TOKENS]));
+    for rule in config.policy.load().subjects_of_any_issuer() {
+        print::note(&format!(
+            "warning: policy rule `{rule}` names `subjects` and no `issuers`, so it takes a subject of that name from any of \
+             {vouchers}; add `issuers` with the one that is meant (gateway tokens are `{GATEWAY_TOKENS}`)"
+        ));
+    }
 }
 
 fn names<'a>(names: impl Iterator<Item = &'a str>) -> String {

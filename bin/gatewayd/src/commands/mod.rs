@@ -3,6 +3,7 @@
 mod access;
 mod approvals;
 mod check;
+mod listener;
 mod mask;
 mod policy;
 mod print;

@@ -3,7 +3,7 @@
 use std::process::ExitCode;
 
 use anyhow::Context as _;
-use gatewayd_core::{Clock as _, Effect, Operation, SystemClock, Timestamp, UpstreamName};
+use gatewayd_core::{Action, Clock as _, Effect, Operation, SystemClock, Timestamp, UpstreamName};
 use gatewayd_dialects::Dialects;
 use gatewayd_policy::{Case, Explanation, Policy, RuleOutcome, TestTable};
 use http::{Method, Uri};
@@ -33,7 +33,7 @@ fn explain(args: &ExplainArgs) -> anyhow::Result<ExitCode> {
         args.issuer.clone().or_else(|| config.authn.issuers.first().map(|issuer| issuer.issuer.clone()));
     let case = Case {
         name: None,
-        groups: args.groups.clone(),
+        groups: as_rules_see(&config, issuer.as_deref(), &args.groups),
         subject: Some(args.subject.clone()),
         issuer,
         method: Some(args.method.clone()),
@@ -60,7 +60,15 @@ fn explain(args: &ExplainArgs) -> anyhow::Result<ExitCode> {
         Output::Json => print::json(&serde_json::json!({
             "operation": operation, "upstream": upstream, "explanation": explanation,
         })),
-        Output::Table => show(&operation, &upstream, &explanation),
+        Output::Table => {
+            show(&operation, &upstream, &explanation);
+            if !case.groups.is_empty() && case.groups != args.groups {
+                print::note(&format!(
+                    "note: this issuer's groups have a prefix here: {}",
+                    case.groups.join(", ")
+                ));
+            }
+        }
     }
     Ok(ExitCode::SUCCESS)
 }
@@ -87,6 +95,9 @@ fn show(operation: &Operation, upstream: &UpstreamName, explanation: &Explanatio
         upstream.0,
         decision.policy_version,
     ));
+    if operation.action == Action::Unknown {
+        print::line("  no operation that is known: look at the method and the path");
+    }
     print::line("");
     let mut table = print::Table::new(&["RULE", "EFFECT", "MATCHED", "WHY NOT"]);
     for rule in &explanation.rules {
@@ -103,7 +114,10 @@ fn show(operation: &Operation, upstream: &UpstreamName, explanation: &Explanatio
 fn test(config: &Config, table: &std::path::Path, output: Output) -> anyhow::Result<ExitCode> {
     let text =
         std::fs::read_to_string(table).with_context(|| format!("{} cannot be read", table.display()))?;
-    let table = TestTable::parse(&text)?;
+    let mut table = TestTable::parse(&text)?;
+    for case in &mut table.cases {
+        case.groups = as_rules_see(config, case.issuer.as_deref(), &case.groups);
+    }
     let dialects = Dialects::new(&config.dialects)?;
     let results = table.run(&config.policy.load(), SystemClock.now(), |case| understand(&dialects, case));
     let failed = results.iter().filter(|result| result.failure.is_some()).count();
@@ -124,10 +138,24 @@ fn test(config: &Config, table: &std::path::Path, output: Output) -> anyhow::Res
     Ok(if failed == 0 { ExitCode::SUCCESS } else { ExitCode::FAILURE })
 }
 
+/// The groups of a token as rules see them: with the prefix of its issuer. One that is written with it has it already.
+fn as_rules_see(config: &Config, issuer: Option<&str>, groups: &[String]) -> Vec<String> {
+    let known = config.authn.issuers.iter().find(|known| Some(&*known.issuer) == issuer);
+    let prefix = known.map_or("", |known| known.group_prefix.as_str());
+    let whole = |group: &String| {
+        if group.starts_with(prefix) { group.clone() } else { format!("{prefix}{group}") }
+    };
+    groups.iter().map(whole).collect()
+}
+
 /// What a case's method, path and model mean to the route tables and the upstreams of the configuration.
 fn understand(dialects: &Dialects, case: &Case) -> Result<(Operation, UpstreamName), String> {
     let name = case.method.as_deref().unwrap_or("POST");
     let method = Method::from_bytes(name.as_bytes()).map_err(|_| format!("`{name}` is no HTTP method"))?;
+    let upper = name.to_ascii_uppercase();
+    if name != upper && Dialects::routes().any(|route| route.method.as_str() == upper) {
+        return Err(format!("`{name}` is another method than `{upper}`: case counts, so write `{upper}`"));
+    }
     let uri: Uri =
         case.path.parse().map_err(|_| format!("`{}` is no path; write it like /v1/models", case.path))?;
     let classified = dialects.classify_named(&method, &uri, case.model.as_deref());

@@ -88,6 +88,7 @@ fn explain(rule: &Rule) -> anyhow::Result<()> {
     fields.add("family", rule.family.clone());
     fields.add("tier", tier(rule));
     fields.add("starts at", rule.anchors.join("  "));
+    fields.add("but not behind", rule.unless_behind.join("  "));
     fields.add("after", rule.context.clone().unwrap_or_default());
     fields.add("secret", rule.pattern.clone());
     fields.add("at most", rule.max.map(|max| format!("{max} bytes")).unwrap_or_default());

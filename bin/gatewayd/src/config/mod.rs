@@ -77,6 +77,8 @@ impl Config {
 #[derive(Debug)]
 pub(crate) struct AdminAddress {
     pub url: String,
+    /// The address, where no certificate says who listens there.
+    pub unproven: Option<std::net::SocketAddr>,
     /// The admin listener's own certificate, to be trusted even where no authority signed it.
     pub certificate: Option<PathBuf>,
     pub key_file: PathBuf,
@@ -91,11 +93,12 @@ impl AdminAddress {
         // A certificate speaks of a name, and the name is in the public URL.
         let url = match (tls, &raw.admin.public_url) {
             (Some(_), Some(url)) => url.clone(),
-            (Some(_), None) => format!("https://{}", raw.admin.address),
-            (None, _) => format!("http://{}", raw.admin.address),
+            (Some(_), None) => format!("https://{}", raw.admin.address.get_ref()),
+            (None, _) => format!("http://{}", raw.admin.address.get_ref()),
         };
         Ok(Self {
             url,
+            unproven: tls.is_none().then_some(*raw.admin.address.get_ref()),
             certificate: tls.map(|pair| folder.resolve(&pair.certificate)),
             key_file: admin_key_file(&folder.resolve(&raw.data_dir)),
         })
@@ -115,6 +118,13 @@ fn read(file: &Path) -> Result<String, ConfigError> {
             "name the configuration with --config FILE or GATEWAYD_CONFIG; examples/configs has some to start from",
         )
     })?;
+    if meta.is_dir() {
+        return Err(ConfigError::whole(
+            file,
+            "is a folder, not a file",
+            "name the configuration file in it, such as gatewayd.toml",
+        ));
+    }
     if meta.len() > MAX_FILE {
         return Err(ConfigError::whole(file, "is larger than 4 MiB", "is this the right file?"));
     }
@@ -126,7 +136,7 @@ fn read(file: &Path) -> Result<String, ConfigError> {
 fn parse_raw(source: &Source<'_>) -> Result<RawConfig, ConfigError> {
     let deserializer = toml::Deserializer::parse(source.text).map_err(|error| syntax(source, &error))?;
     serde_path_to_error::deserialize(deserializer).map_err(|error| {
-        let path = error.path().to_string();
+        let path = as_written(&error.path().to_string());
         let inner = error.into_inner();
         let at = inner.span().unwrap_or(0..0);
         let message = inner.message().to_owned();
@@ -140,6 +150,12 @@ fn parse_raw(source: &Source<'_>) -> Result<RawConfig, ConfigError> {
         };
         source.error(at, key, message, remedy)
     })
+}
+
+/// The path of a key as it stands in the file, without the steps of the reader that notes places.
+fn as_written(path: &str) -> String {
+    let steps = path.split('.').filter(|step| !step.starts_with("$__serde_spanned"));
+    steps.collect::<Vec<_>>().join(".")
 }
 
 fn syntax(source: &Source<'_>, error: &toml::de::Error) -> ConfigError {
