@@ -117,7 +117,7 @@ pub struct ExplainArgs {
     #[command(flatten)]
     #[allow(missing_docs)]
     pub file: ConfigFile,
-    /// The caller's groups, separated by commas.
+    /// The caller's groups, separated by commas, with or without the issuer's group_prefix.
     #[arg(long, value_delimiter = ',')]
     pub groups: Vec<String>,
     /// The caller's subject.

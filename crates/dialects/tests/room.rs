@@ -105,6 +105,7 @@ async fn begin(
 
 fn finish(sender: Sender) {
     let _it_may_be_refused = sender.send(Bytes::from_static(b"\"}"));
+    drop(sender);
 }
 
 #[tokio::test]

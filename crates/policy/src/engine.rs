@@ -106,6 +106,14 @@ impl Policy {
         SCHEMA
     }
 
+    /// The TOML rules that let a subject pass whoever vouches for it: they name `subjects` and no `issuers`. Where
+    /// several can vouch, the same name may be several people.
+    pub fn subjects_of_any_issuer(&self) -> impl Iterator<Item = &str> {
+        let passes = self.rules.iter().filter(|entry| entry.effect != RuleEffect::Deny);
+        let any = |rule: &Rule| rule.spec.subjects.is_some() && rule.spec.issuers.is_none();
+        passes.filter(move |entry| entry.rule.as_ref().is_some_and(any)).map(|entry| &*entry.name)
+    }
+
     /// Digest of everything in this policy that can change a decision (SHA-256, lower-case hex, first 16).
     #[must_use]
     pub fn version(&self) -> &Arc<str> {

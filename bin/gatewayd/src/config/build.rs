@@ -126,7 +126,7 @@ pub(super) fn build(
     known: &KnownSecrets,
 ) -> Result<Config, ConfigError> {
     let folder = Folder::of(source.file);
-    let admin = admin(raw, &folder);
+    let admin = admin(raw, source, &folder)?;
     let authn = identity::build(raw, source)?;
     authn.validate().map_err(|error| identity::locate(raw, source, &error))?;
     let limits = limits(raw, source)?;
@@ -173,16 +173,30 @@ fn listen(raw: &RawConfig, source: &Source<'_>, folder: &Folder) -> Result<Liste
     })
 }
 
-fn admin(raw: &RawConfig, folder: &Folder) -> Admin {
+fn admin(raw: &RawConfig, source: &Source<'_>, folder: &Folder) -> Result<Admin, ConfigError> {
+    let address = *raw.admin.address.get_ref();
+    if is_one_place(address, raw.listen.address) {
+        return Err(source.error(
+            raw.admin.address.span(),
+            "admin.address",
+            format!("it is taken by listen.address, {}", raw.listen.address),
+            "give the two listeners different ports; the admin listener is 127.0.0.1:8081 by default",
+        ));
+    }
     let scheme = if raw.admin.tls.is_some() { "https" } else { "http" };
-    let public_url =
-        raw.admin.public_url.clone().unwrap_or_else(|| format!("{scheme}://{}", raw.admin.address));
-    Admin {
-        address: raw.admin.address,
+    let public_url = raw.admin.public_url.clone().unwrap_or_else(|| format!("{scheme}://{address}"));
+    Ok(Admin {
+        address,
         tls: raw.admin.tls.as_ref().map(|pair| tls(pair, folder)),
         groups: raw.admin.groups.clone(),
         public_url: public_url.trim_end_matches('/').to_owned(),
-    }
+    })
+}
+
+/// True if two listeners could not both be opened. Port 0 is any that is free.
+fn is_one_place(one: SocketAddr, other: SocketAddr) -> bool {
+    let overlaps = one.ip() == other.ip() || one.ip().is_unspecified() || other.ip().is_unspecified();
+    one.port() == other.port() && one.port() != 0 && overlaps
 }
 
 fn tls(raw: &RawTls, folder: &Folder) -> Tls {

@@ -70,7 +70,7 @@ pub(crate) struct RawTls {
 #[derive(Debug, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub(crate) struct RawAdmin {
-    pub address: SocketAddr,
+    pub address: Spanned<SocketAddr>,
     pub groups: Vec<String>,
     pub public_url: Option<String>,
     pub tls: Option<RawTls>,
@@ -79,7 +79,7 @@ pub(crate) struct RawAdmin {
 impl Default for RawAdmin {
     fn default() -> Self {
         Self {
-            address: SocketAddr::from(([127, 0, 0, 1], 8081)),
+            address: Spanned::new(0..0, SocketAddr::from(([127, 0, 0, 1], 8081))),
             groups: Vec::new(),
             public_url: None,
             tls: None,

@@ -65,6 +65,42 @@ fn an_error_names_file_line_key_and_remedy() {
 }
 
 #[test]
+fn the_key_of_an_error_is_the_key_in_the_file() {
+    for (more, key) in [
+        ("[approval.two-people]\nhold = \"soon\"\n", "approval.two-people.hold: "),
+        ("[[policy.rule]]\nname = \"x\"\neffect = \"alow\"\n", "policy.rule[1].effect: "),
+        ("[masker]\ntiers = [1]\n", "masker.tiers[0]: "),
+    ] {
+        let text = error(&format!("{MINIMAL}\n{more}"));
+        assert!(text.contains(key) && !text.contains("serde"), "{text}");
+    }
+}
+
+#[test]
+fn two_listeners_do_not_share_an_address() {
+    for (listen, admin) in [
+        ("127.0.0.1:8080", "127.0.0.1:8080"),
+        ("127.0.0.1:8080", "0.0.0.0:8080"),
+        ("[::]:8080", "127.0.0.1:8080"),
+    ] {
+        let text = with("127.0.0.1:8080", listen);
+        let text = error(&format!("{text}\n[admin]\naddress = \"{admin}\""));
+        assert!(text.contains(":25:11: admin.address: it is taken by listen.address"), "{text}");
+    }
+    let text = error(&with("127.0.0.1:8080", "0.0.0.0:8081"));
+    assert!(text.contains("admin.address") && text.contains("by default"), "{text}");
+    for admin in ["127.0.0.1:8082", "127.0.0.2:8080", "127.0.0.1:0"] {
+        assert!(parse(&format!("{MINIMAL}\n[admin]\naddress = \"{admin}\"")).is_ok(), "{admin}");
+    }
+}
+
+#[test]
+fn a_folder_is_no_configuration() {
+    let text = Config::load(Path::new("/")).err().expect("it is no file").to_string();
+    assert!(text.contains("is a folder") && text.contains("gatewayd.toml"), "{text}");
+}
+
+#[test]
 fn an_inline_secret_is_refused_and_not_repeated() {
     let text = error(&with("file = \"secrets/llama-key\"", "value = \"sk-very-secret\""));
     assert!(text.contains("must not stand in the configuration") && text.contains("file ="), "{text}");
