@@ -165,8 +165,8 @@ pub(crate) struct Lane {
     escapes: Option<Box<Escapes>>,
     /// What was dropped, where someone wants to know.
     drops: Option<Vec<(u64, u64)>>,
-    /// Where the text was last said to end.
-    paused: Option<u64>,
+    /// Where the text was last said to end; beyond all text if it never was.
+    paused: u64,
 }
 
 /// How some of the held bytes were spelled in the source.
@@ -198,7 +198,7 @@ impl Lane {
             origin: 0,
             escapes: None,
             drops: None,
-            paused: None,
+            paused: u64::MAX,
         }
     }
 
@@ -275,10 +275,10 @@ impl Lane {
     /// happened before, it is not believed.
     pub(crate) fn pause(&mut self, session: &mut Session, name: &dyn Fn() -> String, out: &mut Vec<u8>) {
         let pushed = self.base + self.text.len() as u64;
-        if self.paused.is_some_and(|at| at < pushed) {
+        if self.paused < pushed {
             return self.advance(session, name, out);
         }
-        self.paused = Some(pushed);
+        self.paused = pushed;
         self.let_all_go(session, u64::MAX, name, out);
     }
 

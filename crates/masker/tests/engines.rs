@@ -212,6 +212,9 @@ fn what_is_made_to_be_hard() {
         "ab",
         "Q~8Q~",
         "\0",
+        "pa-phc_phc_ATBBelasticemailessu_SCW_SECRET_KEY=80c6phs_nvapi-",
+        "MjQAZURE_OPENAI_API_KEY=7oXVsourcegraphSECRET_KEY",
+        "psexecAPI_KEY: ion_psexecpsexec",
     ];
     for unit in units {
         for (gap, length) in [(0, 20_000), (3, 20_000), (40, 20_000), (300, 40_000)] {

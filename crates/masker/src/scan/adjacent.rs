@@ -1,21 +1,35 @@
 //! Secrets with nothing between them.
 //!
 //! A rule may ask for no letter or digit beside its secret. The beginning of another secret is not such a letter: where
-//! an anchor that begins a secret stands directly behind a match, the match ends there, and the other may begin.
-//! Such a match waits for no more than the rest of that anchor.
+//! an anchor that begins a secret stands directly behind a match, or a known secret, the match ends there, and the other
+//! may begin. Such a match waits for no more than the rest of that anchor, or of the known secret.
 
 use super::anchors::{Anchors, Hit};
 use super::automaton::State;
-use super::candidate::{Aside, Candidate};
+use super::candidate::{Aside, Candidate, Claim};
 use super::known::Known;
 use super::{KNOWN, Machines, Scan, Span, Window};
 
-/// Where a match ends, or may.
+/// Where matches end, and what waits for that to be seen: few texts have any.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Edges {
+    /// Places where another secret may begin, as bits: how many bytes ago.
+    open: u64,
+    /// What only the byte behind it speaks against.
+    refused: Option<Box<Refusals>>,
+}
+
+#[derive(Clone, Debug, Default)]
+struct Refusals {
+    list: Vec<Refused>,
+}
+
+/// A match that only the byte behind it speaks against.
 #[derive(Clone, Copy, Debug)]
-pub(super) struct Edge {
-    span: Span,
-    /// Another may begin here; else only the byte behind the match speaks against it.
-    open: bool,
+struct Refused {
+    claim: Claim,
+    /// Its checks agree.
+    judged: bool,
 }
 
 /// A byte before which a candidate may be over.
@@ -26,61 +40,58 @@ pub(super) struct End {
     pub(super) at: u64,
 }
 
-/// The edges behind which another secret may still begin: few texts have one.
-#[derive(Clone, Debug, Default)]
-pub(super) struct Edges(Option<Box<Inner>>);
-
-#[derive(Clone, Debug, Default)]
-struct Inner {
-    list: Vec<Edge>,
-}
-
 impl Edges {
+    #[inline]
     pub(super) fn is_empty(&self) -> bool {
-        self.list().is_empty()
+        self.open == 0 && self.refused().is_empty()
     }
 
-    pub(super) fn list(&self) -> &[Edge] {
-        self.0.as_ref().map_or(&[], |inner| &inner.list)
+    /// One byte is taken.
+    #[inline]
+    pub(super) fn step(&mut self) {
+        self.open <<= 1;
     }
 
-    fn list_mut(&mut self) -> &mut Vec<Edge> {
-        &mut self.0.get_or_insert_default().list
-    }
-}
-
-impl Edge {
-    /// From where on nothing can be let go for it.
-    pub(super) fn held(&self) -> u64 {
-        if self.open { self.span.end } else { self.span.start }
+    fn refused(&self) -> &[Refused] {
+        self.refused.as_ref().map_or(&[], |refused| &refused.list)
     }
 
-    /// How much of an anchor there is behind it.
-    fn length(&self, pos: u64) -> usize {
-        usize::try_from(pos.saturating_sub(self.span.end)).unwrap_or(usize::MAX)
+    fn refused_mut(&mut self) -> &mut Vec<Refused> {
+        &mut self.refused.get_or_insert_default().list
+    }
+
+    /// How many bytes ago another secret may have begun, the longest first.
+    fn lengths(&self) -> impl Iterator<Item = usize> {
+        (0..64).rev().filter(|length| self.open >> length & 1 == 1)
+    }
+
+    fn is_open(&self, length: usize) -> bool {
+        length < 64 && self.open >> length & 1 == 1
+    }
+
+    fn open(&mut self, length: usize) {
+        if length < 64 {
+            self.open |= 1 << length;
+        }
     }
 }
 
 impl Scan {
-    /// Takes note of the end of a match behind which an anchor may stand.
+    /// How many bytes ago a place is.
+    fn ago(&self, at: u64) -> usize {
+        usize::try_from(self.pos.saturating_sub(at)).unwrap_or(usize::MAX)
+    }
+
+    /// Takes note of the end of a match behind which another secret may begin.
     pub(super) fn heed(&mut self, machines: &Machines, text: Window<'_>, end: End, spans: &mut Vec<Span>) {
         let End { aside, candidate, at } = end;
-        let byte = text.get(at, at + 1).first().copied();
-        let Some((machine, byte)) = machines.rule(candidate.rule).zip(byte) else { return };
-        let edge = match aside {
-            Aside::Refused => candidate.judged(machine, text, at).map(|span| Edge { span, open: false }),
+        match aside {
+            Aside::Refused => self.refuse(machines, text, candidate.claim(at), spans),
             // What has a name before it may be any word, and goes as far as it goes.
-            Aside::Passes
-                if machine.context.is_none()
-                    && machines.anchors.can_begin_with(byte)
-                    && !self.is_edge(at) =>
-            {
-                Some(Edge { span: Span { start: at, end: at, rule: candidate.rule }, open: true })
+            Aside::Passes if machines.rule(candidate.rule).is_some_and(|rule| rule.context.is_none()) => {
+                self.open(machines, text, at, spans);
             }
-            _ => None,
-        };
-        if let Some(edge) = edge {
-            self.note(machines, text, edge, spans);
+            _ => {}
         }
     }
 
@@ -95,38 +106,48 @@ impl Scan {
         let mut next = from;
         while let Some(span) = spans.get(next).copied() {
             next += 1;
-            if !self.is_edge(span.end) {
-                self.note(machines, text, Edge { span, open: true }, spans);
-            }
+            self.open(machines, text, span.end, spans);
         }
         next
     }
 
-    /// Takes note of an edge, and of the anchors that stand behind it by now. The byte taken last is left to
-    /// [`settle`](Self::settle).
-    fn note(&mut self, machines: &Machines, text: Window<'_>, mut edge: Edge, spans: &mut Vec<Span>) {
-        let end = edge.span.end;
-        let mut begun = Vec::new();
-        let mut state = machines.anchors.start();
-        for (at, byte) in (end..).zip(text.get(end, (self.pos - 1).max(end))) {
-            state = machines.anchors.step(state, *byte);
-            let (seen, length) = (text.before(at + 1), edge.length(at + 1));
-            begun.extend(secrets_of(&machines.anchors, state, seen, length));
-            if !machines.anchors.begin_with(state, seen, length) {
-                break;
-            }
+    /// Another secret may begin at `end`.
+    fn open(&mut self, machines: &Machines, text: Window<'_>, end: u64, spans: &mut Vec<Span>) {
+        let length = self.ago(end);
+        if self.edges.is_open(length) {
+            return;
         }
-        if !begun.is_empty() && !edge.open {
-            edge.open = true;
-            spans.push(edge.span);
-        }
-        self.edges.list_mut().push(edge);
-        for rule in begun {
+        self.edges.open(length);
+        for rule in self.begun(machines, text, end) {
             // What may begin behind the bytes alone has done so.
             if machines.rule(rule).is_some_and(|rule| !rule.may_begin(text.before(end), end == 0)) {
                 self.begin_secret(machines, text, rule, end, spans);
             }
         }
+    }
+
+    fn refuse(&mut self, machines: &Machines, text: Window<'_>, claim: Claim, spans: &mut Vec<Span>) {
+        if self.begun(machines, text, claim.end).is_empty() {
+            self.edges.refused_mut().push(Refused { claim, judged: false });
+        } else if let Some(span) = machines.judged(claim, text) {
+            spans.push(span);
+            self.open(machines, text, span.end, spans);
+        }
+    }
+
+    /// The rules whose anchors stand at `end` by now. The byte taken last is left to [`settle`](Self::settle).
+    fn begun(&self, machines: &Machines, text: Window<'_>, end: u64) -> Vec<u16> {
+        let mut begun = Vec::new();
+        let mut state = machines.anchors.start();
+        for (length, byte) in (1..).zip(text.get(end, (self.pos - 1).max(end))) {
+            state = machines.anchors.step(state, *byte);
+            let seen = text.before(end + length as u64);
+            begun.extend(secrets_of(&machines.anchors, state, seen, length));
+            if !machines.anchors.begin_with(state, seen, length) {
+                break;
+            }
+        }
+        begun
     }
 
     /// Decides about the matches behind which another secret has begun with the byte just taken, or cannot any more.
@@ -139,27 +160,75 @@ impl Scan {
         spans: &mut Vec<Span>,
         from: usize,
     ) {
-        let (state, pos, traces) = (self.anchor, self.pos, &self.traces);
-        let seen = text.before(pos);
-        self.edges.list_mut().retain_mut(|edge| {
-            let (end, length) = (edge.span.end, edge.length(pos));
+        let seen = text.before(self.pos);
+        let mut kept = 0;
+        for index in 0..self.edges.refused().len() {
+            let Some(refused) = self.edges.refused().get(index).copied() else { break };
+            let (end, length) = (refused.claim.end, self.ago(refused.claim.end));
             let is_known = |span: &Span| span.rule == KNOWN && span.start == end;
-            let anchor = secrets_of(&machines.anchors, state, seen, length).next().is_some();
-            let begun = anchor || spans.get(from..).unwrap_or_default().iter().any(is_known);
-            if begun && !edge.open {
-                edge.open = true;
-                spans.push(edge.span);
+            let begun = secrets_of(&machines.anchors, self.anchor, seen, length).next().is_some()
+                || spans.get(from..).unwrap_or_default().iter().any(is_known);
+            if begun {
+                if let Some(span) = machines.judged(refused.claim, text) {
+                    spans.push(span);
+                    self.edges.open(length);
+                }
+            } else if machines.anchors.begin_with(self.anchor, seen, length)
+                || known.begin_with(self.window, seen, length)
+                || self.traces.iter().any(|trace| trace.start == end)
+            {
+                self.edges.refused_mut().swap(kept, index);
+                kept += 1;
             }
-            let may_begin = machines.anchors.begin_with(state, seen, length)
-                || (!edge.open && known.begin_with(self.window, seen, length))
-                || (!edge.open && traces.iter().any(|trace| trace.start == end));
-            begun || length == 0 || may_begin
-        });
+        }
+        if let Some(refused) = &mut self.edges.refused {
+            refused.list.truncate(kept);
+        }
+        // While something is alive they are harmless, and cost nothing.
+        if self.live.is_empty() && self.traces.is_empty() && self.edges.open > 1 {
+            let gone = |length: &usize| *length > 0 && !self.may_begin_ago(machines, seen, *length);
+            let gone = self.edges.lengths().filter(gone).fold(0, |gone, length| gone | 1 << length);
+            self.edges.open &= !gone;
+        }
+    }
+
+    /// Whether the last `length` bytes may be the beginning of an anchor, or are one.
+    fn may_begin_ago(&self, machines: &Machines, seen: &[u8], length: usize) -> bool {
+        machines.anchors.begin_with(self.anchor, seen, length)
+            || secrets_of(&machines.anchors, self.anchor, seen, length).next().is_some()
+    }
+
+    /// Forgets the matches that are refused by their own checks too: nothing is held back for them.
+    pub(super) fn judge_refused(&mut self, machines: &Machines, text: Window<'_>) {
+        if let Some(refused) = &mut self.edges.refused {
+            refused.list.retain_mut(|refused| {
+                if !refused.judged {
+                    let Some(span) = machines.judged(refused.claim, text) else { return false };
+                    refused.claim.start = span.start;
+                    refused.judged = true;
+                }
+                true
+            });
+        }
+    }
+
+    /// From where on nothing can be let go, because another secret may have begun behind a match.
+    pub(super) fn held_beside(&self, machines: &Machines, seen: &[u8]) -> u64 {
+        let mut open = self.edges.lengths();
+        let open = open.find(|length| machines.anchors.begin_with(self.anchor, seen, *length));
+        let refused = self.edges.refused().iter().map(|refused| refused.claim.start).min();
+        refused.unwrap_or(u64::MAX).min(self.pos - open.unwrap_or_default() as u64)
     }
 
     /// Whether a match ends here, so that another may begin.
     pub(super) fn is_edge(&self, at: u64) -> bool {
-        self.edges.list().iter().any(|edge| edge.open && edge.span.end == at)
+        self.edges.is_open(self.ago(at))
+    }
+}
+
+impl Machines {
+    fn judged(&self, claim: Claim, text: Window<'_>) -> Option<Span> {
+        claim.judged(self.rule(claim.rule)?, text)
     }
 }
 

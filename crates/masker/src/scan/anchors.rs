@@ -6,7 +6,8 @@ use std::sync::Arc;
 use super::automaton::{Automaton, State};
 use super::bytes::Bytes;
 use super::candidate::{Candidate, Phase};
-use super::machine::{Machine, Step};
+use super::dfa::{Step, Table};
+use super::machine::Machine;
 use crate::rule::{Boundary, Rule, RuleError};
 
 /// No anchor is longer.
@@ -27,8 +28,6 @@ pub(crate) struct Anchors {
     hits: Vec<Vec<Hit>>,
     /// By number of a state: which anchors could have begun, longest first.
     heads: Vec<Box<[Head]>>,
-    /// The bytes with which an anchor begins that begins a secret.
-    firsts: Bytes,
     lookbehind: usize,
     /// The length of the longest anchor.
     longest: usize,
@@ -65,7 +64,7 @@ struct Head {
 }
 
 impl Anchors {
-    pub(crate) fn new(rules: &[Rule], machines: &[Machine]) -> Result<Self, RuleError> {
+    pub(crate) fn new(rules: &[Rule], machines: &[Machine], dfas: &Table) -> Result<Self, RuleError> {
         let mut ids: HashMap<Vec<u8>, usize> = HashMap::new();
         let mut literals: Vec<Vec<u8>> = Vec::new();
         let mut hits: Vec<Vec<Hit>> = Vec::new();
@@ -107,10 +106,11 @@ impl Anchors {
                 })?;
                 if let Some(hits) = hits.get_mut(id) {
                     let machine = machines.get(index).filter(|_| back.0 == back.1 && farthest == 0);
-                    let ready =
-                        machine.and_then(|machine| machine.behind_anchor(rule_index, anchor.as_bytes()));
-                    let goes_on =
-                        machine.zip(ready).map_or(Bytes::ALL, |(machine, ready)| goes_on(machine, ready));
+                    let ready = machine
+                        .and_then(|machine| machine.behind_anchor(dfas, rule_index, anchor.as_bytes()));
+                    let goes_on = machine
+                        .zip(ready)
+                        .map_or(Bytes::ALL, |(machine, ready)| goes_on(dfas, machine, ready));
                     hits.push(Hit {
                         rule: rule_index,
                         back,
@@ -133,12 +133,6 @@ impl Anchors {
             problem: error.to_string(),
         })?;
         let heads = heads_by_state(&automaton, &literals, &held);
-        let begins = |state: &State| {
-            heads
-                .get(automaton.number(*state))
-                .is_some_and(|heads| heads.iter().any(|head| head.beside && head.spelled.len() == 1))
-        };
-        let firsts = (0..=255).filter(|byte| begins(&automaton.step(automaton.start(), *byte))).collect();
         let longest = literals.iter().map(Vec::len).max().unwrap_or_default();
         Ok(Self {
             automaton,
@@ -146,7 +140,6 @@ impl Anchors {
             literals,
             hits,
             heads,
-            firsts,
             lookbehind,
             longest,
         })
@@ -196,12 +189,6 @@ impl Anchors {
     pub(crate) fn held(&self, state: State, text: &[u8], first: bool) -> usize {
         let Some(heads) = self.heads.get(self.automaton.number(state)) else { return 0 };
         heads.iter().find(|head| head.fits(text, first)).map_or(0, |head| head.spelled.len())
-    }
-
-    /// Whether an anchor with which a secret begins may begin with this byte.
-    #[inline]
-    pub(crate) fn can_begin_with(&self, byte: u8) -> bool {
-        self.firsts.contains(byte)
     }
 
     /// Whether an anchor with which a secret begins may begin with the last `length` bytes of `text`, and is longer.
@@ -309,10 +296,10 @@ fn ends_with_colour(before: &[u8]) -> bool {
 }
 
 /// Whether a secret that begins with this anchor can be told from a letter behind another: an anchor of one letter over
-/// and over is a part of a longer row of it.
+/// and over is a part of a longer row of it. One of the greatest length is more than is remembered.
 fn may_stand_beside(anchor: &str, rule: &Rule) -> bool {
     let bytes = anchor.as_bytes();
-    rule.context.is_none() && bytes.iter().any(|byte| Some(byte) != bytes.first())
+    rule.context.is_none() && bytes.len() < LONGEST && bytes.iter().any(|byte| Some(byte) != bytes.first())
 }
 
 fn hold_heads_of(anchor: &str, rule: &Rule, held: &mut HashMap<Vec<u8>, Vec<Head>>) {
@@ -329,15 +316,16 @@ fn hold_heads_of(anchor: &str, rule: &Rule, held: &mut HashMap<Vec<u8>, Vec<Head
 }
 
 /// The bytes with which a candidate stays alive or decides something.
-fn goes_on(machine: &Machine, ready: Candidate) -> Bytes {
+fn goes_on(dfas: &Table, machine: &Machine, ready: Candidate) -> Bytes {
     let lives = |byte: &u8| {
         let mut state = ready.state;
         match (&machine.context, ready.phase) {
-            (Some(context), Phase::Context) => context.step(&mut state, *byte) != Step::Dead,
+            (Some(context), Phase::Context) => context.step(dfas, &mut state, *byte) != Step::Dead,
             _ => {
                 let commit = machine.commit.as_ref().zip(ready.commit);
-                let commit = commit.map_or(Step::Dead, |(commit, mut state)| commit.step(&mut state, *byte));
-                machine.secret.step(&mut state, *byte) != Step::Dead || commit != Step::Dead
+                let commit =
+                    commit.map_or(Step::Dead, |(commit, mut state)| commit.step(dfas, &mut state, *byte));
+                machine.secret.step(dfas, &mut state, *byte) != Step::Dead || commit != Step::Dead
             }
         }
     };

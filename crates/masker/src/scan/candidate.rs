@@ -1,8 +1,7 @@
 //! A rule that has begun to match.
 
-use regex_automata::util::primitives::StateID;
-
-use super::machine::{Machine, Step};
+use super::dfa::{Classes, Place, Step, Table};
+use super::machine::Machine;
 use super::{Span, Window};
 
 /// How far a context reaches from its anchor.
@@ -11,16 +10,39 @@ pub(super) const CONTEXT_CAP: u64 = 320;
 /// A rule that has begun to match.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Candidate {
+    /// Where the automaton of its phase is.
+    pub(crate) state: Place,
+    classes: Classes,
+    /// From here on a byte is more than a step.
+    due: u64,
     pub(crate) rule: u16,
     pub(crate) phase: Phase,
-    pub(crate) state: StateID,
     /// The state of the commit automaton, while there is one.
-    pub(crate) commit: Option<StateID>,
+    pub(crate) commit: Option<Place>,
     pub(crate) start: u64,
     /// The latest start of the candidates merged into this one.
     late: u64,
     /// Where the longest match so far ends; zero for none. Once certain: where swallowing must stop.
     pub(crate) mark: u64,
+}
+
+/// A match, not yet judged.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Claim {
+    pub(crate) rule: u16,
+    pub(crate) start: u64,
+    /// A later start, where the match may begin as well.
+    late: u64,
+    pub(crate) end: u64,
+}
+
+/// A byte, and what there is to judge it by.
+#[derive(Clone, Copy)]
+pub(crate) struct Here<'a> {
+    pub(crate) table: &'a Table,
+    pub(crate) text: Window<'a>,
+    pub(crate) byte: u8,
+    pub(crate) at: u64,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -63,66 +85,109 @@ impl Phase {
 }
 
 impl Candidate {
-    pub(crate) fn new(rule: u16, phase: Phase, state: StateID, commit: Option<StateID>, start: u64) -> Self {
-        Self { rule, phase, state, commit, start, late: start, mark: 0 }
+    /// A candidate whose automata are in these states.
+    pub(crate) fn new(
+        machine: &Machine,
+        rule: u16,
+        phase: Phase,
+        (state, commit): (Place, Option<Place>),
+        start: u64,
+    ) -> Self {
+        let runs = machine.context.as_ref().filter(|_| phase == Phase::Context).unwrap_or(&machine.secret);
+        let classes = runs.classes();
+        let due = match phase {
+            Phase::Context => start + CONTEXT_CAP,
+            _ => due(machine, commit, start),
+        };
+        Self { state, classes, due, rule, phase, commit, start, late: start, mark: 0 }
     }
 
+    /// The same from another place on, before which it has seen nothing.
     pub(crate) fn starting_at(self, start: u64) -> Self {
-        Self { start, late: start, ..self }
+        let due = if self.due == 0 { 0 } else { self.due + start - self.start };
+        Self { start, late: start, due, ..self }
     }
 
     /// A blackout from `start` to the first blank or quote from `mark` on.
     pub(crate) fn blackout(rule: u16, start: u64, mark: u64) -> Self {
-        Self { mark, ..Self::new(rule, Phase::Blackout, StateID::ZERO, None, start) }
+        Self {
+            state: Place::DEAD,
+            classes: Classes::default(),
+            due: 0,
+            rule,
+            phase: Phase::Blackout,
+            commit: None,
+            start,
+            late: start,
+            mark,
+        }
     }
 
-    /// Takes the byte at `at`; says whether the candidate lives on, and what else the
-    /// byte means to it.
-    #[inline]
+    /// Steps over the byte at `at`. Says whether there is something to [`decide`](Self::decide), as there seldom is.
+    #[inline(always)]
+    pub(crate) fn follow(&mut self, table: &Table, byte: u8, at: u64) -> bool {
+        self.state = table.follow(self.classes, self.state, byte);
+        self.is_due(at)
+    }
+
+    /// Whether the byte at `at`, over which it has stepped, decides something.
+    #[inline(always)]
+    pub(crate) fn is_due(&self, at: u64) -> bool {
+        !self.state.is_alive() | (at >= self.due)
+    }
+
+    /// Takes a byte; says whether the candidate lives on, and what else the byte means to it.
     pub(crate) fn step(
         &mut self,
         machine: &Machine,
-        text: Window<'_>,
-        byte: u8,
-        at: u64,
+        here: Here<'_>,
+        spans: &mut Vec<Span>,
+        aside: &mut Aside,
+    ) -> bool {
+        !self.follow(here.table, here.byte, here.at) || self.decide(machine, here, spans, aside)
+    }
+
+    /// Decides what the byte means over which it has just stepped; says whether the candidate lives on.
+    pub(crate) fn decide(
+        &mut self,
+        machine: &Machine,
+        here: Here<'_>,
         spans: &mut Vec<Span>,
         aside: &mut Aside,
     ) -> bool {
         match self.phase {
-            Phase::Secret => self.step_secret(machine, text, byte, at, spans, aside),
-            Phase::Context => self.step_context(machine, byte, at, aside),
-            Phase::Tail | Phase::Until => self.swallow(machine, byte, at, spans, aside),
-            // It is stepped without a machine.
+            Phase::Secret => self.decide_secret(machine, here, spans, aside),
+            Phase::Context => self.decide_context(here.at, aside),
+            Phase::Tail | Phase::Until => self.swallow(here.at, spans, aside),
+            // It has no machine.
             Phase::Blackout => true,
         }
     }
 
-    fn step_context(&mut self, machine: &Machine, byte: u8, at: u64, aside: &mut Aside) -> bool {
-        let Some(context) = &machine.context else { return false };
-        let step = context.step(&mut self.state, byte);
+    fn decide_context(&self, at: u64, aside: &mut Aside) -> bool {
+        let step = self.state.step();
         if matches!(step, Step::Match | Step::Last) {
             *aside = Aside::Begins;
         }
-        matches!(step, Step::Alive | Step::Match | Step::Sure) && at - self.start < CONTEXT_CAP
+        matches!(step, Step::Alive | Step::Match | Step::Sure) && at < self.due
     }
 
-    fn step_secret(
+    fn decide_secret(
         &mut self,
         machine: &Machine,
-        text: Window<'_>,
-        byte: u8,
-        at: u64,
+        here: Here<'_>,
         spans: &mut Vec<Span>,
         aside: &mut Aside,
     ) -> bool {
+        let Here { table, text, byte, at } = here;
         if let (Some(commit), Some(state)) = (&machine.commit, &mut self.commit) {
-            match commit.step(state, byte) {
+            match commit.step(table, state, byte) {
                 Step::Alive | Step::Sure => {}
-                Step::Dead => self.commit = None,
-                Step::Match | Step::Last => return self.commit_at(machine, byte, at, spans, aside),
+                Step::Dead => self.forget_commit(machine),
+                Step::Match | Step::Last => return self.commit_at(machine, here, spans, aside),
             }
         }
-        match machine.secret.step(&mut self.state, byte) {
+        match self.state.step() {
             Step::Alive => {}
             Step::Match => {
                 *aside = Aside::Passes;
@@ -153,63 +218,60 @@ impl Candidate {
         at < self.start + machine.max || self.too_long(machine, text, at)
     }
 
-    /// The commit point was passed before the byte at `at`.
+    fn forget_commit(&mut self, machine: &Machine) {
+        self.commit = None;
+        self.due = due(machine, None, self.start);
+    }
+
+    /// The commit point was passed before the byte at hand.
     fn commit_at(
         &mut self,
         machine: &Machine,
-        byte: u8,
-        at: u64,
+        here: Here<'_>,
         spans: &mut Vec<Span>,
         aside: &mut Aside,
     ) -> bool {
+        self.be_certain(machine, here.at);
+        if let Some(until) = &machine.until {
+            self.phase = Phase::Until;
+            self.classes = until.classes();
+            self.state = here.table.follow(self.classes, until.start(None), here.byte);
+        }
+        self.swallow(here.at, spans, aside)
+    }
+
+    /// From here on all is swallowed while the pattern can go on.
+    fn be_certain(&mut self, machine: &Machine, at: u64) {
+        self.phase = Phase::Tail;
         self.commit = None;
         self.mark = at + machine.cap;
-        self.phase = Phase::Tail;
-        if let Some(until) = &machine.until {
-            let Some(state) = until.start(None) else { return false };
-            self.state = state;
-            self.phase = Phase::Until;
-        }
-        self.swallow(machine, byte, at, spans, aside)
+        self.due = self.mark;
     }
 
     /// The match is longer than the rule allows: what has matched, or tells enough, is masked as far as it goes; what
     /// has not is given up.
     fn too_long(&mut self, machine: &Machine, text: Window<'_>, at: u64) -> bool {
         if self.mark > 0 || self.tells(machine, text, at) {
-            self.phase = Phase::Tail;
-            self.commit = None;
-            self.mark = at + machine.cap;
+            self.be_certain(machine, at);
             return true;
         }
         let again = self.late > self.start && at < self.late + machine.max;
         self.start = self.late;
+        self.due = due(machine, self.commit, self.start);
         again
     }
 
-    fn swallow(
-        &mut self,
-        machine: &Machine,
-        byte: u8,
-        at: u64,
-        spans: &mut Vec<Span>,
-        aside: &mut Aside,
-    ) -> bool {
+    fn swallow(&mut self, at: u64, spans: &mut Vec<Span>, aside: &mut Aside) -> bool {
+        let step = self.state.step();
         let goes_on = at < self.mark
-            && match (self.phase, &machine.until) {
-                (Phase::Until, Some(until)) => {
-                    matches!(until.step(&mut self.state, byte), Step::Alive | Step::Dead)
-                }
-                _ => {
-                    let step = machine.secret.step(&mut self.state, byte);
-                    if step == Step::Match {
-                        *aside = Aside::Passes;
-                    }
-                    matches!(step, Step::Alive | Step::Match | Step::Sure)
-                }
+            && match self.phase {
+                Phase::Until => matches!(step, Step::Alive | Step::Dead),
+                _ => matches!(step, Step::Alive | Step::Match | Step::Sure),
             };
         if !goes_on {
             spans.push(Span { start: self.start, end: at, rule: self.rule });
+        } else if self.phase == Phase::Tail && step == Step::Match {
+            *aside = Aside::Passes;
         }
         goes_on
     }
@@ -217,16 +279,13 @@ impl Candidate {
     /// The end of an undecided match: reports it, if there is one and the rule's checks agree.
     pub(crate) fn conclude(&self, machine: &Machine, text: Window<'_>, spans: &mut Vec<Span>) {
         if self.mark > 0 {
-            spans.extend(self.judged(machine, text, self.mark));
+            spans.extend(self.claim(self.mark).judged(machine, text));
         }
     }
 
-    /// A match that ends at `mark`, if the rule's checks agree.
-    pub(crate) fn judged(&self, machine: &Machine, text: Window<'_>, mark: u64) -> Option<Span> {
-        let end = mark.saturating_sub(machine.after);
-        let starts = [self.start, self.late].into_iter().take_while(|start| *start < end);
-        let mut masked = starts.filter(|start| machine.judge.masks(text.get(*start, end)));
-        masked.next().map(|start| Span { start, end, rule: self.rule })
+    /// A match that ends at `end`.
+    pub(crate) fn claim(&self, end: u64) -> Claim {
+        Claim { rule: self.rule, start: self.start, late: self.late, end }
     }
 
     /// The text ends inside of a match: reports what there is of it, if that tells enough.
@@ -245,19 +304,37 @@ impl Candidate {
 
     /// Takes over another candidate that can only go the same way from here.
     pub(crate) fn absorb(&mut self, other: &Self) -> bool {
-        let same = (self.rule, self.phase, self.state, self.commit)
-            == (other.rule, other.phase, other.state, other.commit);
+        let same = (self.state, self.rule, self.phase, self.commit)
+            == (other.state, other.rule, other.phase, other.commit);
         if same {
             self.mark = self.mark.max(other.mark);
             self.late = self.late.max(other.late);
-            self.start = if self.phase == Phase::Context {
-                self.start.max(other.start)
-            } else {
-                self.start.min(other.start)
+            match self.phase {
+                Phase::Context => self.start = self.start.max(other.start),
+                _ => self.start = self.start.min(other.start),
+            }
+            self.due = match self.phase {
+                Phase::Secret => self.due.min(other.due),
+                _ => self.due.max(other.due),
             };
         }
         same
     }
+}
+
+impl Claim {
+    /// The span of the match, if the rule's checks agree.
+    pub(crate) fn judged(&self, machine: &Machine, text: Window<'_>) -> Option<Span> {
+        let end = self.end.saturating_sub(machine.after);
+        let starts = [self.start, self.late].into_iter().take_while(|start| *start < end);
+        let mut masked = starts.filter(|start| machine.judge.masks(text.get(*start, end)));
+        masked.next().map(|start| Span { start, end, rule: self.rule })
+    }
+}
+
+/// From where on a byte is more than a step to a secret.
+fn due(machine: &Machine, commit: Option<Place>, start: u64) -> u64 {
+    if commit.is_some() { 0 } else { start + machine.max }
 }
 
 /// Whether a blackout can end before this byte.

@@ -18,6 +18,8 @@ const MOST_TRACES: usize = 16;
 /// How often candidates are compared with each other, in bytes: it costs the square of their number. It must not depend
 /// on that, which differs between texts that arrive in other pieces.
 const MERGED_EVERY: u64 = 32;
+/// How often they are counted, in bytes.
+const COUNTED_EVERY: u64 = 4;
 
 impl Scan {
     /// Keeps the crowd within limits.
@@ -28,7 +30,7 @@ impl Scan {
         if self.traces.len() > MOST_TRACES {
             self.black_out_known(known);
         }
-        if self.live.len() <= MOST_SECRETS {
+        if self.live.len() <= MOST_SECRETS || !self.pos.is_multiple_of(COUNTED_EVERY) {
             return;
         }
         let old = self.pos.saturating_sub(YOUNG as u64);
@@ -70,14 +72,17 @@ impl Scan {
 
     /// Makes one of candidates that can only go the same way.
     fn merge(&mut self) {
+        // Most are in states of their own, which few bits tell.
+        let mut seen = [0_u64; 16];
         let mut kept = 0;
         for index in 0..self.live.len() {
             let Some(candidate) = self.live.get(index).copied() else { break };
-            let absorbed = self
-                .live
-                .get_mut(..kept)
-                .is_some_and(|kept| kept.iter_mut().any(|one| one.absorb(&candidate)));
-            if !absorbed {
+            let hash = candidate.state.hash();
+            let bit = 1 << (hash >> 26);
+            let word = seen.get_mut((hash >> 22 & 15) as usize);
+            let is_new = word.is_some_and(|word| std::mem::replace(word, *word | bit) & bit == 0);
+            let mut others = self.live.get_mut(..kept).unwrap_or_default().iter_mut();
+            if is_new || !others.any(|other| other.absorb(&candidate)) {
                 self.live.swap(kept, index);
                 kept += 1;
             }

@@ -6,13 +6,12 @@
 //! It must be as if it had begun. So a glance says yes only if nothing would have been decided, nor counted as a part of
 //! a crowd.
 
-use regex_automata::util::primitives::StateID;
-
 use super::anchors::{Hit, LONGEST};
 use super::automaton::State;
 use super::candidate::CONTEXT_CAP;
 use super::crowd::YOUNG;
-use super::machine::{Machine, Step};
+use super::dfa::{Place, Step, Table};
+use super::machine::Machine;
 use super::{Machines, Window};
 
 /// How far behind its anchor a name of a secret is looked at: no farther than it may reach.
@@ -34,16 +33,14 @@ impl Machines {
         starts.all(|start| {
             let last = start.checked_sub(1).and_then(|last| text.bytes.get(last)).copied();
             match (hit.ready, &machine.context) {
-                (Some(ready), Some(_)) => machine.context_fails(ready.state, text, at + 1),
-                (None, Some(context)) => {
-                    context.start(last).is_none_or(|state| machine.context_fails(state, text, start))
-                }
+                (Some(ready), Some(_)) => machine.context_fails(&self.table, ready.state, text, at + 1),
+                (None, Some(context)) => machine.context_fails(&self.table, context.start(last), text, start),
                 (ready, None) => {
                     let before = text.bytes.get(..start).unwrap_or_default();
                     let ready = ready.map(|ready| (at + 1, (ready.state, ready.commit)));
-                    let begun = ready.or_else(|| Some((start, machine.start(last)?)));
+                    let (from, states) = ready.unwrap_or_else(|| (start, machine.start(last)));
                     !machine.may_begin(before, text.base == 0 && start == 0)
-                        || begun.is_none_or(|(from, states)| machine.secret_fails(states, text, start, from))
+                        || machine.secret_fails(&self.table, states, text, start, from)
                 }
             }
         })
@@ -52,11 +49,11 @@ impl Machines {
 
 impl Machine {
     /// Whether a name of a secret in `state`, behind which the byte at `from` stands, is followed by none.
-    fn context_fails(&self, mut state: StateID, text: Window<'_>, from: usize) -> bool {
+    fn context_fails(&self, table: &Table, mut state: Place, text: Window<'_>, from: usize) -> bool {
         let Some(context) = &self.context else { return false };
         for (at, byte) in text.bytes.iter().enumerate().skip(from).take(NEAR) {
-            let step = context.step(&mut state, *byte);
-            if matches!(step, Step::Match | Step::Last) && !self.fails_at(text, at) {
+            let step = context.step(table, &mut state, *byte);
+            if matches!(step, Step::Match | Step::Last) && !self.fails_at(table, text, at) {
                 return false;
             }
             if matches!(step, Step::Last | Step::Dead) {
@@ -67,18 +64,19 @@ impl Machine {
     }
 
     /// Whether no secret begins with the byte at `at`.
-    fn fails_at(&self, text: Window<'_>, at: usize) -> bool {
+    fn fails_at(&self, table: &Table, text: Window<'_>, at: usize) -> bool {
         let (before, rest) = text.bytes.split_at_checked(at).unwrap_or_default();
         rest.first().is_some_and(|byte| !self.can_begin_with(*byte))
             || !self.may_begin(before, text.base == 0 && at == 0)
-            || self.start(before.last().copied()).is_none_or(|states| self.secret_fails(states, text, at, at))
+            || self.secret_fails(table, self.start(before.last().copied()), text, at, at)
     }
 
     /// Whether a secret that has begun at `start`, and is in these states before the byte at `from`, is over while it is
     /// young and was none.
     fn secret_fails(
         &self,
-        (mut state, mut commit): (StateID, Option<StateID>),
+        table: &Table,
+        (mut state, mut commit): (Place, Option<Place>),
         text: Window<'_>,
         start: usize,
         from: usize,
@@ -89,13 +87,13 @@ impl Machine {
         }
         for byte in young.get(from..).unwrap_or_default() {
             if let Some((machine, state)) = self.commit.as_ref().zip(commit.as_mut()) {
-                match machine.step(state, *byte) {
+                match machine.step(table, state, *byte) {
                     Step::Alive => {}
                     Step::Dead => commit = None,
                     _ => return false,
                 }
             }
-            match self.secret.step(&mut state, *byte) {
+            match self.secret.step(table, &mut state, *byte) {
                 Step::Alive => {}
                 Step::Dead if commit.is_some() => {}
                 Step::Dead => return true,

@@ -10,6 +10,7 @@ mod automaton;
 mod bytes;
 mod candidate;
 mod crowd;
+mod dfa;
 mod glance;
 mod known;
 mod machine;
@@ -18,10 +19,11 @@ mod scout;
 mod telling;
 mod variants;
 
-use self::adjacent::{Edge, Edges, End};
+use self::adjacent::{Edges, End};
 use self::anchors::{Anchors, Hit};
 use self::automaton::State;
-use self::candidate::{Aside, Candidate, Phase, ends_blackout};
+use self::candidate::{Aside, Candidate, Here, Phase, ends_blackout};
+use self::dfa::Table;
 use self::known::Trace;
 pub(crate) use self::known::{HEAD, Known};
 use self::machine::Machine;
@@ -36,6 +38,8 @@ pub(crate) const KNOWN: u16 = u16::MAX;
 #[derive(Debug)]
 pub(crate) struct Machines {
     rules: Vec<Machine>,
+    /// The automata of all rules.
+    table: Table,
     anchors: Anchors,
     /// The length of the shortest secret.
     shortest: usize,
@@ -63,6 +67,8 @@ pub(crate) struct Scan {
     /// Which table of known secrets `traces` points into.
     generation: u64,
     live: Vec<Candidate>,
+    /// There are candidates that were not there when they were last counted.
+    grown: bool,
     traces: Vec<Trace>,
     edges: Edges,
 }
@@ -88,8 +94,11 @@ impl<'a> Window<'a> {
 
 impl Machines {
     pub(crate) fn new(rules: &[Rule], key: Option<&[u8]>, engine: Engine) -> Result<Self, RuleError> {
-        let machines = rules.iter().map(|rule| Machine::new(rule, key)).collect::<Result<Vec<_>, _>>()?;
-        let anchors = Anchors::new(rules, &machines)?;
+        let mut table = Table::default();
+        let machines = rules.iter().map(|rule| Machine::new(&mut table, rule, key));
+        let machines = machines.collect::<Result<Vec<_>, _>>()?;
+        table.shrink();
+        let anchors = Anchors::new(rules, &machines, &table)?;
         #[cfg(feature = "vectorscan")]
         let database =
             (engine == Engine::Vectorscan).then(|| scout::vectorscan::Database::new(&anchors)).transpose()?;
@@ -97,6 +106,7 @@ impl Machines {
         let shortest = rules.iter().map(|machine| machine.shortest).min().unwrap_or(usize::MAX);
         Ok(Self {
             rules,
+            table,
             anchors,
             shortest,
             engine,
@@ -114,7 +124,7 @@ impl Machines {
         let rules: usize = self.rules.iter().map(Machine::memory).sum();
         #[cfg(feature = "vectorscan")]
         let rules = rules + self.database.as_ref().map_or(0, scout::vectorscan::Database::memory);
-        rules + self.anchors.memory()
+        rules + self.table.memory() + self.anchors.memory()
     }
 
     #[inline]
@@ -131,6 +141,7 @@ impl Scan {
             window: 0,
             generation: 0,
             live: Vec::new(),
+            grown: false,
             traces: Vec::new(),
             edges: Edges::default(),
         }
@@ -166,6 +177,7 @@ impl Scan {
             let anchor = ahead.unwrap_or_else(|| machines.anchors.step(self.anchor, byte));
             self.byte(machines, known, text, byte, anchor, spans);
         }
+        self.judge_refused(machines, text);
         spans.extend(self.certain());
     }
 
@@ -206,8 +218,8 @@ impl Scan {
         let undecided =
             self.live.iter().filter(|candidate| candidate.phase == Phase::Secret).map(|c| c.start);
         let traced = self.traces.iter().map(|trace| trace.start);
-        let edges = self.edges.list().iter().map(Edge::held);
-        undecided.chain(traced).chain(edges).fold(self.pos - heads as u64, u64::min)
+        let beside = self.held_beside(machines, bytes);
+        undecided.chain(traced).fold(beside.min(self.pos - heads as u64), u64::min)
     }
 
     /// Whether forgetting this scan would forget nothing that matters.
@@ -237,6 +249,7 @@ impl Scan {
     ) {
         let at = self.pos;
         self.pos += 1;
+        self.edges.step();
         let from = spans.len();
         if !self.live.is_empty() {
             self.step_live(machines, text, byte, at, spans);
@@ -258,25 +271,38 @@ impl Scan {
     }
 
     fn step_live(&mut self, machines: &Machines, text: Window<'_>, byte: u8, at: u64, spans: &mut Vec<Span>) {
+        let mut due = false;
+        for candidate in &mut self.live {
+            due |= candidate.follow(&machines.table, byte, at);
+        }
+        if due {
+            self.decide_live(machines, Here { table: &machines.table, text, byte, at }, spans);
+        }
+    }
+
+    /// Decides about the candidates, which have stepped over a byte.
+    fn decide_live(&mut self, machines: &Machines, here: Here<'_>, spans: &mut Vec<Span>) {
         let count = self.live.len();
         let mut kept = 0;
         for index in 0..count {
             let Some(candidate) = self.live.get_mut(index) else { break };
             let rule = candidate.rule;
             let mut aside = Aside::Nothing;
-            let goes_on = if candidate.phase == Phase::Blackout {
+            let goes_on = if !candidate.is_due(here.at) {
+                true
+            } else if candidate.phase == Phase::Blackout {
                 // It may stand for a known secret, which has no machine.
-                let ends = at >= candidate.mark && ends_blackout(byte);
+                let ends = here.at >= candidate.mark && ends_blackout(here.byte);
                 if ends {
-                    spans.push(Span { start: candidate.start, end: at, rule });
+                    spans.push(Span { start: candidate.start, end: here.at, rule });
                 }
                 !ends
             } else if let Some(machine) = machines.rule(rule) {
-                candidate.step(machine, text, byte, at, spans, &mut aside)
+                candidate.decide(machine, here, spans, &mut aside)
             } else {
                 false
             };
-            let heeded = aside.is_end().then_some(*candidate);
+            let ended = aside.is_end().then_some(*candidate);
             if goes_on {
                 if kept < index {
                     self.live.swap(kept, index);
@@ -284,12 +310,13 @@ impl Scan {
                 kept += 1;
             }
             if aside == Aside::Begins {
-                // Behind those that are being stepped, some of which are dead or have not seen this byte.
-                let secret = self.secret_at(machines, text, rule, at, spans, &mut Vec::new());
+                // Behind those that have been stepped, some of which are dead.
+                let secret = self.secret_at(machines, here.text, rule, here.at, spans, &mut Vec::new());
+                self.grown |= secret.is_some();
                 self.live.extend(secret);
             }
-            if let Some(candidate) = heeded {
-                self.heed(machines, text, End { aside, candidate, at }, spans);
+            if let Some(candidate) = ended {
+                self.heed(machines, here.text, End { aside, candidate, at: here.at }, spans);
             }
         }
         self.live.drain(kept..count);
@@ -355,7 +382,7 @@ impl Scan {
                 if !next.is_some_and(|byte| hit.dies_with(*byte)) {
                     self.add(ready.starting_at(start));
                 }
-            } else if self.may_begin(machine, text, start) {
+            } else if self.lets_begin(machine, hit, text, start) {
                 self.add(ready.starting_at(start));
             }
             return;
@@ -366,10 +393,15 @@ impl Scan {
             };
             if machine.context.is_some() {
                 self.begin_context(machines, machine, text, hit.rule, start, spans);
-            } else {
+            } else if self.lets_begin(machine, hit, text, start) {
                 self.begin_secret(machines, text, hit.rule, start, spans);
             }
         }
+    }
+
+    /// Whether what stands before an anchor lets the secret of a rule begin with it.
+    fn lets_begin(&self, machine: &Machine, hit: &Hit, text: Window<'_>, start: u64) -> bool {
+        machine.may_begin(text.before(start), start == 0) || (hit.beside && self.is_edge(start))
     }
 
     fn begin_context(
@@ -381,13 +413,14 @@ impl Scan {
         start: u64,
         spans: &mut Vec<Span>,
     ) {
-        let last = text.before(start).last().copied();
-        let Some(state) = machine.context.as_ref().and_then(|context| context.start(last)) else { return };
-        let mut candidate = Candidate::new(rule, Phase::Context, state, None, start);
+        let Some(context) = &machine.context else { return };
+        let state = context.start(text.before(start).last().copied());
+        let mut candidate = Candidate::new(machine, rule, Phase::Context, (state, None), start);
         let mut alive = true;
         for (at, byte) in (start..).zip(text.get(start, self.pos)) {
             let mut aside = Aside::Nothing;
-            alive = candidate.step(machine, text, *byte, at, spans, &mut aside);
+            let here = Here { table: &machines.table, text, byte: *byte, at };
+            alive = candidate.step(machine, here, spans, &mut aside);
             if aside == Aside::Begins {
                 self.begin_secret(machines, text, rule, at, spans);
             }
@@ -442,12 +475,12 @@ impl Scan {
         if !self.may_begin(machine, text, start) {
             return None;
         }
-        let before = text.before(start);
-        let (state, commit) = machine.start(before.last().copied())?;
-        let mut candidate = Candidate::new(rule, Phase::Secret, state, commit, start);
+        let states = machine.start(text.before(start).last().copied());
+        let mut candidate = Candidate::new(machine, rule, Phase::Secret, states, start);
         for (at, byte) in (start..).zip(bytes) {
             let mut aside = Aside::Nothing;
-            let goes_on = candidate.step(machine, text, *byte, at, spans, &mut aside);
+            let here = Here { table: &machines.table, text, byte: *byte, at };
+            let goes_on = candidate.step(machine, here, spans, &mut aside);
             if aside.is_end() {
                 ends.push(End { aside, candidate, at });
             }

@@ -2,7 +2,7 @@
 
 use regex_syntax::hir::{Class, Hir, HirKind};
 
-use super::machine::Dfa;
+use super::dfa::{Dfa, Table};
 use crate::rule::Rule;
 
 /// The least that tells of a secret behind its anchor.
@@ -25,7 +25,7 @@ pub(super) struct Telling {
 }
 
 impl Telling {
-    pub(super) fn new(rule: &Rule, pattern: &Hir, secret: &Dfa) -> Option<Self> {
+    pub(super) fn new(table: &Table, rule: &Rule, pattern: &Hir, secret: &Dfa) -> Option<Self> {
         if rule.after.is_some() || rule.commit.is_some() {
             return None;
         }
@@ -36,7 +36,7 @@ impl Telling {
                 (anchor + LEAST, anchor)
             }
         };
-        Some(Self { least: least as u64, anchor: anchor as u64, missing: secret.missing() })
+        Some(Self { least: least as u64, anchor: anchor as u64, missing: secret.missing(table) })
     }
 
     /// Whether `read` bytes, after which the automaton is in `state`, give most of a secret away.
@@ -113,12 +113,14 @@ mod tests {
             ..Rule::default()
         };
         let parsed = regex_syntax::ParserBuilder::new().unicode(false).utf8(false).build().parse(pattern);
-        let dfa = Dfa::new(pattern, false, true).expect("a pattern");
-        let telling = Telling::new(&rule, &parsed.expect("a pattern"), &dfa).expect("nothing behind it");
-        let mut state = dfa.start(None).expect("anchored");
+        let mut table = Table::default();
+        let dfa = Dfa::new(&mut table, pattern, false, true).expect("a pattern");
+        let telling =
+            Telling::new(&table, &rule, &parsed.expect("a pattern"), &dfa).expect("nothing behind it");
+        let mut state = dfa.start(None);
         let mut read = 0;
         secret.bytes().position(|byte| {
-            dfa.step(&mut state, byte);
+            dfa.step(&table, &mut state, byte);
             read += 1;
             telling.tells(read, dfa.number(state))
         })
