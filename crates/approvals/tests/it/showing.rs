@@ -10,7 +10,7 @@ async fn people_see_who_what_and_why_and_no_secret() {
     let world = World::new();
     let mut request = Ask::new("quick", r#"{"prompt": "use SECRET"}"#);
     request.reasons = vec!["audit\u{202e} \tof SECRET"];
-    request.path = "/v1/fine_tuning/jobs?key=SECRET";
+    request.path = "/v1/fine_tuning/jobs?tag=SECRET&key=hunter2";
     request.model = "llama\u{202e}SECRET";
     request.content_type = "application/json; x=SECRET";
     request.headers =
@@ -32,7 +32,7 @@ async fn people_see_who_what_and_why_and_no_secret() {
         ]
     );
     assert_eq!(view.reason.as_deref(), Some("audit  of [masked]"));
-    assert_eq!(view.path, "/v1/fine_tuning/jobs?key=[masked]");
+    assert_eq!(view.path, "/v1/fine_tuning/jobs?tag=[masked]&key=[REDACTED:query-credential]");
     assert_eq!(view.model.as_deref(), Some("llama[masked]"));
     assert_eq!((view.action.as_str(), view.dialect, view.upstream.as_str()), ("train", "openai", "llama"));
     assert_eq!((view.rule.as_str(), view.takes.as_str()), ("training-needs-approval", "1 of ml-leads"));
