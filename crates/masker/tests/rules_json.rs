@@ -51,6 +51,9 @@ fn the_key_of_a_value_is_its_name() {
         "password": "c0rrect-h0rse",
         "sha256": hex,
         "etag": secret,
+        "nextToken": secret,
+        "csrf_token": secret,
+        "publicKey": secret,
     });
     let masked = mask_json(&masker, &document, 5);
     for path in [
@@ -64,7 +67,7 @@ fn the_key_of_a_value_is_its_name() {
         let value = masked.pointer(path).and_then(Value::as_str).expect("it is there");
         assert!(value.starts_with("[REDACTED:") && value.ends_with(']'), "{path}: {value}");
     }
-    for path in ["/sha256", "/etag"] {
+    for path in ["/sha256", "/etag", "/nextToken", "/csrf_token", "/publicKey"] {
         assert_eq!(masked.pointer(path), document.pointer(path), "{path} is no name of a secret");
     }
 }

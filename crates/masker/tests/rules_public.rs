@@ -103,6 +103,13 @@ fn a_published_value_is_left_alone_under_any_name() {
         let other = text.replace("6fe4", "7fe4");
         assert_ne!(mask(&both, &other), other);
     }
+    // `Aladdin:open sesame` of RFC 7617, and another login.
+    let basic = "Authorization: Basic QWxhZGRpbjpvcGVuIHNlc2FtZQ==";
+    assert_eq!(mask(&both, basic), basic);
+    assert_eq!(
+        mask(&both, "Authorization: Basic YW5uOms0LWl0LXdhcw=="),
+        "Authorization: Basic [REDACTED:basic-header]"
+    );
 }
 
 #[test]
