@@ -34,12 +34,16 @@ pub(crate) fn assemble(
     cut: CancellationToken,
 ) -> Stack {
     let recorder = &lasting.recorder;
+    let strangers = lasting.strangers.clone();
     let (in_force, clock) = (Arc::clone(in_force), Arc::clone(&lasting.clock));
     let second_look = move |extensions: &Extensions| second_look::look(&in_force, &clock, extensions);
     let service = ServiceBuilder::new()
         // Opens the trail. Whatever happens from here on, refusals included, is evidence; and as the outermost
         // layer it records what the caller saw.
-        .layer(RecordLayer::new(recorder.clone(), lasting.redact.clone()))
+        .layer(
+            RecordLayer::new(recorder.clone(), lasting.redact.clone())
+                .strangers(move |trail| strangers.is_recorded(trail.peer())),
+        )
         // Counts what the trail says at the end.
         .layer(MetricsLayer(lasting.metrics.clone()))
         // Cuts streams that outlive a shutdown; what it adds to a stream is recorded.

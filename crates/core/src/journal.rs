@@ -30,6 +30,9 @@ pub enum EventKind {
     AdminRead,
     /// The head of a request was no HTTP, or too large, so that there was no request to record.
     HeadRefused,
+    /// So many requests of callers that nobody knew, or heads that were none, came from one source that they have no
+    /// entries of their own.
+    StrangersCounted,
 }
 
 impl EventKind {
@@ -48,6 +51,7 @@ impl EventKind {
             Self::TokenRevoked => "token-revoked",
             Self::AdminRead => "admin-read",
             Self::HeadRefused => "head-refused",
+            Self::StrangersCounted => "strangers-counted",
         }
     }
 }

@@ -76,6 +76,7 @@ codes!(event_code, event_of, EventKind, {
     EventKind::AdminRead = 9,
     EventKind::HeadRefused = 10,
     EventKind::ConfigurationRefused = 11,
+    EventKind::StrangersCounted = 12,
 });
 
 codes!(refusal_code, refusal_of, RefusalCode, {

@@ -39,13 +39,33 @@ pub(crate) struct InFlight(pub(crate) Arc<Session>);
 pub struct RecordLayer {
     recorder: Recorder,
     redact: Arc<dyn Redact>,
+    strangers: Option<Arc<IsRecorded>>,
 }
+
+type IsRecorded = dyn Fn(&Trail) -> bool + Send + Sync;
 
 impl RecordLayer {
     /// Records with this recorder; request bodies and paths are masked by `redact` before they are stored.
     #[must_use]
     pub fn new(recorder: Recorder, redact: Arc<dyn Redact>) -> Self {
-        Self { recorder, redact }
+        Self { recorder, redact, strangers: None }
+    }
+
+    /// Asks this whether a request that was refused before anybody knew who calls gets an entry of its own. For a flood
+    /// of them: it costs whoever sends them nothing, and entries stay. The hook counts those it leaves out, so that the
+    /// log tells of them.
+    #[must_use]
+    pub fn strangers<H>(mut self, is_recorded: H) -> Self
+    where
+        H: Fn(&Trail) -> bool + Send + Sync + 'static,
+    {
+        self.strangers = Some(Arc::new(is_recorded));
+        self
+    }
+
+    fn leaves_out(&self, session: &Session) -> bool {
+        let Some(is_recorded) = &self.strangers else { return false };
+        session.trail.identity().is_none() && session.is_untouched() && !is_recorded(&session.trail)
     }
 }
 
@@ -105,12 +125,16 @@ where
         parts.extensions.insert(trail);
         parts.extensions.insert(InFlight(Arc::clone(&session)));
         let body = tee(Body::new(body), &session);
+        let layer = self.layer.clone();
         let call = inner.call(Request::from_parts(parts, body));
         Box::pin(async move {
             let unanswered = Unanswered(Some(session));
             let response = call.await;
             let session = unanswered.answered();
             match response {
+                Ok(response) if !session.is_intended() && layer.leaves_out(&session) => {
+                    Ok(named(response.map(Body::new), session.trail.id()))
+                }
                 Ok(response) => Ok(answer(session, response.map(Body::new), guess).await),
                 Err(error) => {
                     session.finish(Ending::Withheld);

@@ -143,6 +143,11 @@ impl Session {
         if capture.is_due() && self.trail.identity().is_some() { capture.take() } else { Vec::new() }
     }
 
+    /// Nothing of the request's body was read.
+    pub(crate) fn is_untouched(&self) -> bool {
+        self.capture(Way::Request).is_untouched()
+    }
+
     pub(crate) fn is_intended(&self) -> bool {
         self.intended.load(Ordering::SeqCst)
     }
@@ -281,7 +286,9 @@ impl Session {
                 shown = masked;
             }
         }
-        shown.truncate(shown.floor_char_boundary(4096));
+        // What a stranger writes costs them nothing and stays.
+        let most = if self.trail.identity().is_some() { 4096 } else { 512 };
+        shown.truncate(shown.floor_char_boundary(most));
         shown
     }
 

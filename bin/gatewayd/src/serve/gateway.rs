@@ -14,6 +14,7 @@ use tokio_util::sync::CancellationToken;
 use super::connection::OnUnreadable;
 use super::controls::Controls;
 use super::lasting::Lasting;
+use super::strangers;
 use super::worker::{CurrentStack, Stack};
 use crate::config::Config;
 use crate::stack;
@@ -82,8 +83,11 @@ impl Gateway {
 
     /// Puts into the evidence that somebody sent what was no request. hyper answered 400 or 431 already.
     pub(crate) fn on_unreadable(&self) -> OnUnreadable {
-        let recorder = self.lasting().recorder.clone();
+        let (recorder, strangers) = (self.lasting().recorder.clone(), self.lasting().strangers.clone());
         Arc::new(move |peer: Peer, why| {
+            if !strangers.is_recorded(Some(peer)) {
+                return;
+            }
             let event = Event {
                 kind: EventKind::HeadRefused,
                 actor: None,
@@ -122,6 +126,13 @@ impl Gateway {
         }
         tokio::spawn(async move { approvals.maintain().await });
         tokio::spawn(retention(self.lasting().recorder.clone()));
+        let gateway = self.clone();
+        tokio::spawn(async move {
+            loop {
+                tokio::time::sleep(strangers::EACH).await;
+                gateway.tell_of_strangers().await;
+            }
+        });
         self.maintain_controls(&self.controls());
         self.note_configuration(None).await;
     }
@@ -202,6 +213,15 @@ impl Gateway {
         }
     }
 
+    /// Puts into the evidence how many strangers were left out of it.
+    async fn tell_of_strangers(&self) {
+        for event in self.lasting().strangers.tell() {
+            if let Err(error) = self.lasting().recorder.record(event).await {
+                tracing::error!(%error, "the number of refused strangers is not in the evidence");
+            }
+        }
+    }
+
     async fn note(&self, kind: EventKind, object: Arc<str>, outcome: Arc<str>, actor: Option<Identity>) {
         let event = Event { kind, actor, object, outcome, request: None };
         if let Err(error) = self.lasting().recorder.record(event).await {
@@ -233,6 +253,7 @@ impl Gateway {
         for task in self.0.maintenance.lock().unwrap_or_else(PoisonError::into_inner).drain(..) {
             task.abort();
         }
+        self.tell_of_strangers().await;
         let lasting = self.lasting().clone();
         let closed = tokio::task::spawn_blocking(move || {
             if let Err(error) = lasting.tokens.keep_last_used() {

@@ -14,6 +14,7 @@ use gatewayd_recorder::Recorder;
 use zeroize::Zeroizing;
 
 use super::redact::SwappableRedact;
+use super::strangers::Strangers;
 use crate::config::{Config, admin_key_file};
 use crate::metrics::Metrics;
 
@@ -37,6 +38,7 @@ pub(crate) struct Lasting {
     pub metrics: Metrics,
     /// For request bodies in memory.
     pub room: Room,
+    pub strangers: Strangers,
 }
 
 impl Lasting {
@@ -72,6 +74,7 @@ impl Lasting {
             version_key,
             metrics,
             room: Room::new(memory.in_all, memory.per_caller),
+            strangers: Strangers::default(),
         })
     }
 

@@ -9,6 +9,7 @@ pub(crate) mod lasting;
 mod listen;
 mod redact;
 mod reload;
+pub(crate) mod strangers;
 pub(crate) mod worker;
 
 use std::path::Path;
