@@ -1,5 +1,6 @@
 //! What changed since the last time: small, for people.
 
+use gatewayd_core::inert_text;
 use serde_json::Value;
 
 /// Changes shown; more are counted only.
@@ -58,7 +59,7 @@ fn compare(before: &Value, after: &Value, at: &mut String, changes: &mut Vec<Cha
             let added = new.keys().filter(|key| !old.contains_key(*key));
             for key in old.keys().chain(added) {
                 at.push('/');
-                at.push_str(&key.replace('~', "~0").replace('/', "~1"));
+                at.push_str(&inert_text(&key.replace('~', "~0").replace('/', "~1")));
                 compare_member(old.get(key), new.get(key), at, changes);
                 at.truncate(length);
             }
@@ -108,6 +109,7 @@ fn compare_lines(before: &str, after: &str, changes: &mut Vec<Change>) {
 }
 
 fn shorten(text: &str) -> String {
+    let text = &*inert_text(text);
     match text.char_indices().nth(MAX_SHOWN) {
         Some((end, _)) => format!("{}...", text.get(..end).unwrap_or_default()),
         None => text.to_owned(),
@@ -133,6 +135,15 @@ mod tests {
         assert!(changes.contains(&change("/messages/1", None, Some("1"))));
         assert!(changes.contains(&change("/a~1b", Some("1"), Some("2"))));
         assert_eq!(changes.len(), 3);
+    }
+
+    #[test]
+    fn what_cannot_be_seen_is_spelled_out() {
+        let changes = between(r#"{"dry_run":true}"#, "{\"dry_run\u{34f}\":true,\"a\":\"\u{3164}\"}");
+        assert!(changes.contains(&change("/dry_run", Some("true"), None)));
+        assert!(changes.contains(&change("/dry_run\\u034f", None, Some("true"))));
+        assert!(changes.contains(&change("/a", None, Some("\"\\u3164\""))));
+        assert_eq!(between("a\nb", "a\u{fe0f}\nb"), vec![change("line 1", Some("a"), Some("a\\ufe0f"))]);
     }
 
     #[test]

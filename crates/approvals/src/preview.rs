@@ -1,6 +1,6 @@
 //! What people are shown of a request: masked, bounded, and free of characters that play tricks on a terminal.
 
-use gatewayd_core::Redact;
+use gatewayd_core::{Redact, inert_text};
 
 /// A body is masked up to here; what is behind is not shown.
 pub(crate) const LOOKED_AT: usize = 1 << 20;
@@ -41,7 +41,7 @@ impl Preview {
         let Some(text) = as_text(masked, truncated) else {
             return Self { text: String::new(), truncated: true, note: Some("it is not text".to_owned()) };
         };
-        Self { text: printable_lines(&text), truncated, note: None }
+        Self { text: inert_text(&text).into_owned(), truncated, note: None }
     }
 
     pub(crate) fn unseen(reason: &str) -> Self {
@@ -60,21 +60,10 @@ pub(crate) fn short(redact: &dyn Redact, text: &str, limit: usize) -> String {
     }
 }
 
-/// The text on one line: no control characters, nothing that turns the direction of text or is not seen.
+/// The text on one line, fit for a terminal: what would not be seen, or would turn the direction of text, is spelled out.
 pub(crate) fn printable(text: &str, limit: usize) -> String {
-    let one_line = |c: char| if c.is_control() { ' ' } else { c };
-    text.chars().filter(|c| !is_invisible(*c)).map(one_line).take(limit).collect::<String>().trim().to_owned()
-}
-
-fn printable_lines(text: &str) -> String {
-    text.chars().filter(|c| matches!(c, '\n' | '\t') || !c.is_control() && !is_invisible(*c)).collect()
-}
-
-/// Bidirectional controls, zero-width characters and tags: text that shows other than it reads.
-fn is_invisible(c: char) -> bool {
-    matches!(c,
-        '\u{ad}' | '\u{61c}' | '\u{180e}' | '\u{200b}'..='\u{200f}' | '\u{2028}'..='\u{202e}'
-        | '\u{2060}'..='\u{206f}' | '\u{feff}' | '\u{fff9}'..='\u{fffb}' | '\u{e0000}'..='\u{e007f}')
+    let one_line: String = text.chars().map(|c| if c < ' ' { ' ' } else { c }).collect();
+    inert_text(&one_line).chars().take(limit).collect::<String>().trim().to_owned()
 }
 
 /// UTF-8, where a cut may have split the last character.
@@ -123,8 +112,9 @@ mod tests {
 
     #[test]
     fn terminals_are_not_tricked() {
-        assert_eq!(printable("a\u{1b}[31mb\r\nc\u{202e}d\u{200b}", 100), "a [31mb  cd");
-        assert_eq!(printable_lines("a\u{1b}[2Jb\n\tc\r"), "a[2Jb\n\tc");
+        assert_eq!(printable("a\u{1b}[31mb\r\nc\u{202e}d\u{200b}", 100), "a [31mb  c\\u202ed\\u200b");
+        let preview = Preview::of(&Upper, None, "{\"dry\u{200b}\":1}\u{1b}\n\tc".as_bytes(), true, 100);
+        assert_eq!(preview.text, "{\"DRY\\u200b\":1}\\u001b\n\tC");
         assert_eq!(short(&Upper, "x\u{7}y", 2), "X");
     }
 }

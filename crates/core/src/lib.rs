@@ -56,5 +56,5 @@ pub use refusal::{Refusal, RefusalCode};
 pub use request_id::RequestId;
 pub use room::{NoRoom, Room, Taken};
 pub use secret::Secret;
-pub use terminal::{inert_json, is_obeyed_or_unseen};
+pub use terminal::{inert_json, inert_text, is_obeyed_or_unseen};
 pub use trail::{CredentialVersion, Ending, MaskCount, MaskPlace, Peer, Trail};

@@ -53,7 +53,7 @@ fn sent() -> Vec<u8> {
 }
 
 fn replayed(reader: &Reader, id: gatewayd_core::RequestId) -> Vec<u8> {
-    reader.replay(id).unwrap().request.iter().flat_map(|frame| frame.bytes.to_vec()).collect()
+    reader.replay(id).unwrap().request.iter().flat_map(|frame| frame.bytes.clone()).collect()
 }
 
 fn ended(reader: &Reader) -> bool {

@@ -31,9 +31,9 @@ async fn people_see_who_what_and_why_and_no_secret() {
             ("x-team-token", "(not shown, 7 bytes)"),
         ]
     );
-    assert_eq!(view.reason.as_deref(), Some("audit  of [masked]"));
+    assert_eq!(view.reason.as_deref(), Some("audit\\u202e  of [masked]"));
     assert_eq!(view.path, "/v1/fine_tuning/jobs?tag=[masked]&key=[REDACTED:query-credential]");
-    assert_eq!(view.model.as_deref(), Some("llama[masked]"));
+    assert_eq!(view.model.as_deref(), Some("llama\\u202e[masked]"));
     assert_eq!((view.action.as_str(), view.dialect, view.upstream.as_str()), ("train", "openai", "llama"));
     assert_eq!((view.rule.as_str(), view.takes.as_str()), ("training-needs-approval", "1 of ml-leads"));
     assert_eq!(view.covers, "exactly this request, once");
@@ -107,7 +107,7 @@ async fn what_is_not_text_is_not_shown() {
     let id = world.send(request.request()).await.id();
     let view = world.approvals.show(&id).await.unwrap();
     assert_eq!(view.body.length, 8);
-    assert_eq!(view.body.preview.unwrap().text, "[31m", "no control characters");
+    assert_eq!(view.body.preview.unwrap().text, r"\u0000\u0001\u0002\u001b[31m", "controls are seen");
 }
 
 #[cfg(unix)]
