@@ -225,10 +225,15 @@ async fn a_truncated_or_broken_encoding_ends_with_an_error() {
         }
         let cut = bytes[..bytes.len() - 6].to_vec();
         let response = send(MaskLayer::new(masker()), encoded(coding, vec![data(cut)])).await;
-        assert!(response.into_body().collect().await.is_err(), "{coding} cut");
+        assert_eq!(response.status(), 502, "{coding} cut");
+        // Where it ended is not known before the head has left.
+        let cut = bytes[..bytes.len() - 6].to_vec();
+        let response = send(MaskLayer::new(masker()), encoded(coding, vec![data(cut), None])).await;
+        assert!(response.into_body().collect().await.is_err(), "{coding} cut, late");
     }
     let response = send(MaskLayer::new(masker()), encoded("gzip", vec![data("not gzip at all")])).await;
-    let error = response.into_body().collect().await.unwrap_err().to_string();
+    assert_eq!(response.status(), 502);
+    let error = text(response).await;
     assert!(error.contains("does not decode"), "{error}");
 }
 
@@ -241,7 +246,8 @@ async fn a_bomb_is_stopped_before_it_fills_memory() {
         ("gzip, gzip", gzip(&gzip(&zeros))),
     ];
     for (coding, bytes) in bombs {
-        let response = send(MaskLayer::new(masker()), encoded(coding, vec![data(bytes)])).await;
+        // Late, so that it does not come with the head.
+        let response = send(MaskLayer::new(masker()), encoded(coding, vec![None, data(bytes)])).await;
         let mut body = response.into_body();
         let mut seen = 0;
         let error = loop {
@@ -336,6 +342,50 @@ async fn the_host_hears_of_masks_and_words_the_refusals() {
     let mut response = answer("text/plain", vec![data("x")]);
     response.headers_mut().insert("content-encoding", "lzma".parse().unwrap());
     assert!(text(send(layer, response).await).await.parse::<usize>().is_ok());
+}
+
+/// Withheld before any byte has left, it is an answer that says so, not one that breaks off; what comes later breaks off.
+#[tokio::test]
+async fn what_cannot_be_masked_from_its_first_bytes_on_is_refused_as_long_as_the_head_is_here() {
+    let layer = || {
+        MaskLayer::new(masker()).on_refuse(|_, error| {
+            let mut refusal = Response::new(Bytes::from(format!("refused: {error}")));
+            *refusal.status_mut() = http::StatusCode::BAD_GATEWAY;
+            refusal
+        })
+    };
+    let unpacked = || {
+        let mut response = answer("application/json", vec![data("\u{1f}\u{8b} is no gzip")]);
+        response.headers_mut().insert("content-encoding", "gzip".parse().unwrap());
+        response
+    };
+    let wide: Vec<u8> = "{\"a\":1}".encode_utf16().flat_map(u16::to_be_bytes).collect();
+    for broken in [unpacked(), answer("application/json; charset=utf-16be", vec![data(wide.clone())])] {
+        let response = send(layer(), broken).await;
+        assert_eq!(response.status(), 502);
+        assert!(text(response).await.starts_with("refused: "));
+    }
+    let cut = {
+        let numbers: Vec<String> = (0..100_000).map(|n| (n * 7919 % 100_003).to_string()).collect();
+        let mut packed = gzip(numbers.join(" ").as_bytes());
+        packed.truncate(packed.len() - 6);
+        packed
+    };
+    for frames in [vec![data(cut.clone())], vec![data(cut.clone()), None]] {
+        let response = send(layer(), encoded("gzip", frames)).await;
+        // More than leaves at once: what is wrong with its end is not known yet.
+        assert_eq!(response.status(), 200);
+        assert!(response.into_body().collect().await.is_err());
+    }
+    let late = vec![None, data(wide)];
+    let response = send(layer(), answer("application/json; charset=utf-16be", late)).await;
+    assert_eq!(response.status(), 200, "nobody waits for a body that is not there");
+    assert!(response.into_body().collect().await.is_err());
+    let broken = vec![Some(Err("the upstream is gone".into()))];
+    let response = send(layer(), answer("text/plain", broken)).await;
+    assert_eq!(response.status(), 200, "that is the upstream's fault, not the masker's");
+    let error = response.into_body().collect().await.unwrap_err();
+    assert_eq!(error.to_string(), "the upstream is gone");
 }
 
 #[tokio::test]

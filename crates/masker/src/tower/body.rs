@@ -29,7 +29,7 @@ pin_project! {
         mask: Option<Box<Mask>>,
         // What was read and not yet looked at.
         unread: Bytes,
-        // What is to leave next, and behind it the trailers, or the error that ended the body.
+        // What is to leave next; behind all else the trailers, or the error that ended the body.
         ready: Bytes,
         trailers: Option<HeaderMap>,
         error: Option<BoxError>,
@@ -61,6 +61,29 @@ impl<B> MaskedBody<B> {
             trailers: None,
             error: None,
         }
+    }
+}
+
+impl<B> MaskedBody<B>
+where
+    B: Body<Data = Bytes> + Unpin,
+    B::Error: Into<BoxError>,
+{
+    /// Takes in what is there already, without waiting for more.
+    ///
+    /// # Errors
+    /// It cannot be masked, and nothing of it has left.
+    pub(super) fn look_ahead(&mut self, cx: &mut Context<'_>) -> Result<(), MaskError> {
+        let Poll::Ready(Some(first)) = Pin::new(&mut *self).poll_frame(cx) else { return Ok(()) };
+        match first.map(Frame::into_data) {
+            Ok(Ok(data)) => self.ready = data,
+            Ok(Err(frame)) => self.trailers = frame.into_trailers().ok(),
+            Err(error) => match error.downcast::<MaskError>() {
+                Ok(error) => return Err(*error),
+                Err(error) => self.error = Some(error),
+            },
+        }
+        Ok(())
     }
 }
 
@@ -132,6 +155,9 @@ where
         cx: &mut Context<'_>,
     ) -> Poll<Option<Result<Frame<Bytes>, BoxError>>> {
         let mut this = self.project();
+        if this.ready.has_remaining() {
+            return Poll::Ready(Some(Ok(Frame::data(std::mem::take(this.ready)))));
+        }
         let mut out = Vec::new();
         while out.len() < TOGETHER
             && let Some(mask) = this.mask.as_deref_mut()
@@ -196,9 +222,6 @@ where
         }
         if !out.is_empty() {
             return Poll::Ready(Some(Ok(Frame::data(out.into()))));
-        }
-        if this.ready.has_remaining() {
-            return Poll::Ready(Some(Ok(Frame::data(std::mem::take(this.ready)))));
         }
         if let Some(error) = this.error.take() {
             return Poll::Ready(Some(Err(error)));

@@ -25,7 +25,7 @@ pub struct MaskService<S> {
 impl<S, B, R> Service<Request<B>> for MaskService<S>
 where
     S: Service<Request<B>, Response = Response<R>>,
-    R: http_body::Body<Data = Bytes>,
+    R: http_body::Body<Data = Bytes> + Unpin,
     R::Error: Into<BoxError>,
 {
     type Response = Response<MaskedBody<R>>;
@@ -63,7 +63,7 @@ pin_project! {
 impl<F, R, E> Future for ResponseFuture<F>
 where
     F: Future<Output = Result<Response<R>, E>>,
-    R: http_body::Body<Data = Bytes>,
+    R: http_body::Body<Data = Bytes> + Unpin,
     R::Error: Into<BoxError>,
 {
     type Output = Result<Response<MaskedBody<R>>, E>;
@@ -72,26 +72,27 @@ where
         let this = self.project();
         let response = ready!(this.inner.poll(cx))?;
         let extensions = std::mem::take(this.extensions);
-        Poll::Ready(Ok(mask(response, this.shared, extensions, *this.bodyless)))
+        Poll::Ready(Ok(mask(cx, response, this.shared, &extensions, *this.bodyless)))
     }
 }
 
 fn mask<R>(
+    cx: &mut Context<'_>,
     response: Response<R>,
     shared: &Arc<Shared>,
-    extensions: Extensions,
+    extensions: &Extensions,
     bodyless: bool,
 ) -> Response<MaskedBody<R>>
 where
-    R: http_body::Body<Data = Bytes>,
+    R: http_body::Body<Data = Bytes> + Unpin,
     R::Error: Into<BoxError>,
 {
     let (mut parts, body) = response.into_parts();
     let head = match Head::read(parts.status, &parts.headers) {
         Ok(head) => head,
-        Err(error) => return refuse(shared, &extensions, &error),
+        Err(error) => return refuse(shared, extensions, &error),
     };
-    head::mask(&shared.masker, &mut parts.headers, &mut |event| (shared.on_mask)(&extensions, event));
+    head::mask(&shared.masker, &mut parts.headers, &mut |event| (shared.on_mask)(extensions, event));
     if body.is_end_stream() {
         if bodyless {
             head::correct(&mut parts.headers, false);
@@ -101,7 +102,12 @@ where
         return Response::from_parts(parts, MaskedBody::full(Bytes::new()));
     }
     head::correct(&mut parts.headers, head.keeps_length());
-    Response::from_parts(parts, MaskedBody::masking(body, head, Arc::clone(shared), extensions))
+    let mut body = MaskedBody::masking(body, head, Arc::clone(shared), extensions.clone());
+    // As long as the head is here, a body that cannot be masked is an answer of its own; afterwards it only breaks off.
+    match body.look_ahead(cx) {
+        Ok(()) => Response::from_parts(parts, body),
+        Err(error) => refuse(shared, extensions, &error),
+    }
 }
 
 fn refuse<R>(shared: &Shared, extensions: &Extensions, error: &MaskError) -> Response<MaskedBody<R>> {
