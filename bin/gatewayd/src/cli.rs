@@ -117,7 +117,7 @@ pub struct ExplainArgs {
     #[command(flatten)]
     #[allow(missing_docs)]
     pub file: ConfigFile,
-    /// The caller's groups, separated by commas, with or without the issuer's group_prefix.
+    /// The caller's groups, separated by commas, with or without the issuer's `group_prefix`.
     #[arg(long, value_delimiter = ',')]
     pub groups: Vec<String>,
     /// The caller's subject.
@@ -339,9 +339,12 @@ pub struct SessionsListArgs {
     #[command(flatten)]
     #[allow(missing_docs)]
     pub access: AdminAccess,
-    /// Only of this subject.
+    /// Only of this subject, whoever issued it.
     #[arg(long)]
     pub subject: Option<String>,
+    /// Only of callers of this issuer, as `sessions show` says it; `gatewayd` for the gateway's own tokens.
+    #[arg(long)]
+    pub issuer: Option<String>,
     /// Only of callers in this group.
     #[arg(long)]
     pub group: Option<String>,
@@ -411,9 +414,9 @@ pub struct MaskArgs {
     /// More rules, TOML.
     #[arg(long)]
     pub rules: Vec<PathBuf>,
-    /// Which rules: the high-confidence ones, or all.
-    #[arg(long, value_enum, default_value_t = TierChoice::Default)]
-    pub tier: TierChoice,
+    /// Which rules, as `masker.tiers` in the configuration says it; more than one separated by commas.
+    #[arg(long, value_enum, value_delimiter = ',', default_value = "default")]
+    pub tiers: Vec<TierChoice>,
     /// The input is JSON.
     #[arg(long, group = "format")]
     pub json: bool,
@@ -428,13 +431,13 @@ pub struct MaskArgs {
     pub text: bool,
 }
 
-/// Which tiers of rules.
+/// A tier of rules.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
 pub enum TierChoice {
     /// High confidence.
     Default,
-    /// Also assignments such as `password = ...`.
-    All,
+    /// Assignments such as `password = ...`.
+    Assignments,
 }
 
 /// `gatewayd rules ...`

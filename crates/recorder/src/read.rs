@@ -24,6 +24,8 @@ use crate::witness::Witness;
 pub struct Filter {
     /// The caller's subject.
     pub subject: Option<String>,
+    /// Who vouches for the caller.
+    pub issuer: Option<String>,
     /// A group of the caller.
     pub group: Option<String>,
     /// The model, as the request named it.

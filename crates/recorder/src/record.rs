@@ -221,6 +221,7 @@ impl Session {
         };
         Ok(masked
             && is(&filter.subject, &summary.subject)
+            && is(&filter.issuer, &summary.issuer)
             && is(&filter.model, &summary.model)
             && is(&filter.rule, &summary.rule)
             && filter.group.as_ref().is_none_or(|group| summary.groups.contains(group))

@@ -5,6 +5,8 @@ use axum::Json;
 use axum::extract::{Path, State};
 use gatewayd_approvals::{Error, Filter, Refused, State as ApprovalState, Verdict, View};
 use gatewayd_core::{Identity, RefusalCode};
+use http::HeaderName;
+use http::header::{CONTENT_TYPE, X_CONTENT_TYPE_OPTIONS};
 use serde::Deserialize;
 
 use super::AdminState;
@@ -43,6 +45,33 @@ pub(crate) async fn show(
     let view = find(&state, &who, &id).await?;
     note(&state, who, &view.id, "show", view.request).await?;
     Ok(Json(view))
+}
+
+/// Where the address of an approval leads that callers are told: how to see and decide it. The page is open, so it is the
+/// same for an approval that there is and for one that there is not.
+pub(crate) async fn signpost(
+    State(state): State<AdminState>,
+    Path(id): Path<String>,
+) -> Result<([(HeaderName, &'static str); 2], String), Problem> {
+    let is_one =
+        id.strip_prefix("apr-").is_some_and(|id| id.bytes().all(|b| b.is_ascii_hexdigit()) && id.len() == 32);
+    if !is_one {
+        return Err(Problem::new(RefusalCode::NotFound, "this is the id of no approval"));
+    }
+    let url = &state.gateway().controls().config.admin.public_url;
+    let page = format!(
+        "Approval {id}\n\n\
+         Whoever asked for it sees it, whoever is asked sees and decides it: on the command line\n\n  \
+         gatewayd approvals show {id}\n  \
+         gatewayd approvals approve {id} -m \"why\"\n  \
+         gatewayd approvals deny {id} -m \"why not\"\n\n\
+         with GATEWAYD_ADMIN={url} and a token of your identity provider in GATEWAYD_TOKEN; or with the same token at\n\n  \
+         GET  {url}/api/v1/approvals/{id}\n  \
+         POST {url}/api/v1/approvals/{id}/votes  {{\"vote\": \"approve\", \"comment\": \"why\"}}\n\n\
+         Once it is approved, whoever asked sends the same request again.\n"
+    );
+    let fields = [(CONTENT_TYPE, "text/plain; charset=utf-8"), (X_CONTENT_TYPE_OPTIONS, "nosniff")];
+    Ok((fields, page))
 }
 
 /// A vote.

@@ -83,6 +83,7 @@ fn router(state: AdminState) -> Router {
         .route("/metrics", get(health::metrics))
         .route("/log/checkpoint", get(log::checkpoint))
         .route("/log/tile/{*path}", get(log::tile))
+        .route("/approvals/{id}", get(approvals::signpost))
         .route("/api/v1/approvals", get(approvals::list))
         .route("/api/v1/approvals/{id}", get(approvals::show).delete(approvals::cancel))
         .route("/api/v1/approvals/{id}/votes", post(approvals::vote))

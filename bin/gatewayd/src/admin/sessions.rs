@@ -22,6 +22,7 @@ use super::moment;
 #[serde(deny_unknown_fields, default)]
 pub(crate) struct Listing {
     subject: Option<String>,
+    issuer: Option<String>,
     group: Option<String>,
     model: Option<String>,
     action: Option<String>,
@@ -54,6 +55,7 @@ pub(crate) async fn list(
     let moment = |text: Option<String>| text.map(|text| moment::read(&text, now)).transpose();
     let filter = Filter {
         subject: listing.subject,
+        issuer: listing.issuer,
         group: listing.group,
         model: listing.model,
         action,

@@ -5,6 +5,7 @@ use std::process::ExitCode;
 use serde_json::{Value, json};
 
 use super::access::{Admin, segment};
+use super::callers::Callers;
 use super::print;
 use crate::cli::{ApprovalsCommand, Output, VoteArgs};
 
@@ -71,12 +72,13 @@ fn list(found: &Value) {
         print::line("Nothing waits.");
         return;
     }
+    let callers = Callers::of(found, "/requester/issuer", "/requester/subject");
     let mut table = print::Table::new(&["ID", "STATE", "WHO", "WHAT", "MODEL", "REASON", "MISSING", "LEFT"]);
     for approval in found {
         table.row([
             print::cell(approval, "/id"),
             print::cell(approval, "/state"),
-            print::cell(approval, "/requester/subject"),
+            callers.name(approval),
             print::cell(approval, "/action"),
             print::cell(approval, "/model"),
             print::cell(approval, "/reason"),
@@ -116,9 +118,10 @@ fn show(approval: &Value) {
     fields.print();
     for vote in approval["votes"].as_array().into_iter().flatten() {
         print::line(&format!(
-            "  {} by {} at {} {}",
+            "  {} by {} ({}) at {} {}",
             print::cell(vote, "/verdict"),
             print::cell(vote, "/by/subject"),
+            print::cell(vote, "/by/issuer"),
             print::time(vote.pointer("/at")),
             print::cell(vote, "/comment"),
         ));

@@ -2,6 +2,7 @@
 
 mod access;
 mod approvals;
+mod callers;
 mod check;
 mod listener;
 mod mask;

@@ -3,7 +3,7 @@
 use std::io::Write as _;
 
 use comfy_table::presets;
-use gatewayd_core::{inert_json, is_obeyed_or_unseen};
+use gatewayd_core::{inert_json, inert_text};
 use serde_json::Value;
 
 /// A line on standard output. A reader that went away (`| head`) is no error.
@@ -130,16 +130,10 @@ pub(crate) fn plain(value: &Value) -> String {
     }
 }
 
-/// The text with its control characters made visible, so that a recorded text cannot drive the terminal.
+/// The text with what is obeyed or not seen spelled out, so that a recorded text cannot drive the terminal, or read like
+/// another one.
 pub(crate) fn printable(text: &str) -> String {
-    text.chars()
-        .map(|c| match c {
-            '\n' | '\t' => c,
-            '\u{0}'..='\u{1f}' => char::from_u32(0x2400 + u32::from(c)).unwrap_or('\u{fffd}'),
-            c if is_obeyed_or_unseen(c) => '\u{fffd}',
-            _ => c,
-        })
-        .collect()
+    inert_text(text).into_owned()
 }
 
 #[cfg(test)]
@@ -157,7 +151,7 @@ mod tests {
 
     #[test]
     fn a_recorded_escape_sequence_is_shown_not_obeyed() {
-        assert_eq!(printable("a\u{1b}[2Jb\u{9b}c"), "a\u{241b}[2Jb\u{fffd}c");
+        assert_eq!(printable("a\u{1b}[2Jb\u{9b}c\u{200b}"), r"a\u001b[2Jb\u009bc\u200b");
         let value = serde_json::json!({ "a": "\u{1b}[2J\u{9b}1m\u{202e}\u{e0041} e\u{301}" });
         let text = inert_json(value.to_string());
         assert!(text.is_ascii() || !text.contains(['\u{9b}', '\u{202e}', '\u{e0041}']), "{text}");

@@ -11,6 +11,7 @@ use percent_encoding::{NON_ALPHANUMERIC, utf8_percent_encode};
 use serde_json::{Value, json};
 
 use super::access::{Admin, segment};
+use super::callers::Callers;
 use super::{print, replay};
 use crate::cli::{AdminAccess, ExportFormat, KeepingArgs, Output, SessionsCommand, SessionsListArgs};
 use crate::config::Config;
@@ -147,6 +148,7 @@ fn list(args: &SessionsListArgs) -> anyhow::Result<()> {
     let mut query = format!("limit={}", args.limit);
     let texts = [
         ("subject", &args.subject),
+        ("issuer", &args.issuer),
         ("group", &args.group),
         ("model", &args.model),
         ("action", &args.action),
@@ -180,11 +182,12 @@ fn table(found: &Value) {
     let mut table = print::Table::new(&[
         "SESSION", "TIME", "WHO", "ACTION", "MODEL", "RULE", "STATUS", "ENDED", "MASKED", "TOOK", "",
     ]);
+    let callers = Callers::of(found, "/issuer", "/subject");
     for session in found {
         table.row([
             print::cell(session, "/id"),
             print::time(session.pointer("/time")),
-            print::cell(session, "/subject"),
+            callers.name(session),
             print::cell(session, "/action"),
             print::cell(session, "/model"),
             print::cell(session, "/rule"),
@@ -308,6 +311,7 @@ fn check(
     pinned: Option<&Path>,
     output: Output,
 ) -> anyhow::Result<ExitCode> {
+    anyhow::ensure!(directory.is_dir(), "there is no directory {}", directory.display());
     let below = directory.join("evidence");
     anyhow::ensure!(
         directory.join("evidence.db").exists() || !below.join("evidence.db").exists(),
