@@ -162,6 +162,38 @@ async fn how_it_ended_is_told() {
 }
 
 #[tokio::test]
+async fn who_hangs_up_with_the_last_event_in_hand_has_had_it_all() {
+    let dir = tempfile::tempdir().unwrap();
+    let recorder = open(dir.path());
+    let reader = Reader::open(dir.path()).unwrap();
+    let (senders, mut bodies) = tokio::sync::mpsc::unbounded_channel();
+    let stack = stack(&recorder, move |_| {
+        let (sender, body) = channel();
+        senders.send(sender).unwrap();
+        async { Response::new(body) }
+    });
+    for (pieces, wanted) in [
+        (&["data: {\"a\":1}\n\n", "data: [DONE]\n\n"][..], "complete"),
+        (&["data: {\"a\":1}\n\ndata: [DO", "NE]\n", "\n"], "complete"),
+        (&["event: message_stop\ndata: {\"type\":\"message_stop\"}\n\n"], "complete"),
+        (&["data: {\"a\":\"data: [DONE]\"}\n\n"], "client-gone"),
+        (&["data: [DONE]\n\n", "data: more\n\n"], "client-gone"),
+    ] {
+        let response = stack.clone().oneshot(request("alice", "x")).await.unwrap();
+        let id = rig::id_of(&response);
+        let sender = bodies.recv().await.unwrap();
+        let mut body = response.into_body();
+        for piece in pieces {
+            sender.send(Ok((*piece).into())).unwrap();
+            body.frame().await.unwrap().unwrap();
+        }
+        drop(body);
+        until("the outcome", || matches!(&*ending(&reader, id), "complete" | "client-gone")).await;
+        assert_eq!(ending(&reader, id), wanted, "{pieces:?}");
+    }
+}
+
+#[tokio::test]
 async fn a_caller_who_leaves_before_the_answer_is_recorded() {
     let dir = tempfile::tempdir().unwrap();
     let recorder = open(dir.path());
@@ -195,7 +227,7 @@ async fn a_refusal_is_recorded_before_it_is_told() {
     // No waiting: the answer was held back until the entry was there.
     let bundle = Reader::open(dir.path()).unwrap().show(id).unwrap();
     assert_eq!((bundle.summary.status, bundle.summary.refusal), (401, Some("missing_credentials")));
-    assert_eq!(bundle.summary.path, "/v1/chat/completions?key=******");
+    assert_eq!(bundle.summary.path, "/v1/chat/completions?key=[REDACTED:query-credential]");
     assert_eq!(bundle.summary.subject, None);
 }
 

@@ -34,6 +34,32 @@ const RULES: &str = r#"
 "#;
 
 #[test]
+fn rules_for_a_subject_of_any_issuer_are_told() {
+    let policy = policy(
+        "
+        [[rule]]
+        name = 'any-alice'
+        effect = 'allow'
+        subjects = ['alice']
+        [[rule]]
+        name = 'this-alice'
+        effect = 'allow'
+        subjects = ['alice']
+        issuers = ['https://id.example']
+        [[rule]]
+        name = 'no-alice'
+        effect = 'deny'
+        subjects = ['alice']
+        [[rule]]
+        name = 'group'
+        effect = 'allow'
+        groups = ['ml-eng']
+        ",
+    );
+    assert_eq!(policy.subjects_of_any_issuer().collect::<Vec<_>>(), ["any-alice"]);
+}
+
+#[test]
 fn deny_by_default_deny_wins_and_approve_beats_allow() {
     let policy = policy(RULES);
     for (groups, action, model, expected) in [

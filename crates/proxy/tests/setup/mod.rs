@@ -64,7 +64,14 @@ pub fn trail() -> Trail {
 }
 
 pub fn operation(dialect: Dialect) -> Operation {
-    Operation { dialect, action: Action::Infer, model: None, other_models: [].into(), streaming: true, route: "/x".into() }
+    Operation {
+        dialect,
+        action: Action::Infer,
+        model: None,
+        other_models: [].into(),
+        streaming: true,
+        route: "/x".into(),
+    }
 }
 
 pub async fn text(body: Body) -> String {
