@@ -336,7 +336,7 @@ class Verifier:
             need(not more, "there is no such entry")
         claims = self.rows("SELECT kind, id, session, request FROM claims")
         for kind, name, *by in claims:
-            with about(13, f"the claim of {kind} {name}"):
+            with about(13, f"the claim of {str(kind)[:64]!r} {str(name)[:64]!r}"):
                 entry, request = self.claimed.get(claim_digest(kind, name), (None, None))
                 need([entry, request] == by, f"entry {entry} made it, or none")
         with about(13, "claims"):

@@ -385,6 +385,14 @@ fn a_claim_is_of_the_request_that_made_it() {
 }
 
 #[test]
+fn what_is_told_of_a_word_drives_no_terminal_and_is_short() {
+    let forged = Forged::new();
+    forged.write().sql("INSERT INTO claims VALUES('approval', char(27) || '[2J' || printf('%.*c', 9000, 'x'), 2, zeroblob(16))");
+    let told = forged.verify().to_string();
+    assert!(told.contains("u{1b}[2Jxx") && !told.contains('\u{1b}') && told.len() < 1000, "{told}");
+}
+
+#[test]
 fn an_erasure_of_a_segment_lists_the_sessions_it_took_too() {
     for erasure in
         [Erasure { sessions: 2, ..dropped(FIRST + 7) }, Erasure { list: [1; 32], ..dropped(FIRST + 7) }]

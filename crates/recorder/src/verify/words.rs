@@ -250,7 +250,7 @@ impl Pass<'_> {
                 report.find(
                     Damage::WordsInvented,
                     made.map(|(session, _)| session),
-                    format!("the log does not hold the use of {kind} {id}"),
+                    format!("the log does not hold the use of {} {}", quoted(kind), quoted(id)),
                 );
             }
         }
@@ -283,6 +283,11 @@ impl Pass<'_> {
             report.find(Damage::ErasureUndeclared, numbers.first().copied(), detail);
         }
     }
+}
+
+/// The beginning of a word that anybody may have written, as it can be shown.
+fn quoted(word: &str) -> String {
+    word.chars().take(64).flat_map(char::escape_debug).collect()
 }
 
 fn leaf(row: &Row<'_>, column: usize) -> Option<Leaf> {

@@ -19,8 +19,7 @@ const BITS: &[Column] = &[
     Column("events", "idx", "request", "request IS NOT NULL"),
     Column("events", "idx", "salt", "who IS NOT NULL"),
     Column("events", "idx", "who", "who IS NOT NULL"),
-    // The words of holds and the objects of erasures are not bound; those of events are.
-    Column("events", "idx", "words", "request IS NOT NULL"),
+    Column("events", "idx", "words", "1"),
     Column("holds", "idx", "session", "session IS NOT NULL"),
     Column("holds", "idx", "salt", "1"),
 ];
@@ -134,6 +133,10 @@ const STATEMENTS: &[(&str, &[Damage])] = &[
     ("UPDATE holds SET released = 'x' || ?1 WHERE released IS NULL", &[WordsAltered]),
     ("UPDATE holds SET released = NULL WHERE released IS NOT NULL AND ?1 > 0", &[WordsAltered]),
     ("UPDATE holds SET session = 'x' || ?1", &[WordsAltered]),
+    (
+        "UPDATE holds SET idx = 100000 + ?1 WHERE idx = (SELECT idx FROM holds ORDER BY (idx * ?1) % 1000003 LIMIT 1)",
+        &[WordsMissing],
+    ),
 ];
 
 pub fn changed(rounds: usize) {
