@@ -1,9 +1,14 @@
 //! The examples of every rule inside JSON: escaped in a string, and with the name of a secret as its key.
 
+#![allow(clippy::indexing_slicing, reason = "a test that fails may panic")]
+
+mod support;
+
 use gatewayd_masker::Masker;
 use gatewayd_masker::format::BodyKind;
 use gatewayd_masker::rule::{self, Tier};
 use serde_json::{Value, json};
+use support::bodies;
 
 fn masker() -> Masker {
     Masker::builder().tiers([Tier::Default, Tier::Assignments]).build().expect("the built-in rules compile")
@@ -69,5 +74,40 @@ fn the_key_of_a_value_is_its_name() {
     }
     for path in ["/sha256", "/etag", "/nextToken", "/csrf_token", "/publicKey"] {
         assert_eq!(masked.pointer(path), document.pointer(path), "{path} is no name of a secret");
+    }
+}
+
+/// What calls itself something is the name of the value behind it, in the same object.
+#[test]
+fn a_value_whose_name_is_a_member_beside_it_is_masked() {
+    let masker = Masker::builder().build().expect("the built-in rules compile");
+    let push = |pieces: &[&[u8]]| bodies::push(&masker, BodyKind::Json, pieces).expect("valid JSON");
+    let secret = "q7Rk2VxZ9tLmW4sYb8NcD3fH";
+    let masked = |body: &str| {
+        let whole = push(&[body.as_bytes()]);
+        for at in 0..body.len() {
+            let (left, right) = body.as_bytes().split_at(at);
+            assert_eq!(push(&[left, right]), whole, "{body} cut at {at}");
+        }
+        !String::from_utf8_lossy(&whole).contains(&secret[1..])
+    };
+    for body in [
+        format!(r#"{{"env": [{{"name": "DB_API_KEY", "value": "{secret}"}}]}}"#),
+        format!(r#"{{"key":"CLIENT_SECRET","type":"encrypted","target":["production"],"value":"{secret}"}}"#),
+        format!(r#"[{{"Name":"a","Value":"b"}},{{"Name":"api_token","Value":"{secret}"}}]"#),
+        format!(r#"{{"headers":[{{"name":"X-Api-Key","value":"{secret}"}}]}}"#),
+        format!(r#"{{"name":"api_token","value":"\u0071{}"}}"#, &secret[1..]),
+    ] {
+        assert!(masked(&body), "{body}");
+    }
+    for body in [
+        format!(r#"{{"name":"commit","value":"{secret}"}}"#),
+        format!(r#"[{{"name":"api_token"}},{{"value":"{secret}"}}]"#),
+        format!(r#"{{"name":"api_token","more":{{"value":"{secret}"}}}}"#),
+        format!(r#"{{"more":{{"name":"api_token"}},"value":"{secret}"}}"#),
+        format!(r#"{{"name":"api_token","other":"{secret}"}}"#),
+        format!(r#"{{"name":"{}api_token","value":"{secret}"}}"#, "x ".repeat(40)),
+    ] {
+        assert!(!masked(&body), "{body}");
     }
 }

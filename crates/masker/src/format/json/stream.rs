@@ -299,6 +299,7 @@ impl JsonFormat {
         self.state = match (self.state, byte) {
             (state, b' ' | b'\t' | b'\r' | b'\n') => state,
             (Value | FirstElement, b'{') => {
+                self.name.forget_sibling();
                 self.open.push(Open::Object);
                 FirstKey
             }
@@ -326,7 +327,9 @@ impl JsonFormat {
     }
 
     fn close(&mut self) -> State {
-        self.open.pop();
+        if self.open.pop() == Some(Open::Object) {
+            self.name.forget_sibling();
+        }
         self.name.clear();
         State::After
     }

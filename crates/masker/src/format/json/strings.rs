@@ -7,6 +7,8 @@ use crate::lane::Lane;
 
 /// The longest name of a member that is kept as context for its value.
 const LONGEST_KEY: usize = 256;
+/// The longest text that is kept as the name of another member's value.
+const LONGEST_SIBLING: usize = 64;
 
 /// The longest string with escapes of which the text is made before it is looked at.
 const LONGEST_DECODED: usize = 1 << 20;
@@ -19,6 +21,10 @@ pub(super) struct Name {
     is_long: bool,
     /// It was found to be no context for its value.
     is_plain: bool,
+    /// What a member before this one in the same object called itself: in `{"name": "DB_PASSWORD", "value": "..."}` that is
+    /// the name of the value.
+    sibling: Vec<u8>,
+    is_of_sibling: bool,
 }
 
 /// A string that is not complete, or has escapes.
@@ -38,6 +44,41 @@ impl Name {
         self.spelled.clear();
         self.is_long = false;
         self.is_plain = false;
+        self.is_of_sibling = false;
+    }
+
+    /// An object begins or ends.
+    pub(super) fn forget_sibling(&mut self) {
+        self.sibling.clear();
+    }
+
+    /// The name of a member is complete.
+    fn end_key(&mut self) {
+        self.is_of_sibling = !self.sibling.is_empty() && self.spelled.eq_ignore_ascii_case(b"value");
+        self.is_plain &= !self.is_of_sibling;
+    }
+
+    /// Whether the value says how the value of another member is called.
+    fn calls_a_sibling(&self) -> bool {
+        [&b"name"[..], b"key"].iter().any(|name| self.spelled.eq_ignore_ascii_case(name))
+    }
+
+    /// Takes a part of such a value.
+    fn keep_sibling(&mut self, part: &[u8]) {
+        let room = (LONGEST_SIBLING + 1).saturating_sub(self.sibling.len());
+        self.sibling.extend_from_slice(part.get(..room).unwrap_or(part));
+    }
+
+    /// The end of such a value.
+    fn end_sibling(&mut self, masked: bool) {
+        if masked || self.sibling.len() > LONGEST_SIBLING || self.sibling.contains(&b'\\') {
+            self.sibling.clear();
+        }
+    }
+
+    /// As what the value is called, as far as anything is told by it.
+    fn context(&self) -> &[u8] {
+        if self.is_of_sibling { &self.sibling } else { &self.spelled }
     }
 
     fn keep(&mut self, part: &[u8]) {
@@ -52,7 +93,7 @@ impl Name {
 
     fn remember(&self, lanes: &mut Lanes) {
         if !self.spelled.is_empty()
-            && !self.is_plain(lanes)
+            && !lanes.key_is_plain(&self.spelled)
             && !lanes.session.primes(&text_of(&self.spelled), b"\": \"")
         {
             lanes.remember_plain_key(&self.spelled);
@@ -61,7 +102,7 @@ impl Name {
 
     /// Whether there is no name, or none that is context for its value.
     fn is_plain(&self, lanes: &Lanes) -> bool {
-        self.is_plain || self.spelled.is_empty() || lanes.key_is_plain(&self.spelled)
+        self.is_plain || self.context().is_empty() || lanes.key_is_plain(self.context())
     }
 
     /// For reports.
@@ -92,30 +133,37 @@ pub(super) fn short(
         name.clear();
         name.keep(inside);
     }
-    name.is_plain = if is_key { lanes.key_is_plain(inside) } else { name.is_plain(lanes) };
-    let is_plain_key = is_key && name.is_plain;
-    if inside.len() >= lanes.session.shortest() && !is_plain_key {
-        let plain = is_key || name.is_plain;
-        let context = if plain { Vec::new() } else { [&text_of(&name.spelled), &b"\": \""[..]].concat() };
+    let is_plain = if is_key { lanes.key_is_plain(inside) } else { name.is_plain(lanes) };
+    name.is_plain = is_plain;
+    let mut masked = None;
+    if inside.len() >= lanes.session.shortest() && !(is_key && is_plain) {
+        let plain = is_key || is_plain;
+        let context = if plain { Vec::new() } else { [&text_of(name.context()), &b"\": \""[..]].concat() };
         if has_escapes {
             // What is masked is put out with its spelling, by a lane.
             if !is_clean(name, is_key, lanes, inside, &context) {
                 return 0;
             }
-        } else if let Some(masked) = lanes.session.mask(inside, &context, &|| name.of(is_key)) {
-            if is_key {
-                // What was masked is no context, and no name to report.
-                name.clear();
-            }
-            out.extend_from_slice(&masked);
-            out.push(b'"');
-            return end + 1;
+        } else {
+            masked = lanes.session.mask(inside, &context, &|| name.of(is_key));
         }
-        if is_key {
+        if is_key && masked.is_none() {
             name.remember(lanes);
         }
     }
-    out.extend_from_slice(rest.get(..=end).unwrap_or_default());
+    if is_key {
+        if masked.is_some() {
+            // What was masked is no context, and no name to report.
+            name.clear();
+        }
+        name.end_key();
+    } else if name.calls_a_sibling() {
+        name.sibling.clear();
+        name.keep_sibling(inside);
+        name.end_sibling(masked.is_some());
+    }
+    out.extend_from_slice(masked.as_deref().unwrap_or(inside));
+    out.push(b'"');
     end + 1
 }
 
@@ -150,12 +198,14 @@ impl Text {
         if is_key {
             name.clear();
         } else if !name.spelled.is_empty() {
-            let key = text_of(&name.spelled);
             if !name.is_plain(lanes) {
-                lane = Lane::behind(&mut lanes.session, &[&key, b"\": \""]);
+                lane = Lane::behind(&mut lanes.session, &[&text_of(name.context()), b"\": \""]);
             }
-            if shape::is_nested(&key) {
+            if shape::is_nested(&text_of(&name.spelled)) {
                 decoder = Decoder::nested();
+            }
+            if name.calls_a_sibling() {
+                name.sibling.clear();
             }
         }
         Self { lane, decoder, is_key, escaped: false, masked: false }
@@ -174,13 +224,20 @@ impl Text {
         self.decoder.push(inside, &mut self.lane);
         if self.is_key {
             name.keep(inside);
+        } else if name.calls_a_sibling() {
+            name.keep_sibling(inside);
         }
         let Some(end) = end else { return (bytes.len(), false) };
         self.finish(name, lanes, out);
-        if self.is_key && self.masked {
-            name.clear();
-        } else if self.is_key {
-            name.remember(lanes);
+        if self.is_key {
+            if self.masked {
+                name.clear();
+            } else {
+                name.remember(lanes);
+            }
+            name.end_key();
+        } else if name.calls_a_sibling() {
+            name.end_sibling(self.masked);
         }
         out.push(b'"');
         (end + 1, true)
