@@ -175,6 +175,29 @@ async fn a_slow_model_is_not_an_error_unless_a_limit_says_so() {
     assert_eq!(trail.ending(), Some(Ending::Limit));
 }
 
+#[tokio::test]
+async fn interim_answers_without_end_are_no_answer() {
+    let listener = std::net::TcpListener::bind("127.0.0.1:0").expect("loopback");
+    let port = listener.local_addr().expect("bound").port();
+    let upstream = std::thread::spawn(move || {
+        let (mut stream, _) = listener.accept().expect("the proxy connects");
+        let many = b"HTTP/1.1 103 Early Hints\r\n\r\n".repeat(1000);
+        // Until nobody takes them any more.
+        while std::io::Write::write_all(&mut stream, &many).is_ok() {}
+    });
+    let limited = Setup::at(&format!("http://127.0.0.1:{port}"), |config| {
+        config.head_timeout = Some(Duration::from_millis(200));
+    });
+    let answer = limited.send(request(Method::POST, "/v1/completions")).await;
+    assert_eq!(answer.status(), StatusCode::GATEWAY_TIMEOUT);
+    let is_over = tokio::task::spawn_blocking(|| upstream.join());
+    tokio::time::timeout(setup::LIMIT, is_over)
+        .await
+        .expect("its connection is closed")
+        .expect("joined")
+        .expect("no panic");
+}
+
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn silence_within_an_answer_is_limited_where_configured() {
     let upstream = FakeUpstream::start(Reply::broken_events(1, StreamEnding::Hang));
