@@ -203,7 +203,12 @@ impl Approvals {
         let mut view = View::of(&record, now, &self.0.config.public_url);
         view.changes = last.map(|last| {
             let mut changes = diff::between_headers(&last.asked.headers, &record.asked.headers);
-            changes.extend(diff::between(&last.asked.preview.text, &record.asked.preview.text));
+            let (last, asked) = (&last.asked, &record.asked);
+            changes.extend(diff::between(&last.preview.text, &asked.preview.text));
+            let is_all_shown = !last.preview.truncated && !asked.preview.truncated && !changes.is_empty();
+            if last.body_sha256 != asked.body_sha256 && !is_all_shown {
+                changes.push(diff::elsewhere(&last.body_sha256, &asked.body_sha256));
+            }
             changes
         });
         view.before = before.map(|before| Before {

@@ -1,7 +1,10 @@
 //! What changed since the last time: small, for people.
 
+use std::collections::BTreeMap;
+
 use gatewayd_core::inert_text;
-use serde_json::Value;
+use serde::de::{Deserialize, Deserializer, MapAccess, Visitor};
+use serde_json::value::RawValue;
 
 /// Changes shown; more are counted only.
 const MAX_CHANGES: usize = 50;
@@ -24,11 +27,20 @@ pub(crate) fn between(before: &str, after: &str) -> Vec<Change> {
         return Vec::new();
     }
     let mut changes = Vec::new();
-    match (serde_json::from_str(before), serde_json::from_str(after)) {
-        (Ok(before), Ok(after)) => compare(&before, &after, &mut String::new(), &mut changes),
+    match (Node::read(before), Node::read(after)) {
+        (Some(before), Some(after)) => compare(&before, &after, &mut String::new(), &mut changes),
         _ => compare_lines(before, after, &mut changes),
     }
     changes
+}
+
+/// What is said of bodies that are not the same bytes where no change can be shown, or not all of it.
+pub(crate) fn elsewhere(before: &str, after: &str) -> Change {
+    Change {
+        at: "the bytes, also where nothing is shown: blanks, order, what is masked or left out".to_owned(),
+        before: Some(format!("sha256 {before}")),
+        after: Some(format!("sha256 {after}")),
+    }
 }
 
 /// The changes between the headers of two requests, each sorted by name.
@@ -49,22 +61,102 @@ pub(crate) fn between_headers(before: &[(String, String)], after: &[(String, Str
     names.into_iter().map(change).filter(|change| change.before != change.after).collect()
 }
 
-fn compare(before: &Value, after: &Value, at: &mut String, changes: &mut Vec<Change>) {
+/// JSON as it is written: every member, also one whose name was there before, and every number and text to the letter.
+#[derive(PartialEq)]
+enum Node<'t> {
+    Plain(&'t str),
+    List(Vec<Node<'t>>),
+    /// By name, and how many of that name came before.
+    Members(BTreeMap<(String, usize), Node<'t>>),
+}
+
+impl<'t> Node<'t> {
+    fn read(text: &'t str) -> Option<Self> {
+        serde_json::from_str::<&RawValue>(text).ok().and_then(|raw| Self::of(raw.get()))
+    }
+
+    fn of(text: &'t str) -> Option<Self> {
+        match text.as_bytes().first()? {
+            b'{' => {
+                let Members(members) = serde_json::from_str(text).ok()?;
+                let (mut named, mut seen) = (BTreeMap::new(), BTreeMap::<String, usize>::new());
+                for (name, value) in members {
+                    // Whoever takes the first of two and whoever takes the last read another document.
+                    let before = seen.entry(name.clone()).or_default();
+                    named.insert((name, *before), Self::of(value.get())?);
+                    *before += 1;
+                }
+                Some(Self::Members(named))
+            }
+            b'[' => {
+                let items: Vec<&RawValue> = serde_json::from_str(text).ok()?;
+                items.into_iter().map(|item| Self::of(item.get())).collect::<Option<_>>().map(Self::List)
+            }
+            _ => Some(Self::Plain(text)),
+        }
+    }
+
+    fn shown(&self) -> String {
+        match self {
+            Self::Plain(text) => (*text).to_owned(),
+            Self::List(items) => {
+                format!("[{}]", items.iter().map(Self::shown).collect::<Vec<_>>().join(","))
+            }
+            Self::Members(members) => {
+                let member = |((name, _), value): (&(String, usize), &Self)| {
+                    format!("{}:{}", serde_json::Value::from(name.as_str()), value.shown())
+                };
+                format!("{{{}}}", members.iter().map(member).collect::<Vec<_>>().join(","))
+            }
+        }
+    }
+}
+
+/// The members of an object in order, none left out.
+struct Members<'t>(Vec<(String, &'t RawValue)>);
+
+impl<'de: 't, 't> Deserialize<'de> for Members<'t> {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        struct All;
+        impl<'de> Visitor<'de> for All {
+            type Value = Members<'de>;
+
+            fn expecting(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+                f.write_str("an object")
+            }
+
+            fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Members<'de>, A::Error> {
+                let mut members = Vec::new();
+                while let Some(member) = map.next_entry()? {
+                    members.push(member);
+                }
+                Ok(Members(members))
+            }
+        }
+        deserializer.deserialize_map(All)
+    }
+}
+
+fn compare(before: &Node<'_>, after: &Node<'_>, at: &mut String, changes: &mut Vec<Change>) {
     if changes.len() >= MAX_CHANGES || before == after {
         return;
     }
     let length = at.len();
     match (before, after) {
-        (Value::Object(old), Value::Object(new)) => {
+        (Node::Members(old), Node::Members(new)) => {
             let added = new.keys().filter(|key| !old.contains_key(*key));
             for key in old.keys().chain(added) {
+                let (name, before) = key;
                 at.push('/');
-                at.push_str(&inert_text(&key.replace('~', "~0").replace('/', "~1")));
+                at.push_str(&inert_text(&name.replace('~', "~0").replace('/', "~1")));
+                if *before > 0 {
+                    at.push_str(&format!(" (the same name, {})", before + 1));
+                }
                 compare_member(old.get(key), new.get(key), at, changes);
                 at.truncate(length);
             }
         }
-        (Value::Array(old), Value::Array(new)) => {
+        (Node::List(old), Node::List(new)) => {
             for index in 0..old.len().max(new.len()) {
                 at.push_str(&format!("/{index}"));
                 compare_member(old.get(index), new.get(index), at, changes);
@@ -75,16 +167,21 @@ fn compare(before: &Value, after: &Value, at: &mut String, changes: &mut Vec<Cha
     }
 }
 
-fn compare_member(before: Option<&Value>, after: Option<&Value>, at: &mut String, changes: &mut Vec<Change>) {
+fn compare_member(
+    before: Option<&Node<'_>>,
+    after: Option<&Node<'_>>,
+    at: &mut String,
+    changes: &mut Vec<Change>,
+) {
     match (before, after) {
         (Some(before), Some(after)) => compare(before, after, at, changes),
         (before, after) => push(changes, at, before, after),
     }
 }
 
-fn push(changes: &mut Vec<Change>, at: &str, before: Option<&Value>, after: Option<&Value>) {
+fn push(changes: &mut Vec<Change>, at: &str, before: Option<&Node<'_>>, after: Option<&Node<'_>>) {
     if changes.len() < MAX_CHANGES && before != after {
-        let shown = |value: &Value| shorten(&value.to_string());
+        let shown = |value: &Node<'_>| shorten(&value.shown());
         changes.push(Change { at: at.to_owned(), before: before.map(shown), after: after.map(shown) });
     }
 }
@@ -138,6 +235,25 @@ mod tests {
     }
 
     #[test]
+    fn members_of_one_name_and_numbers_are_compared_to_the_letter() {
+        assert_eq!(
+            between(r#"{"file":"safe","n":1}"#, r#"{"file":"EVIL","file":"safe","n":1}"#),
+            [
+                change("/file", Some("\"safe\""), Some("\"EVIL\"")),
+                change("/file (the same name, 2)", None, Some("\"safe\"")),
+            ]
+        );
+        assert_eq!(
+            between("[12345678901234567890123, 1.0]", "[12345678901234567890124, 1]"),
+            [
+                change("/0", Some("12345678901234567890123"), Some("12345678901234567890124")),
+                change("/1", Some("1.0"), Some("1")),
+            ]
+        );
+        assert!(between(r#"{"a":1,"b":[{"c":2}]}"#, r#"{ "b": [{"c": 2}], "a": 1 }"#).is_empty());
+    }
+
+    #[test]
     fn what_cannot_be_seen_is_spelled_out() {
         let changes = between(r#"{"dry_run":true}"#, "{\"dry_run\u{34f}\":true,\"a\":\"\u{3164}\"}");
         assert!(changes.contains(&change("/dry_run", Some("true"), None)));
@@ -177,8 +293,9 @@ mod tests {
         #[test]
         fn never_panics_and_sees_every_difference(a in ".{0,60}", b in ".{0,60}") {
             let lines = |text: &str| text.lines().map(str::to_owned).collect::<Vec<_>>();
-            let json = |text: &str| serde_json::from_str::<Value>(text).ok();
-            let same = a == b || lines(&a) == lines(&b) || json(&a).is_some() && json(&a) == json(&b);
+            let json = |text: &str| serde_json::from_str::<serde_json::Value>(text).ok();
+            // Blanks around a value say nothing.
+            let same = a == b || lines(&a) == lines(&b) || json(&a).is_some() && json(&b).is_some() && a.trim() == b.trim();
             prop_assert_eq!(between(&a, &b).is_empty(), same);
         }
     }

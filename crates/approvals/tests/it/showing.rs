@@ -66,6 +66,11 @@ async fn people_see_what_changed_since_they_last_agreed() {
     let changes = world.approvals.show(&second).await.unwrap().changes.unwrap();
     assert_eq!(changes.len(), 1);
     assert_eq!((changes[0].at.as_str(), changes[0].after.as_deref()), ("/epochs", Some("9")));
+    for other in [r#"{"data": "a", "epochs": 1}"#, r#"{"epochs": 1, "data": "a", "data": "a"}"#] {
+        let id = world.send(ask("quick", other)).await.id();
+        let changes = world.approvals.show(&id).await.unwrap().changes.unwrap();
+        assert!(!changes.is_empty(), "other bytes are never called the same: {other}");
+    }
     let mut third = Ask::new("quick", r#"{"epochs": 1, "data": "a"}"#);
     third.headers = vec![("openai-beta", "x")];
     let third = world.send(third.request()).await.id();
