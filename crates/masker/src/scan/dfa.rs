@@ -6,6 +6,7 @@
 use std::collections::HashMap;
 
 use regex_automata::dfa::{Automaton as _, StartKind, dense};
+use regex_automata::util::alphabet::Unit;
 use regex_automata::util::primitives::StateID;
 use regex_automata::util::start;
 use regex_automata::util::syntax;
@@ -293,8 +294,7 @@ impl<'a> Built<'a> {
             dfa.start_state(&config).unwrap_or_default()
         };
         let starts: Vec<StateID> = (0..=255).map(Some).chain([None]).map(start).collect();
-        let kinds: Vec<u8> =
-            dfa.byte_classes().representatives(0..=255).filter_map(|unit| unit.as_u8()).collect();
+        let kinds: Vec<u8> = dfa.byte_classes().representatives(0..=255).filter_map(Unit::as_u8).collect();
         let mut states = Vec::new();
         let mut seen = std::collections::HashSet::new();
         let mut todo = starts.clone();
