@@ -414,9 +414,9 @@ pub struct MaskArgs {
     /// More rules, TOML.
     #[arg(long)]
     pub rules: Vec<PathBuf>,
-    /// Which rules, as `masker.tiers` in the configuration says it; more than one separated by commas.
-    #[arg(long, value_enum, value_delimiter = ',', default_value = "default")]
-    pub tiers: Vec<TierChoice>,
+    /// Which rules.
+    #[arg(long, value_enum, default_value_t = TierChoice::Default)]
+    pub tier: TierChoice,
     /// The input is JSON.
     #[arg(long, group = "format")]
     pub json: bool,
@@ -431,13 +431,13 @@ pub struct MaskArgs {
     pub text: bool,
 }
 
-/// A tier of rules.
+/// Which tiers of rules.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
 pub enum TierChoice {
-    /// High confidence.
+    /// Those of high confidence, as `tiers = ["default"]` in the configuration.
     Default,
-    /// Assignments such as `password = ...`.
-    Assignments,
+    /// Also assignments such as `password = ...`, as `tiers = ["default", "assignments"]`.
+    All,
 }
 
 /// `gatewayd rules ...`

@@ -52,10 +52,7 @@ fn each_format_is_read_as_what_it_is() {
 fn the_second_tier_is_asked_for() {
     let text = "password = \"correct-horse-battery\"\n";
     assert_eq!(mask(&[], text).2, 0);
-    assert_eq!(
-        mask(&["--tiers", "default,assignments"], text).0,
-        "password = \"[REDACTED:password-assignment]\"\n"
-    );
+    assert_eq!(mask(&["--tier", "all"], text).0, "password = \"[REDACTED:password-assignment]\"\n");
 }
 
 #[test]

@@ -66,11 +66,11 @@ fn kind(args: &MaskArgs) -> BodyKind {
 }
 
 fn masker(args: &MaskArgs) -> anyhow::Result<Masker> {
-    let tiers = args.tiers.iter().map(|tier| match tier {
-        TierChoice::Default => Tier::Default,
-        TierChoice::Assignments => Tier::Assignments,
-    });
-    let builder = Masker::builder().rules(rules(&args.rules)?).tiers(tiers);
+    let tiers: &[Tier] = match args.tier {
+        TierChoice::Default => &[Tier::Default],
+        TierChoice::All => &[Tier::Default, Tier::Assignments],
+    };
+    let builder = Masker::builder().rules(rules(&args.rules)?).tiers(tiers.iter().copied());
     #[cfg(feature = "vectorscan")]
     let builder = builder.engine(gatewayd_masker::Engine::Vectorscan);
     Ok(builder.build()?)
