@@ -181,6 +181,8 @@ async fn interim_answers_without_end_are_no_answer() {
     let port = listener.local_addr().expect("bound").port();
     let upstream = std::thread::spawn(move || {
         let (mut stream, _) = listener.accept().expect("the proxy connects");
+        // An answer before the request would be an error of its own.
+        let _asked = std::io::Read::read(&mut stream, &mut [0; 1024]).expect("a request");
         let many = b"HTTP/1.1 103 Early Hints\r\n\r\n".repeat(1000);
         // Until nobody takes them any more.
         while std::io::Write::write_all(&mut stream, &many).is_ok() {}
