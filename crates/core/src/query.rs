@@ -2,6 +2,8 @@
 
 use std::borrow::Cow;
 
+use percent_encoding::percent_decode_str;
+
 /// Stands in the place of such a value.
 const HIDDEN: &str = "[REDACTED:query-credential]";
 
@@ -65,7 +67,7 @@ fn is_credential(pair: &str) -> bool {
 fn words(name: &str) -> Vec<String> {
     let mut words = vec![String::new()];
     let mut was_small = false;
-    for c in unescaped(name).chars() {
+    for c in percent_decode_str(name).decode_utf8_lossy().chars() {
         if !c.is_ascii_alphabetic() || (was_small && c.is_ascii_uppercase()) {
             words.push(String::new());
         }
@@ -75,26 +77,6 @@ fn words(name: &str) -> Vec<String> {
         was_small = c.is_ascii_lowercase();
     }
     words
-}
-
-fn unescaped(name: &str) -> String {
-    let mut bytes = Vec::with_capacity(name.len());
-    let mut rest = name.as_bytes();
-    while let Some((&first, after)) = rest.split_first() {
-        let digits =
-            after.get(..2).filter(|_| first == b'%').and_then(|digits| std::str::from_utf8(digits).ok());
-        match digits.and_then(|digits| u8::from_str_radix(digits, 16).ok()) {
-            Some(byte) => {
-                bytes.push(byte);
-                rest = after.get(2..).unwrap_or_default();
-            }
-            None => {
-                bytes.push(first);
-                rest = after;
-            }
-        }
-    }
-    String::from_utf8_lossy(&bytes).into_owned()
 }
 
 #[cfg(test)]
