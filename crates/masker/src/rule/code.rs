@@ -6,56 +6,106 @@
 /// config.password   get_token()   process.env.KEY   KeyEvent.VK_ENTER   lib/keys.py
 /// ```
 pub(super) fn code(value: &[u8]) -> bool {
-    if path(value) {
+    let outline = Outline::of(value);
+    if is_path(value, &outline) {
         return true;
     }
     // `Ed25519PublicKey`, `win32api.RegEnumKey`: short or a path, all words once a number or two are taken out.
     let letters = || value.split(|b| !b.is_ascii_alphabetic()).filter(|part| !part.is_empty());
-    (value.len() < 24 || value.contains(&b'.'))
-        && numbers(value) < 3
+    outline.numbers < 3
+        && (value.len() < 24 || value.contains(&b'.'))
         && letters().count() > 1
         && letters().all(is_word)
         && letters().any(|part| part.len() > 5)
 }
 
-/// How many numbers stand in a value.
-fn numbers(value: &[u8]) -> usize {
-    value.split(|b| !b.is_ascii_digit()).filter(|part| !part.is_empty()).count()
+/// Whether a value is an expression, or words with signs between them and no more than a number at the end of each.
+/// A random password of letters and digits never is, whereas it may pass for a name with a number in it.
+pub(super) fn path(value: &[u8]) -> bool {
+    is_path(value, &Outline::of(value))
+}
+
+fn is_path(value: &[u8], outline: &Outline) -> bool {
+    if outline.bracketed || outline.address || is_long_name(value, outline) {
+        return true;
+    }
+    if outline.signs == 0 {
+        return outline.digits == 0 && is_word(value);
+    }
+    // `self.password`, `X-Api-Key`, `a/b/c`, `SOME_NAME`: words between single signs, none of them random.
+    let mut wordy = outline.digits == 0;
+    // `kVK_Return.u16`, `x64-uwp`, `hash_64b`: mostly words, the digits stand alone, at a word's end or before a unit.
+    let mut numbered = outline.digits < 5;
+    let mut letters = 0;
+    for part in value.split(|b| !b.is_ascii_alphanumeric()) {
+        let word = trim_digits(part);
+        let is_word = is_word(word);
+        wordy &= is_word;
+        numbered &= is_word || is_amount(part);
+        if is_word && is_plain(word) {
+            letters += word.len();
+        }
+    }
+    // `D3D_SB_RETURN_TYPE`, `org/ALL.SOURCE-A1B2C3`, `MyDatabaseSecret-a1b2c3`.
+    let mostly_words = letters >= A_LONG_WORD && letters * 5 >= outline.alphanumerics * 3;
+    wordy || numbered || mostly_words
+}
+
+/// What one look at each byte tells of a value.
+#[derive(Default)]
+struct Outline {
+    alphanumerics: usize,
+    digits: usize,
+    /// Rows of digits.
+    numbers: usize,
+    /// What is no letter nor digit.
+    signs: usize,
+    /// The longest row of letters.
+    row: usize,
+    /// A capital stands behind a small letter.
+    camel: bool,
+    bracketed: bool,
+    /// It holds `::` or `://`.
+    address: bool,
+}
+
+impl Outline {
+    fn of(value: &[u8]) -> Self {
+        let mut outline = Self::default();
+        let (mut last, mut row) = (b' ', 0);
+        for (at, &byte) in value.iter().enumerate() {
+            if byte.is_ascii_alphabetic() {
+                row += 1;
+                outline.camel |= byte.is_ascii_uppercase() && last.is_ascii_lowercase();
+            } else {
+                outline.row = outline.row.max(row);
+                row = 0;
+                if byte.is_ascii_digit() {
+                    outline.digits += 1;
+                    outline.numbers += usize::from(!last.is_ascii_digit());
+                } else {
+                    outline.signs += 1;
+                    outline.bracketed |= matches!(byte, b'(' | b')' | b'[' | b']' | b'{' | b'}' | b';');
+                    outline.address |=
+                        byte == b':' && (last == b':' || value.get(at..at + 3) == Some(b"://"));
+                }
+            }
+            last = byte;
+        }
+        outline.row = outline.row.max(row);
+        outline.alphanumerics = value.len() - outline.signs;
+        outline
+    }
 }
 
 /// Whether a value is a long name in camel case with a number or two in it: `X509CertificateTemplate`, `MaxLength256`.
-fn long_name(value: &[u8]) -> bool {
-    let letters = || value.split(|b| !b.is_ascii_alphabetic()).filter(|part| !part.is_empty());
-    let camel = value.windows(2).any(
-        |pair| matches!(pair, [small, capital] if small.is_ascii_lowercase() && capital.is_ascii_uppercase()),
-    );
-    camel && letters().any(|part| part.len() >= LONG_NAME) && numbers(value) < 3 && letters().all(is_word)
+fn is_long_name(value: &[u8], outline: &Outline) -> bool {
+    let mut letters = value.split(|b| !b.is_ascii_alphabetic()).filter(|part| !part.is_empty());
+    outline.camel && outline.row >= LONG_NAME && outline.numbers < 3 && letters.all(is_word)
 }
 
 /// A row of letters so long is random only if it does not read as words.
 const LONG_NAME: usize = 12;
-
-/// Whether a value is an expression, or words with signs between them and no more than a number at the end of each.
-/// A random password of letters and digits never is, whereas it may pass for a name with a number in it.
-pub(super) fn path(value: &[u8]) -> bool {
-    let bracketed = value.iter().any(|b| matches!(b, b'(' | b')' | b'[' | b']' | b'{' | b'}' | b';'));
-    let address = value.windows(2).any(|pair| pair == b"::") || value.windows(3).any(|three| three == b"://");
-    if bracketed || address || mostly_words(value) || long_name(value) {
-        return true;
-    }
-    let has_digit = value.iter().any(u8::is_ascii_digit);
-    let segments = || value.split(|b| !b.is_ascii_alphanumeric());
-    // `self.password`, `X-Api-Key`, `a/b/c`, `SOME_NAME`: words between single signs, none of them random.
-    let wordy = segments().all(is_word);
-    if wordy && !has_digit {
-        return true;
-    }
-    // `kVK_Return.u16`, `x64-uwp`, `hash_64b`: mostly words, the digits stand alone, at a word's end or before a unit.
-    let digits = value.iter().filter(|b| b.is_ascii_digit()).count();
-    digits < 5
-        && segments().count() > 1
-        && segments().all(|part| is_word(trim_digits(part)) || is_amount(part))
-}
 
 /// A number with a letter or two behind it: `64b`, `2nd`.
 fn is_amount(part: &[u8]) -> bool {
@@ -80,23 +130,11 @@ pub(super) fn reference(value: &[u8]) -> bool {
     bracketed || path || snake || called
 }
 
-/// Whether most of a value is words between signs, each in one case or a long name: `D3D_SB_RETURN_TYPE`,
-/// `org/ALL.SOURCE-A1B2C3`, `MyDatabaseSecret-a1b2c3`.
-fn mostly_words(value: &[u8]) -> bool {
-    let plain = |part: &&[u8]| {
-        let (first, rest) = part.split_first().map_or((b'0', &[][..]), |(&first, rest)| (first, rest));
-        let one_case = rest.iter().all(u8::is_ascii_lowercase) && first.is_ascii_alphabetic()
-            || part.iter().all(u8::is_ascii_uppercase);
-        let camel = part.len() >= LONG_NAME;
-        part.len() > 2
-            && (one_case || camel)
-            && is_word(part)
-            && rest.iter().any(|b| b"aeiouyAEIOUY".contains(b))
-    };
-    let segments = || value.split(|b| !b.is_ascii_alphanumeric()).map(trim_digits);
-    let words: usize = segments().filter(plain).map(<[u8]>::len).sum();
-    let all = value.iter().filter(|b| b.is_ascii_alphanumeric()).count();
-    segments().count() > 1 && words >= A_LONG_WORD && words * 5 >= all * 3
+/// Whether a word is in one case, or long, and has a vowel behind its first letter.
+fn is_plain(word: &[u8]) -> bool {
+    let Some((_, rest)) = word.split_first().filter(|_| word.len() > 2) else { return false };
+    let one_case = || rest.iter().all(u8::is_ascii_lowercase) || word.iter().all(u8::is_ascii_uppercase);
+    (word.len() >= LONG_NAME || one_case()) && rest.iter().any(|byte| is_vowel(*byte))
 }
 
 /// So many letters of words are no chance.
@@ -148,13 +186,20 @@ fn hump(name: &[u8]) -> usize {
     }
 }
 
+fn is_vowel(letter: u8) -> bool {
+    matches!(letter.to_ascii_lowercase(), b'a' | b'e' | b'i' | b'o' | b'u' | b'y')
+}
+
 /// The longest row of letters in one case that may be words.
 const LONGEST_WORD: usize = 24;
 
 /// An abbreviation in capitals, or a word with a vowel and no long row of consonants.
 fn is_sayable(word: &[u8]) -> bool {
-    let rows = || word.split(|b| b"aeiouyAEIOUY".contains(b)).map(<[u8]>::len);
-    let longest = rows().max().unwrap_or_default();
+    let (mut longest, mut row) = (0, 0);
+    for &byte in word {
+        row = if is_vowel(byte) { 0 } else { row + 1 };
+        longest = longest.max(row);
+    }
     word.len() < 4
         || (word.len() <= LONGEST_WORD && longest < 5 && longest < word.len())
         || (word.len() < 7 && word.iter().all(u8::is_ascii_uppercase))

@@ -5,7 +5,7 @@ use regex_automata::meta::Regex;
 use sha2::{Digest as _, Sha256};
 
 use super::validator::{Validator, Verdict};
-use super::{Rule, RuleError};
+use super::{Rule, RuleError, Verdicts};
 
 /// Bits a byte that even digits in any order have, if they are not all the same few.
 const LEAST_ENTROPY: f32 = 2.0;
@@ -41,6 +41,8 @@ impl Judge {
         for name in &rule.validators {
             validators.push(Validator::parse(name).map_err(|problem| rule.error("validators", problem))?);
         }
+        // All must agree, so the cheap ones are asked first: a hostile text has much judged.
+        validators.sort_by_key(|validator: &Validator| validator.price());
         let mut values: Vec<Vec<u8>> =
             rule.allow.values.iter().map(|value| value.clone().into_bytes()).collect();
         values.sort_unstable();
@@ -53,10 +55,10 @@ impl Judge {
         Ok(Self { validators, values, patterns, hashes, digests: digests(rule, key)? })
     }
 
-    /// Whether the matched text is to be masked.
-    pub(crate) fn masks(&self, value: &[u8]) -> bool {
+    /// Whether the matched text is to be masked. It is the value that `verdicts` are about.
+    pub(crate) fn masks(&self, value: &[u8], verdicts: &mut Verdicts) -> bool {
         for validator in &self.validators {
-            match validator.check(value) {
+            match verdicts.ask(*validator, value) {
                 Verdict::Genuine => break,
                 Verdict::Refuted => return false,
                 Verdict::Plausible => {}
@@ -141,7 +143,7 @@ mod tests {
     #[test]
     fn nothing_to_check_masks_all() {
         let judge = Judge::new(&rule(&[], Allow::default()), None).expect("valid");
-        assert!(judge.masks(b"anything"));
+        assert!(judge.masks(b"anything", &mut Verdicts::default()));
     }
 
     #[test]
@@ -158,9 +160,15 @@ mod tests {
         };
         let judge = Judge::new(&rule(&[], allow), Some(b"key")).expect("valid");
         for known in ["first", "second", "third", "fourth"] {
-            assert!(!judge.masks(known.as_bytes()), "{known}");
-            assert!(judge.masks(format!("{known}x").as_bytes()), "{known} and more");
-            assert!(judge.masks(format!("x{known}").as_bytes()), "{known} behind something");
+            assert!(!judge.masks(known.as_bytes(), &mut Verdicts::default()), "{known}");
+            assert!(
+                judge.masks(format!("{known}x").as_bytes(), &mut Verdicts::default()),
+                "{known} and more"
+            );
+            assert!(
+                judge.masks(format!("x{known}").as_bytes(), &mut Verdicts::default()),
+                "{known} behind something"
+            );
         }
     }
 
@@ -170,9 +178,15 @@ mod tests {
             [b"ghp_".as_slice(), &[b'a'; 30], &super::super::checksum::crc32_digits(&[b'a'; 30])].concat();
         let text = String::from_utf8(token.clone()).expect("ASCII");
         let names = ["github-crc32", "entropy:3.0"];
-        assert!(Judge::new(&rule(&names, Allow::default()), None).expect("valid").masks(&token));
+        assert!(
+            Judge::new(&rule(&names, Allow::default()), None)
+                .expect("valid")
+                .masks(&token, &mut Verdicts::default())
+        );
         let allow = Allow { values: vec![text], ..Allow::default() };
-        assert!(!Judge::new(&rule(&names, allow), None).expect("valid").masks(&token));
+        assert!(
+            !Judge::new(&rule(&names, allow), None).expect("valid").masks(&token, &mut Verdicts::default())
+        );
     }
 
     #[test]

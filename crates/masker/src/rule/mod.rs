@@ -12,6 +12,7 @@ mod shape;
 mod stand_in;
 mod tuning;
 mod validator;
+mod verdicts;
 
 use serde::Deserialize;
 
@@ -20,6 +21,7 @@ pub use example::Example;
 pub(crate) use judge::Judge;
 pub use prove::prove;
 pub use tuning::{Change, Tuning};
+pub(crate) use verdicts::Verdicts;
 
 /// One kind of secret.
 ///

@@ -6,9 +6,10 @@
 
 use super::anchors::{Anchors, Hit};
 use super::automaton::State;
-use super::candidate::{Aside, Candidate, Claim};
+use super::candidate::{Claim, End};
 use super::known::Known;
 use super::{KNOWN, Machines, Scan, Span, Window};
+use crate::rule::Verdicts;
 
 /// Where matches end, and what waits for that to be seen: few texts have any.
 #[derive(Clone, Debug, Default)]
@@ -30,14 +31,6 @@ struct Refused {
     claim: Claim,
     /// Its checks agree.
     judged: bool,
-}
-
-/// A byte before which a candidate may be over.
-#[derive(Clone, Copy)]
-pub(super) struct End {
-    pub(super) aside: Aside,
-    pub(super) candidate: Candidate,
-    pub(super) at: u64,
 }
 
 impl Edges {
@@ -84,14 +77,9 @@ impl Scan {
 
     /// Takes note of the end of a match behind which another secret may begin.
     pub(super) fn heed(&mut self, machines: &Machines, text: Window<'_>, end: End, spans: &mut Vec<Span>) {
-        let End { aside, candidate, at } = end;
-        match aside {
-            Aside::Refused => self.refuse(machines, text, candidate.claim(at), spans),
-            // What has a name before it may be any word, and goes as far as it goes.
-            Aside::Passes if machines.rule(candidate.rule).is_some_and(|rule| rule.context.is_none()) => {
-                self.open(machines, text, at, spans);
-            }
-            _ => {}
+        match end {
+            End::Refused(claim) => self.refuse(machines, text, claim, spans),
+            End::Passes(at) => self.open(machines, text, at, spans),
         }
     }
 
@@ -127,6 +115,8 @@ impl Scan {
     }
 
     fn refuse(&mut self, machines: &Machines, text: Window<'_>, claim: Claim, spans: &mut Vec<Span>) {
+        // To be paid for now: whether it is judged, and when, depends on how the text is cut.
+        self.owe(claim.end - claim.start);
         if self.begun(machines, text, claim.end).is_empty() {
             self.edges.refused_mut().push(Refused { claim, judged: false });
         } else if let Some(span) = machines.judged(claim, text) {
@@ -228,7 +218,7 @@ impl Scan {
 
 impl Machines {
     fn judged(&self, claim: Claim, text: Window<'_>) -> Option<Span> {
-        claim.judged(self.rule(claim.rule)?, text)
+        claim.judged(self.rule(claim.rule)?, text, &mut Verdicts::default())
     }
 }
 

@@ -3,6 +3,7 @@
 use super::dfa::{Classes, Place, Step, Table};
 use super::machine::Machine;
 use super::{Span, Window};
+use crate::rule::Verdicts;
 
 /// How far a context reaches from its anchor.
 pub(super) const CONTEXT_CAP: u64 = 320;
@@ -45,6 +46,12 @@ pub(crate) struct Here<'a> {
     pub(crate) at: u64,
 }
 
+/// Where what is decided goes.
+pub(crate) struct Out<'a> {
+    pub(crate) spans: &'a mut Vec<Span>,
+    pub(crate) verdicts: &'a mut Verdicts,
+}
+
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Phase {
     /// What stands before the secret; not held back.
@@ -71,11 +78,13 @@ pub(crate) enum Aside {
     Passes,
 }
 
-impl Aside {
-    /// Whether another secret may begin with the byte.
-    pub(crate) fn is_end(self) -> bool {
-        matches!(self, Self::Refused | Self::Passes)
-    }
+/// What a byte is before which a candidate may be over: another secret may begin with it.
+#[derive(Clone, Copy, Debug)]
+pub(crate) enum End {
+    /// The match is over and only this byte speaks against it.
+    Refused(Claim),
+    /// The match may be over before the byte at this position.
+    Passes(u64),
 }
 
 impl Phase {
@@ -141,10 +150,10 @@ impl Candidate {
         &mut self,
         machine: &Machine,
         here: Here<'_>,
-        spans: &mut Vec<Span>,
+        out: &mut Out<'_>,
         aside: &mut Aside,
     ) -> bool {
-        !self.follow(here.table, here.byte, here.at) || self.decide(machine, here, spans, aside)
+        !self.follow(here.table, here.byte, here.at) || self.decide(machine, here, out, aside)
     }
 
     /// Decides what the byte means over which it has just stepped; says whether the candidate lives on.
@@ -152,13 +161,13 @@ impl Candidate {
         &mut self,
         machine: &Machine,
         here: Here<'_>,
-        spans: &mut Vec<Span>,
+        out: &mut Out<'_>,
         aside: &mut Aside,
     ) -> bool {
         match self.phase {
-            Phase::Secret => self.decide_secret(machine, here, spans, aside),
+            Phase::Secret => self.decide_secret(machine, here, out, aside),
             Phase::Context => self.decide_context(here.at, aside),
-            Phase::Tail | Phase::Until => self.swallow(here.at, spans, aside),
+            Phase::Tail | Phase::Until => self.swallow(here.at, out.spans, aside),
             // It has no machine.
             Phase::Blackout => true,
         }
@@ -176,7 +185,7 @@ impl Candidate {
         &mut self,
         machine: &Machine,
         here: Here<'_>,
-        spans: &mut Vec<Span>,
+        out: &mut Out<'_>,
         aside: &mut Aside,
     ) -> bool {
         let Here { table, text, byte, at } = here;
@@ -184,7 +193,7 @@ impl Candidate {
             match commit.step(table, state, byte) {
                 Step::Alive | Step::Sure => {}
                 Step::Dead => self.forget_commit(machine),
-                Step::Match | Step::Last => return self.commit_at(machine, here, spans, aside),
+                Step::Match | Step::Last => return self.commit_at(machine, here, out.spans, aside),
             }
         }
         match self.state.step() {
@@ -205,17 +214,17 @@ impl Candidate {
                 } else {
                     *aside = Aside::Refused;
                 }
-                self.conclude(machine, text, spans);
+                self.conclude(machine, text, out);
                 return false;
             }
             // A commit automaton may outlive a pattern that is finished.
             Step::Dead if self.commit.is_some() && machine.until.is_some() => {}
             Step::Dead => {
-                self.conclude(machine, text, spans);
+                self.conclude(machine, text, out);
                 return false;
             }
         }
-        at < self.start + machine.max || self.too_long(machine, text, at)
+        at < self.start + machine.max || self.too_long(machine, text, at, out)
     }
 
     fn forget_commit(&mut self, machine: &Machine) {
@@ -250,7 +259,8 @@ impl Candidate {
 
     /// The match is longer than the rule allows: what has matched, or tells enough, is masked as far as it goes; what
     /// has not is given up.
-    fn too_long(&mut self, machine: &Machine, text: Window<'_>, at: u64) -> bool {
+    fn too_long(&mut self, machine: &Machine, text: Window<'_>, at: u64, out: &mut Out<'_>) -> bool {
+        out.verdicts.turn_to((self.start, at));
         if self.mark > 0 || self.tells(machine, text, at) {
             self.be_certain(machine, at);
             return true;
@@ -277,14 +287,24 @@ impl Candidate {
     }
 
     /// The end of an undecided match: reports it, if there is one and the rule's checks agree.
-    pub(crate) fn conclude(&self, machine: &Machine, text: Window<'_>, spans: &mut Vec<Span>) {
+    pub(crate) fn conclude(&self, machine: &Machine, text: Window<'_>, out: &mut Out<'_>) {
         if self.mark > 0 {
-            spans.extend(self.claim(self.mark).judged(machine, text));
+            out.spans.extend(self.claim(self.mark).judged(machine, text, out.verdicts));
+        }
+    }
+
+    /// What the byte at `at` ends. A secret that has a name before it may be any word, and goes as far as it goes.
+    #[inline]
+    pub(crate) fn end(&self, machine: &Machine, aside: Aside, at: u64) -> Option<End> {
+        match aside {
+            Aside::Refused => Some(End::Refused(self.claim(at))),
+            Aside::Passes if machine.context.is_none() => Some(End::Passes(at)),
+            _ => None,
         }
     }
 
     /// A match that ends at `end`.
-    pub(crate) fn claim(&self, end: u64) -> Claim {
+    fn claim(&self, end: u64) -> Claim {
         Claim { rule: self.rule, start: self.start, late: self.late, end }
     }
 
@@ -324,10 +344,18 @@ impl Candidate {
 
 impl Claim {
     /// The span of the match, if the rule's checks agree.
-    pub(crate) fn judged(&self, machine: &Machine, text: Window<'_>) -> Option<Span> {
+    pub(crate) fn judged(
+        &self,
+        machine: &Machine,
+        text: Window<'_>,
+        verdicts: &mut Verdicts,
+    ) -> Option<Span> {
         let end = self.end.saturating_sub(machine.after);
         let starts = [self.start, self.late].into_iter().take_while(|start| *start < end);
-        let mut masked = starts.filter(|start| machine.judge.masks(text.get(*start, end)));
+        let mut masked = starts.filter(|start| {
+            verdicts.turn_to((*start, end));
+            machine.judge.masks(text.get(*start, end), verdicts)
+        });
         masked.next().map(|start| Span { start, end, rule: self.rule })
     }
 }

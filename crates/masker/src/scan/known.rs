@@ -88,6 +88,12 @@ impl Known {
         Self { generation, spellings, tails, heads, filter, scouted, firsts, beginnings, longest }
     }
 
+    /// The generation, in the four bytes that each lane has for it: it would have to sleep through four thousand million
+    /// changes to take another for it.
+    pub(crate) fn version(&self) -> u32 {
+        u32::try_from(self.generation & u64::from(u32::MAX)).unwrap_or_default()
+    }
+
     pub(crate) fn is_empty(&self) -> bool {
         self.spellings.is_empty()
     }

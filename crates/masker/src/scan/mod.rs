@@ -19,17 +19,17 @@ mod scout;
 mod telling;
 mod variants;
 
-use self::adjacent::{Edges, End};
+use self::adjacent::Edges;
 use self::anchors::{Anchors, Hit};
 use self::automaton::State;
-use self::candidate::{Aside, Candidate, Here, Phase, ends_blackout};
+use self::candidate::{Aside, Candidate, End, Here, Out, Phase, ends_blackout};
 use self::dfa::Table;
 use self::known::Trace;
 pub(crate) use self::known::{HEAD, Known};
 use self::machine::Machine;
 pub use self::scout::Engine;
 use self::scout::Scout;
-use crate::rule::{Rule, RuleError};
+use crate::rule::{Rule, RuleError, Verdicts};
 
 /// The rule number of known secrets.
 pub(crate) const KNOWN: u16 = u16::MAX;
@@ -65,12 +65,12 @@ pub(crate) struct Scan {
     /// The last eight bytes.
     window: u64,
     /// Which table of known secrets `traces` points into.
-    generation: u64,
+    generation: u32,
     live: Vec<Candidate>,
-    /// There are candidates that were not there when they were last counted.
-    grown: bool,
     traces: Vec<Trace>,
     edges: Edges,
+    /// Where the text will be as long as what checks have looked at of it.
+    settled: u64,
 }
 
 /// The bytes at hand: those not yet released and some before them.
@@ -141,9 +141,9 @@ impl Scan {
             window: 0,
             generation: 0,
             live: Vec::new(),
-            grown: false,
             traces: Vec::new(),
             edges: Edges::default(),
+            settled: 0,
         }
     }
 
@@ -160,7 +160,7 @@ impl Scan {
         text: Window<'_>,
         spans: &mut Vec<Span>,
     ) {
-        if self.generation != known.generation {
+        if self.generation != known.version() {
             self.retrace(known, text);
         }
         let index = |pos: u64| usize::try_from(pos - text.base).unwrap_or(usize::MAX);
@@ -202,7 +202,8 @@ impl Scan {
                 if committed.is_some_and(|(commit, state)| commit.matches_at_end(state)) {
                     spans.push(Span { start: candidate.start, end: self.pos, rule: candidate.rule });
                 }
-                candidate.conclude(machine, text, spans);
+                let mut out = Out { spans, verdicts: &mut Verdicts::default() };
+                candidate.conclude(machine, text, &mut out);
                 candidate.cut_off(machine, text, self.pos, spans);
             }
         }
@@ -271,55 +272,64 @@ impl Scan {
     }
 
     fn step_live(&mut self, machines: &Machines, text: Window<'_>, byte: u8, at: u64, spans: &mut Vec<Span>) {
-        let mut due = false;
-        for candidate in &mut self.live {
-            due |= candidate.follow(&machines.table, byte, at);
+        let mut due = None;
+        for (index, candidate) in self.live.iter_mut().enumerate() {
+            if candidate.follow(&machines.table, byte, at) {
+                due = due.or(Some(index));
+            }
         }
-        if due {
-            self.decide_live(machines, Here { table: &machines.table, text, byte, at }, spans);
+        if let Some(first) = due {
+            self.decide_live(machines, Here { table: &machines.table, text, byte, at }, first, spans);
         }
     }
 
-    /// Decides about the candidates, which have stepped over a byte.
-    fn decide_live(&mut self, machines: &Machines, here: Here<'_>, spans: &mut Vec<Span>) {
+    /// Decides about the candidates from a number on, which have stepped over a byte.
+    fn decide_live(&mut self, machines: &Machines, here: Here<'_>, first: usize, spans: &mut Vec<Span>) {
         let count = self.live.len();
-        let mut kept = 0;
-        for index in 0..count {
+        let mut kept = first;
+        let mut verdicts = Verdicts::default();
+        for index in first..count {
             let Some(candidate) = self.live.get_mut(index) else { break };
-            let rule = candidate.rule;
-            let mut aside = Aside::Nothing;
-            let goes_on = if !candidate.is_due(here.at) {
-                true
-            } else if candidate.phase == Phase::Blackout {
-                // It may stand for a known secret, which has no machine.
-                let ends = here.at >= candidate.mark && ends_blackout(here.byte);
-                if ends {
-                    spans.push(Span { start: candidate.start, end: here.at, rule });
-                }
-                !ends
-            } else if let Some(machine) = machines.rule(rule) {
-                candidate.decide(machine, here, spans, &mut aside)
-            } else {
-                false
-            };
-            let ended = aside.is_end().then_some(*candidate);
+            let goes_on = !candidate.is_due(here.at)
+                || self.decide(machines, here, index, &mut Out { spans, verdicts: &mut verdicts });
             if goes_on {
                 if kept < index {
                     self.live.swap(kept, index);
                 }
                 kept += 1;
             }
-            if aside == Aside::Begins {
-                // Behind those that have been stepped, some of which are dead.
-                let secret = self.secret_at(machines, here.text, rule, here.at, spans, &mut Vec::new());
-                self.grown |= secret.is_some();
-                self.live.extend(secret);
-            }
-            if let Some(candidate) = ended {
-                self.heed(machines, here.text, End { aside, candidate, at: here.at }, spans);
-            }
         }
-        self.live.drain(kept..count);
+        if kept < count {
+            self.live.drain(kept..count);
+        }
+        self.owe(verdicts.looked_at());
+    }
+
+    /// Decides about one candidate; says whether it lives on.
+    fn decide(&mut self, machines: &Machines, here: Here<'_>, index: usize, out: &mut Out<'_>) -> bool {
+        let Some(candidate) = self.live.get_mut(index) else { return false };
+        let rule = candidate.rule;
+        if candidate.phase == Phase::Blackout {
+            // It may stand for a known secret, which has no machine.
+            let ends = here.at >= candidate.mark && ends_blackout(here.byte);
+            if ends {
+                out.spans.push(Span { start: candidate.start, end: here.at, rule });
+            }
+            return !ends;
+        }
+        let Some(machine) = machines.rule(rule) else { return false };
+        let mut aside = Aside::Nothing;
+        let goes_on = candidate.decide(machine, here, out, &mut aside);
+        let end = candidate.end(machine, aside, here.at);
+        if aside == Aside::Begins {
+            // Behind those that have been stepped, some of which are dead.
+            let secret = self.secret_at(machines, here.text, rule, here.at, out.spans, &mut Vec::new());
+            self.live.extend(secret);
+        }
+        if let Some(end) = end {
+            self.heed(machines, here.text, end, out.spans);
+        }
+        goes_on
     }
 
     fn step_known(&mut self, known: &Known, byte: u8, spans: &mut Vec<Span>) {
@@ -351,7 +361,7 @@ impl Scan {
 
     /// The table of known secrets has changed: finds again what has begun, in the bytes at hand.
     fn retrace(&mut self, known: &Known, text: Window<'_>) {
-        self.generation = known.generation;
+        self.generation = known.version();
         self.traces.clear();
         let seen = text.before(self.pos);
         let from = seen.len().saturating_sub(known.longest());
@@ -401,7 +411,8 @@ impl Scan {
 
     /// Whether what stands before an anchor lets the secret of a rule begin with it.
     fn lets_begin(&self, machine: &Machine, hit: &Hit, text: Window<'_>, start: u64) -> bool {
-        machine.may_begin(text.before(start), start == 0) || (hit.beside && self.is_edge(start))
+        (machine.may_begin(text.before(start), start == 0) || (hit.beside && self.is_edge(start)))
+            && !self.is_hidden(machine)
     }
 
     fn begin_context(
@@ -417,10 +428,12 @@ impl Scan {
         let state = context.start(text.before(start).last().copied());
         let mut candidate = Candidate::new(machine, rule, Phase::Context, (state, None), start);
         let mut alive = true;
+        let mut verdicts = Verdicts::default();
         for (at, byte) in (start..).zip(text.get(start, self.pos)) {
             let mut aside = Aside::Nothing;
             let here = Here { table: &machines.table, text, byte: *byte, at };
-            alive = candidate.step(machine, here, spans, &mut aside);
+            let mut out = Out { spans, verdicts: &mut verdicts };
+            alive = candidate.step(machine, here, &mut out, &mut aside);
             if aside == Aside::Begins {
                 self.begin_secret(machines, text, rule, at, spans);
             }
@@ -459,7 +472,7 @@ impl Scan {
     /// The secret part of a rule from `start` on, behind the bytes already taken, if it is still alive there. Says too
     /// where another may begin.
     fn secret_at(
-        &self,
+        &mut self,
         machines: &Machines,
         text: Window<'_>,
         rule: u16,
@@ -472,23 +485,25 @@ impl Scan {
         if bytes.first().is_some_and(|byte| !machine.can_begin_with(*byte)) {
             return None;
         }
-        if !self.may_begin(machine, text, start) {
+        if !self.may_begin(machine, text, start) || self.is_hidden(machine) {
             return None;
         }
         let states = machine.start(text.before(start).last().copied());
         let mut candidate = Candidate::new(machine, rule, Phase::Secret, states, start);
+        let mut verdicts = Verdicts::default();
+        let mut goes_on = true;
         for (at, byte) in (start..).zip(bytes) {
             let mut aside = Aside::Nothing;
             let here = Here { table: &machines.table, text, byte: *byte, at };
-            let goes_on = candidate.step(machine, here, spans, &mut aside);
-            if aside.is_end() {
-                ends.push(End { aside, candidate, at });
-            }
+            let mut out = Out { spans, verdicts: &mut verdicts };
+            goes_on = candidate.step(machine, here, &mut out, &mut aside);
+            ends.extend(candidate.end(machine, aside, at));
             if !goes_on {
-                return None;
+                break;
             }
         }
-        Some(candidate)
+        self.owe(verdicts.looked_at());
+        goes_on.then_some(candidate)
     }
 }
 
