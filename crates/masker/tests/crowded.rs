@@ -118,6 +118,35 @@ fn what_is_behind_a_long_crowd_is_masked_and_no_more() {
     }
 }
 
+/// Where checks look at far more than the text has, what has begun is masked without being judged, up to a blank; what
+/// begins in between is masked, too, if it goes on behind.
+#[test]
+fn behind_and_inside_of_what_is_no_longer_judged_secrets_are_masked() {
+    let key = "-----BEGIN PRIVATE KEY-----\nMIIEvQIBADANBgkqhkiG9w0BAQEFAASC\nBKcwggSjAgEAAoIBAQC7\n-----END PRIVATE KEY-----";
+    let masker = Masker::builder().known_secret("a known secret with some blanks").build().unwrap();
+    let judged = "pa--".repeat(2_000);
+    let quiet = masked(&masker, &"pa--".repeat(20));
+    assert_eq!(quiet, "pa--".repeat(20), "a little of it is judged");
+    for secret in [
+        "AKIAQYLPMN5HFIQR7BBB",
+        " AKIAQYLPMN5HFIQR7BBB",
+        "OPENAI_API_KEY=sk-proj-q7v6hT3kLmZx9Wb2RfYc",
+        "\"x\": OPENAI_API_KEY=\"q7v6hT3kLmZx9Wb2RfYcq7v6hT3kLmZx9Wb2RfYc\"",
+        "postgres://app:q7v6hT3kLmZx@db/x",
+        "a known secret with some blanks",
+        key,
+    ] {
+        for behind in [secret.to_owned(), format!("\n{secret}"), format!("-{secret}")] {
+            let out = masked(&masker, &format!("see {judged}{behind} and so on"));
+            for part in ["YLPMN5", "q7v6hT3k", "some blanks", "AASC", "AoIBAQ"] {
+                assert!(!out.contains(part), "{part} of {behind}: {out}");
+            }
+            assert!(out.starts_with("see pa--") && out.ends_with(" and so on"), "{behind}: {out}");
+            assert!(out.len() < judged.len(), "most is no longer judged: {out}");
+        }
+    }
+}
+
 /// What a model that repeats itself says, and tables of names.
 const LOOPS: [&str; 9] = [
     "password: ",

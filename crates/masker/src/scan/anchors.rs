@@ -237,9 +237,11 @@ impl Hit {
             [before @ .., b'_' | b'-' | b'.' | b' '] => before,
             _ => before,
         };
+        let last = before.last().map(u8::to_ascii_lowercase);
         self.unless.iter().any(|word| {
-            let tail = before.len().checked_sub(word.len()).and_then(|at| before.get(at..));
-            tail.is_some_and(|tail| tail.eq_ignore_ascii_case(word))
+            // Seldom more than a letter tells.
+            let tail = || before.len().checked_sub(word.len()).and_then(|at| before.get(at..));
+            word.last().copied() == last && tail().is_some_and(|tail| tail.eq_ignore_ascii_case(word))
         })
     }
 }

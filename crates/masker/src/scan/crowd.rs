@@ -35,20 +35,22 @@ impl Scan {
         if self.traces.len() > MOST_TRACES {
             self.black_out_known(known);
         }
-        if self.settled > self.pos + MOST_DEBT {
+        let is_counted = self.live.len() > MOST_SECRETS && self.pos.is_multiple_of(COUNTED_EVERY);
+        if is_counted && self.old(machines).count() > MOST_SECRETS {
+            self.merge();
+        }
+        let is_in_debt = self.settled > self.pos + MOST_DEBT;
+        if is_counted && self.old(machines).count() > MOST_SECRETS
+            || is_in_debt && self.old(machines).any(|candidate| candidate.phase != Phase::Blackout)
+        {
             self.black_out(machines);
         }
-        if self.live.len() <= MOST_SECRETS || !self.pos.is_multiple_of(COUNTED_EVERY) {
-            return;
-        }
+    }
+
+    /// What a blackout would hide, but for what is young: whether that has begun depends on how the text is cut.
+    fn old(&self, machines: &Machines) -> impl Iterator<Item = &Candidate> {
         let old = self.pos.saturating_sub(YOUNG as u64);
-        let near = |candidate: &&Candidate| candidate.start < old && is_near(candidate, machines);
-        if self.live.iter().filter(near).count() > MOST_SECRETS {
-            self.merge();
-            if self.live.iter().filter(near).count() > MOST_SECRETS {
-                self.black_out(machines);
-            }
-        }
+        self.live.iter().filter(move |candidate| candidate.start < old && is_near(candidate, machines))
     }
 
     /// Checks have looked at so many bytes of values.

@@ -323,7 +323,7 @@ impl Scan {
         let end = candidate.end(machine, aside, here.at);
         if aside == Aside::Begins {
             // Behind those that have been stepped, some of which are dead.
-            let secret = self.secret_at(machines, here.text, rule, here.at, out.spans, &mut Vec::new());
+            let secret = self.secret_at(machines, here.text, rule, here.at, out, &mut Vec::new());
             self.live.extend(secret);
         }
         if let Some(end) = end {
@@ -455,9 +455,11 @@ impl Scan {
         spans: &mut Vec<Span>,
     ) {
         let mut ends = Vec::new();
-        if let Some(candidate) = self.secret_at(machines, text, rule, start, spans, &mut ends) {
+        let mut out = Out { spans, verdicts: &mut Verdicts::default() };
+        if let Some(candidate) = self.secret_at(machines, text, rule, start, &mut out, &mut ends) {
             self.add(candidate);
         }
+        self.owe(out.verdicts.looked_at());
         for end in ends {
             self.heed(machines, text, end, spans);
         }
@@ -472,12 +474,12 @@ impl Scan {
     /// The secret part of a rule from `start` on, behind the bytes already taken, if it is still alive there. Says too
     /// where another may begin.
     fn secret_at(
-        &mut self,
+        &self,
         machines: &Machines,
         text: Window<'_>,
         rule: u16,
         start: u64,
-        spans: &mut Vec<Span>,
+        out: &mut Out<'_>,
         ends: &mut Vec<End>,
     ) -> Option<Candidate> {
         let machine = machines.rule(rule)?;
@@ -490,19 +492,16 @@ impl Scan {
         }
         let states = machine.start(text.before(start).last().copied());
         let mut candidate = Candidate::new(machine, rule, Phase::Secret, states, start);
-        let mut verdicts = Verdicts::default();
         let mut goes_on = true;
         for (at, byte) in (start..).zip(bytes) {
             let mut aside = Aside::Nothing;
             let here = Here { table: &machines.table, text, byte: *byte, at };
-            let mut out = Out { spans, verdicts: &mut verdicts };
-            goes_on = candidate.step(machine, here, &mut out, &mut aside);
+            goes_on = candidate.step(machine, here, out, &mut aside);
             ends.extend(candidate.end(machine, aside, at));
             if !goes_on {
                 break;
             }
         }
-        self.owe(verdicts.looked_at());
         goes_on.then_some(candidate)
     }
 }
