@@ -261,14 +261,13 @@ impl Lane {
 
     /// Scans what was pushed and puts out what may leave.
     pub(crate) fn advance(&mut self, session: &mut Session, name: &dyn Fn() -> String, out: &mut Vec<u8>) {
-        let inner = Arc::clone(&session.inner);
         let mut spans = std::mem::take(&mut session.spans);
         let window = Window { bytes: &self.text, base: self.base };
-        self.scan.advance(&inner.machines, &session.known, window, &mut spans);
-        let safe = self.scan.safe(&inner.machines, &session.known, window);
+        self.scan.advance(&session.inner.machines, &session.known, window, &mut spans);
+        let safe = self.scan.safe(&session.inner.machines, &session.known, window);
         session.spans = spans;
         self.let_go(session, safe, false, name, out);
-        self.forget(safe, inner.lookbehind);
+        self.forget(safe, session.inner.lookbehind);
     }
 
     /// The text is said to end here: puts out the rest, and goes on if there is more after all. Where that has

@@ -55,7 +55,12 @@ impl Edges {
 
     /// How many bytes ago another secret may have begun, the longest first.
     fn lengths(&self) -> impl Iterator<Item = usize> {
-        (0..64).rev().filter(|length| self.open >> length & 1 == 1)
+        let mut open = self.open;
+        std::iter::from_fn(move || {
+            let length = open.checked_ilog2()?;
+            open &= !(1 << length);
+            Some(length as usize)
+        })
     }
 
     fn is_open(&self, length: usize) -> bool {
