@@ -1,5 +1,6 @@
 """Ways to damage a copy of the evidence. Each takes the copy and a source of chance."""
 
+import base64
 import contextlib
 import os
 import sqlite3
@@ -96,7 +97,49 @@ def a_bit_of_a_tile(copy: Copy, rng):
     copy.query("UPDATE tiles SET data = ? WHERE (level, n) = (?, ?)", flip(data, rng), level, n)
 
 
+@damage(10)
+def a_tile_more(copy: Copy, rng):
+    level, data = rng.choice(((5, bytes(8192)), (0, b""), (-1, bytes(8192))))
+    copy.query("INSERT INTO tiles VALUES (?, 99, ?)", level, data)
+
+
+@damage(10)
+def a_tile_longer(copy: Copy, rng):
+    [(level, n, data)] = copy.query("SELECT level, n, data FROM tiles LIMIT 1")
+    copy.query("UPDATE tiles SET data = ? WHERE (level, n) = (?, ?)", data + rng.randbytes(rng.choice((1, 32))), level, n)
+
+
 # Checkpoints.
+
+
+@damage(10)
+def a_checkpoint_in_other_characters(copy: Copy, rng):
+    """The last character of its signature holds two bits that nothing means."""
+    held = copy.checkpoint.read_text()
+    assert held.endswith("=\n")
+    copy.checkpoint.write_text(held[:-3] + chr(ord(held[-3]) + 1) + held[-2:])
+
+
+@damage(10)
+def a_checkpoint_with_more_in_it(copy: Copy, rng):
+    held = copy.checkpoint.read_text()
+    copy.checkpoint.write_text(rng.choice((held + "\n", "\n" + held, held[:-1], held.replace("\n", "\r\n"))))
+
+
+@damage(10)
+def a_checkpoint_without_a_time(copy: Copy, rng):
+    copy.query("UPDATE checkpoints SET time = 'now'")
+
+
+@damage(2)
+def a_public_key_that_is_none(copy: Copy, rng):
+    file = copy.folder / "log.pub"
+    origin, name, key = file.read_text().strip().split("+", 2)
+    key = base64.b64decode(key)
+    other = rng.choice((b"\2" + key[1:], key[:-1], key + b"\0"))
+    named = sha(origin.encode(), b"\n", other)[:4].hex()
+    names = ((named, other), ("00000000", key), (name, other))
+    file.write_text("+".join((origin, *(lambda id, key: (id, base64.b64encode(key).decode()))(*rng.choice(names)))) + "\n")
 
 
 @damage(10)
@@ -167,6 +210,14 @@ def a_word_of_an_event(copy: Copy, rng):
         raise Unfit
     index, value = rng.choice(held)
     copy.query(f"UPDATE events SET {column} = ? WHERE idx = ?", flip(value, rng), index)
+
+
+@damage(13)
+def the_border_of_salt_and_words(copy: Copy, rng):
+    """The same bytes have the same digest, wherever the salt is said to end."""
+    index, salt, who = rng.choice(copy.query("SELECT idx, salt, who FROM events WHERE who IS NOT NULL"))
+    border = rng.choice((1, 15, 17, 20))
+    copy.query("UPDATE events SET salt = ?, who = ? WHERE idx = ?", (salt + who)[:border], (salt + who)[border:], index)
 
 
 @damage(13)
@@ -305,9 +356,9 @@ STATEMENTS = {
 }
 
 
-def as_damage(name: str, change) -> None:
+def as_damage(name: str, change, status: int = 10) -> None:
     change.__name__ = name
-    damage(10)(change)
+    damage(status)(change)
 
 
 for name, statements in SCHEMAS.items():

@@ -2,7 +2,7 @@
 
 import struct
 
-from damages import ERASE, damage
+from damages import ERASE, as_damage, damage
 from evidence import Copy, Unfit, flip, read_varint, blocks, sha, text, string, varint
 
 # Of these a log has many. The others are damaged one by one, below.
@@ -42,6 +42,90 @@ def resigned_a_byte_more_or_less(copy: Copy, rng):
     held[at : at + rng.randrange(2)] = rng.randbytes(rng.randrange(2))
     leaves[index] = bytes(held)
     copy.resign(leaves)
+
+
+# Entries that are none: each value has one form, and nothing may follow. What begins with a kind goes behind version and time.
+ENTRIES = {
+    "a_number_in_a_longer_form": b"\5\2\x87\0\xfe",
+    "a_number_of_too_many_bits": b"\5\2" + b"\xff" * 9 + b"\2\xfe",
+    "a_number_without_end": b"\5\2" + b"\x80" * 10 + b"\1\xfe",
+    "something_behind_an_entry": b"\5\2\7\xfe\0",
+    "a_text_longer_than_its_field": b"\5\2\7\x41" + b"x" * 0x41,
+    "a_text_that_is_none": b"\5\2\7\1\xff",
+    "a_text_that_ends_too_early": b"\5\2\7\5abc",
+    "a_gap_of_no_reason": b"\5\0\7\xfe",
+    "a_gap_of_another_reason": b"\5\3\7\xfe",
+    "a_kind_below_all": b"\0",
+    "a_kind_above_all": b"\x0c",
+    "an_event_of_no_kind": b"\4\0" + bytes(32) + b"\xfe\xfe\0",
+    "an_event_of_another_kind": b"\4\x0d" + bytes(32) + b"\xfe\xfe\0",
+    "an_event_of_two_requests": b"\4\1" + bytes(32) + b"\xfe\xfe\2" + bytes(32),
+    "an_erasure_of_nothing": b"\7\0\0\0" + sha() + bytes(32) + b"\xfe",
+    "an_erasure_of_more": b"\7\4\0\0" + sha() + bytes(32) + b"\xfe",
+    "a_hold_between": b"\x08\2" + bytes(96),
+    "a_key_of_no_role": b"\x09\0" + bytes(32) + b"\xfe",
+    "a_key_of_another_role": b"\x09\3" + bytes(32) + b"\xfe",
+    "a_second_key_of_the_log": b"\x09\1" + bytes(32) + b"\xfe",
+    "a_start_in_between": b"\x0a\2\0\xfe",
+    "a_body_in_segments_beyond_all": b"\2" + bytes(16) + b"\1\1\0\0\0\0\0\0\0" + b"\1" + varint(2**64 - 1) + b"\1\0" + bytes(35),
+    "an_entry_longer_than_any": b"\3" + bytes(16) + b"\2" + bytes(71) + text("r" * 32) + text("v" * 16) + b"\0"
+    + 2 * varint(2**64 - 1) + 2 * (varint(2**64 - 1) + 2 * varint(2**63 - 1) + varint(2**64 - 1) + bytes(32)) + b"\0",
+}
+
+
+def resigned_with(copy: Copy, entry: bytes) -> None:
+    leaves = copy.leaves()
+    copy.resign([*leaves, b"\1" + entry[:1] + leaves[-1][2:10] + entry[1:]])
+
+
+for name, entry in ENTRIES.items():
+    as_damage(name, lambda copy, rng, entry=entry: resigned_with(copy, entry))
+
+
+@damage(10)
+def resigned_a_head_of_an_entry(copy: Copy, rng):
+    """Another version, or no room for the time."""
+    leaves = copy.leaves()
+    copy.resign([*leaves, rng.choice((b"\0\x0b" + bytes(8), b"\2\x0b" + bytes(8), b"\1\x0b", b"\1\x0b" + bytes(7)))])
+
+
+@damage(10)
+def resigned_another_key_at_its_head(copy: Copy, rng):
+    leaves = copy.leaves()
+    copy.resign([leaves[0][:11] + rng.randbytes(32) + leaves[0][43:], *leaves[1:]])
+
+
+# Words in another form than the page's, with digests that are theirs: what they say, and which digest is of them.
+MASKS = string("b") + varint(1) + string("a") + varint(1)
+WORDS = {
+    "who_and_more": ("who", 1, lambda words: words + b"\0"),
+    "who_that_ends_too_early": ("who", 1, lambda words: words[:-1]),
+    "who_with_another_flag": ("who", 1, lambda words: words[:-1] + b"\2"),
+    "what_in_another_form": ("what", 2, lambda words: bytes([words[0] | 0x80, 0]) + words[1:]),
+    "what_that_is_no_text": ("what", 2, lambda words: words[:1] + b"\xff" + words[2:]),
+    "what_by_another_rule": ("what", 2, lambda words: b"\3GET" + string("/") + 4 * b"\0" + 4 * (b"\1" + string("x")) + b"\0"),
+    "masks_and_more": ("masks", 4, lambda words: words + b"\0"),
+    "masks_out_of_order": ("masks", 4, lambda words: b"\2" + MASKS + b"\0"),
+    "a_mask_of_no_rule": ("masks", 4, lambda words: b"\1" + MASKS[:3] + b"\1\1" + string("text") + b"\0\1\0"),
+}
+
+
+def reword(copy: Copy, rng, column: str, kind: int, change) -> None:
+    """Changes words of a request, and their digest in its entry or that of its outcome."""
+    rows = copy.query(f"SELECT number, outcome, salt, {column} FROM sessions WHERE {column} IS NOT NULL AND outcome IS NOT NULL")
+    if not rows:
+        raise Unfit
+    number, outcome, salt, words = rng.choice(rows)
+    leaves, index = copy.leaves(), outcome if column == "masks" else number
+    digest = sha(bytes([kind]), salt, words)
+    assert leaves[index].count(digest) == 1
+    leaves[index] = leaves[index].replace(digest, sha(bytes([kind]), salt, change(words)))
+    copy.query(f"UPDATE sessions SET {column} = ? WHERE number = ?", change(words), number)
+    copy.resign(leaves)
+
+
+for name, how in WORDS.items():
+    as_damage(name, lambda copy, rng, how=how: reword(copy, rng, *how), 13)
 
 
 @damage(12, 13)
@@ -265,7 +349,7 @@ def enrich(copy: Copy) -> None:
     add(5, b"\1" + varint(300) + b"\xfe")
     add(5, b"\2" + varint(7) + text(long))
     add(9, b"\2" + bytes(32) + text("root"))
-    event = add(4, b"\6" + sha(b"\1", salt, who) + text(long) + text("") + b"\0")
+    event = add(4, b"\x0c" + sha(b"\1", salt, who) + text(long) + text("") + b"\0")
     more += [words(event, who, long, "")]
     copy.queries(*more)
     copy.resign(leaves)
