@@ -47,6 +47,11 @@ def a_leaf_deleted(copy: Copy, rng):
 
 
 @damage(10)
+def a_leaf_under_another_number(copy: Copy, rng):
+    copy.query("UPDATE leaves SET idx = idx + 1 WHERE idx = (SELECT max(idx) FROM leaves)")
+
+
+@damage(10)
 def a_leaf_taken_out(copy: Copy, rng):
     leaves = copy.leaves()
     del leaves[rng.randrange(len(leaves))]
@@ -124,6 +129,23 @@ def a_checkpoint_in_other_characters(copy: Copy, rng):
 def a_checkpoint_with_more_in_it(copy: Copy, rng):
     held = copy.checkpoint.read_text()
     copy.checkpoint.write_text(rng.choice((held + "\n", "\n" + held, held[:-1], held.replace("\n", "\r\n"))))
+
+
+@damage(10)
+def a_checkpoint_of_another_log(copy: Copy, rng):
+    """Signed by the same key, under its own name or that of the other log."""
+    name, text = copy.origin + "x", copy.checkpoint.read_text().split("\n\n")[0] + "\n"
+    text = name + text.removeprefix(copy.origin)
+    signed = base64.b64decode(copy.checkpoint.read_text().split()[-1])[:4] + copy.key.sign(text.encode())
+    name = rng.choice((name, copy.origin))
+    copy.checkpoint.write_text(f"{text}\n— {name} {base64.b64encode(signed).decode()}\n")
+
+
+@damage(10)
+def a_checkpoint_of_a_size_in_another_form(copy: Copy, rng):
+    leaves = copy.leaves()
+    root = tree([sha(b"\0", data) for data in leaves])
+    copy.checkpoint.write_text(copy.note(rng.choice((f"0{len(leaves)}", f"+{len(leaves)}")), root))
 
 
 @damage(10)
@@ -367,12 +389,36 @@ for name, part in STATEMENTS.items():
     as_damage(name, lambda copy, rng, part=part: copy.restate(*part))
 
 
+# No file in its place. Whoever opened a pipe would wait; a link leads to what nobody handed over.
+NO_FILES = {
+    "a_pipe_for_the_database": ("evidence.db", os.mkfifo, 2),
+    "a_directory_for_the_database": ("evidence.db", os.mkdir, 2),
+    "a_pipe_for_what_is_written_beside_it": ("evidence.db-wal", os.mkfifo, 2),
+    "a_pipe_for_shared_memory": ("evidence.db-shm", os.mkfifo, 2),
+    "a_link_for_the_public_key": ("log.pub", None, 2),
+    "a_link_for_the_database": ("evidence.db", None, 2),
+    "a_link_for_the_checkpoint": ("checkpoint", None, 10),
+    "a_link_for_a_segment": ("segments/0000000001.seg", None, 14),
+}
+
+
+def no_file(copy: Copy, name: str, make) -> None:
+    place, elsewhere = copy.folder / name, copy.folder / "elsewhere"
+    if make is None:
+        place.rename(elsewhere)
+        place.symlink_to(elsewhere)
+    else:
+        place.unlink(missing_ok=True)
+        make(place)
+
+
+for name, (place, make, status) in NO_FILES.items():
+    as_damage(name, lambda copy, rng, place=place, make=make: no_file(copy, place, make), status)
+
+
 @damage(2)
-def no_file_in_place_of_the_database(copy: Copy, rng):
-    """Whoever opened a pipe would wait; a link leads to what nobody handed over."""
-    place = copy.folder / f"evidence.db{rng.choice(('', '-wal', '-shm'))}"
-    place.unlink(missing_ok=True)
-    rng.choice((os.mkfifo, os.mkdir, lambda path: path.symlink_to(copy.source / "evidence.db")))(place)
+def another_format(copy: Copy, rng):
+    copy.script("PRAGMA user_version = 2")
 
 
 @damage(10)
@@ -453,6 +499,19 @@ def a_block_more(copy: Copy, rng):
     copy.edit(copy.segment(rng), change)
 
 
+@damage(0)
+def a_torn_block_more(copy: Copy, rng):
+    """As a crash leaves it, when the bytes of a block are not those that its head was written for."""
+
+    def change(held):
+        start, _, end = blocks(held)[-1]
+        number, _ = read_varint(held, start + 18)
+        head = bytes((held[start], held[start + 1] & 7)) + held[start + 2 : start + 18] + varint(number + 1) + varint(20)
+        return bytes(held[:end] + head) + bytes(24)
+
+    copy.edit(copy.segment(rng), change)
+
+
 @damage(14)
 def a_block_moved_to_another_segment(copy: Copy, rng):
     files = sorted((copy.folder / "segments").iterdir())
@@ -479,6 +538,13 @@ def a_block_of_nobody(copy: Copy, rng):
 @damage(14)
 def a_segment_cut(copy: Copy, rng):
     copy.edit(copy.segment(rng), lambda held: bytes(held[: rng.randrange(len(held))]))
+
+
+@damage(0)
+def a_segment_in_another_spelling(copy: Copy, rng):
+    file = copy.segment(rng)
+    name = rng.choice((f"0{file.name}", file.name[1:], file.name + ".old", f"{file.stem}.SEG"))
+    file.with_name(name).write_bytes(file.read_bytes())
 
 
 @damage(14)

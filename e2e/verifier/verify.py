@@ -268,7 +268,7 @@ class Verifier:
         origin, size, root = text.split()
         ours = [unbase64(signature) for by, signature in re.findall(r"— (\S+) (\S+)", signatures) if by == origin]
         ours = [signature[4:] for signature in ours if signature[:4] == self.key_id]
-        need(origin == self.origin and str(int(size)) == size and ours, "it is none of this log, or is not signed")
+        need(origin == self.origin and str(int(size)) == size and ours, "it is of another log, or not signed")
         Ed25519PublicKey.from_public_bytes(self.key[1:]).verify(ours[0], text.encode())
         return int(size), unbase64(root)
 
