@@ -153,59 +153,6 @@ def a_checkpoint_without_a_time(copy: Copy, rng):
     copy.query("UPDATE checkpoints SET time = 'now'")
 
 
-@damage(2)
-def a_public_key_that_is_none(copy: Copy, rng):
-    file = copy.folder / "log.pub"
-    origin, name, key = file.read_text().strip().split("+", 2)
-    key = base64.b64decode(key)
-    other = rng.choice((b"\2" + key[1:], key[:-1], key + b"\0"))
-    named = sha(origin.encode(), b"\n", other)[:4].hex()
-    names = ((named, other), ("00000000", key), (name, other))
-    file.write_text("+".join((origin, *(lambda id, key: (id, base64.b64encode(key).decode()))(*rng.choice(names)))) + "\n")
-
-
-@damage(10)
-def a_byte_of_the_checkpoint(copy: Copy, rng):
-    copy.edit(copy.checkpoint, lambda held: flip(held, rng))
-
-
-@damage(10)
-def a_byte_of_a_stored_checkpoint(copy: Copy, rng):
-    size, note = rng.choice(copy.query("SELECT size, note FROM checkpoints"))
-    at = rng.randrange(len(note))
-    note = note[:at] + chr(ord(note[at]) ^ 1) + note[at + 1 :]
-    copy.query("UPDATE checkpoints SET note = ? WHERE size = ?", note, size)
-
-
-@damage(10)
-def a_checkpoint_by_another_key(copy: Copy, rng):
-    leaves = copy.leaves()
-    note = copy.note(len(leaves), tree([sha(b"\0", data) for data in leaves]), Ed25519PrivateKey.generate())
-    copy.checkpoint.write_text(note)
-
-
-@damage(10)
-def a_checkpoint_of_another_size(copy: Copy, rng):
-    size = rng.randrange(len(copy.leaves()))
-    copy.query("UPDATE checkpoints SET size = ? WHERE size = (SELECT max(size) FROM checkpoints)", size * 1000 + 1)
-
-
-@damage(10)
-def a_checkpoint_of_another_tree(copy: Copy, rng):
-    copy.checkpoint.write_text(copy.note(len(copy.leaves()), sha(rng.randbytes(8))))
-
-
-@damage(10)
-def no_checkpoint(copy: Copy, rng):
-    copy.checkpoint.unlink()
-
-
-@damage(10)
-def a_good_log_of_another_key(copy: Copy, rng):
-    copy.key = Ed25519PrivateKey.generate()
-    copy.resign(copy.leaves())
-
-
 # Words beside the log.
 
 SESSION_WORDS = ("id", "outcome", "salt", "who", "what", "masks", "subject")
@@ -383,6 +330,25 @@ def as_damage(name: str, change, status: int = 10) -> None:
     damage(status)(change)
 
 
+# Public keys that are none; the last is named by another digest than its own.
+KEYS = {
+    "a_key_for_another_algorithm": lambda key: b"\2" + key[1:],
+    "a_key_that_is_too_short": lambda key: key[:-1],
+    "a_key_that_is_too_long": lambda key: key + b"\0",
+    "a_key_under_another_name": bytes,
+}
+
+
+def another_key(copy: Copy, change) -> None:
+    file = copy.folder / "log.pub"
+    origin, name, key = file.read_text().strip().split("+", 2)
+    other = change(base64.b64decode(key))
+    name = "00000000" if change is bytes else sha(origin.encode(), b"\n", other)[:4].hex()
+    file.write_text(f"{origin}+{name}+{base64.b64encode(other).decode()}\n")
+
+
+for name, change in KEYS.items():
+    as_damage(name, lambda copy, rng, change=change: another_key(copy, change), 2)
 for name, statements in SCHEMAS.items():
     as_damage(name, lambda copy, rng, statements=statements: copy.script(statements))
 for name, part in STATEMENTS.items():
@@ -499,6 +465,18 @@ def a_block_more(copy: Copy, rng):
     copy.edit(copy.segment(rng), change)
 
 
+@damage(14)
+def a_block_longer_than_any(copy: Copy, rng):
+    """Nobody's; but what follows it is lost, as whoever reads it stops there."""
+
+    def change(held):
+        head = b"\xb1\0" + rng.randbytes(16) + varint(0) + varint((1 << 20) + 1)
+        body = bytes((1 << 20) + 1)
+        return bytes(held[:16]) + head + struct.pack(">I", zlib.crc32(head + body)) + body + bytes(held[16:])
+
+    copy.edit(copy.segment(rng), change)
+
+
 @damage(0)
 def a_torn_block_more(copy: Copy, rng):
     """As a crash leaves it, when the bytes of a block are not those that its head was written for."""
@@ -543,8 +521,8 @@ def a_segment_cut(copy: Copy, rng):
 @damage(0)
 def a_segment_in_another_spelling(copy: Copy, rng):
     file = copy.segment(rng)
-    name = rng.choice((f"0{file.name}", file.name[1:], file.name + ".old", f"{file.stem}.SEG"))
-    file.with_name(name).write_bytes(file.read_bytes())
+    for name in (f"0{file.name}", file.name[1:], file.name + ".old", f"{file.stem}.SEG"):
+        file.with_name(name).write_bytes(file.read_bytes())
 
 
 @damage(14)

@@ -82,11 +82,15 @@ for name, entry in ENTRIES.items():
     as_damage(name, lambda copy, rng, entry=entry: resigned_with(copy, entry))
 
 
-@damage(10)
-def resigned_a_head_of_an_entry(copy: Copy, rng):
-    """Another version, or no room for the time."""
-    leaves = copy.leaves()
-    copy.resign([*leaves, rng.choice((b"\0\x0b" + bytes(8), b"\2\x0b" + bytes(8), b"\1\x0b", b"\1\x0b" + bytes(7)))])
+HEADS = {
+    "an_entry_below_all_versions": b"\0\x0b" + bytes(8),
+    "an_entry_above_all_versions": b"\2\x0b" + bytes(8),
+    "an_entry_without_a_time": b"\1\x0b",
+    "an_entry_with_less_of_a_time": b"\1\x0b" + bytes(7),
+    "an_entry_of_nothing": b"",
+}
+for name, head in HEADS.items():
+    as_damage(name, lambda copy, rng, head=head: copy.resign([*copy.leaves(), head]))
 
 
 @damage(10)
