@@ -47,6 +47,11 @@ def a_leaf_deleted(copy: Copy, rng):
 
 
 @damage(10)
+def a_leaf_that_is_called_text(copy: Copy, rng):
+    copy.query("UPDATE leaves SET data = CAST(data AS TEXT) WHERE idx = ?", rng.randrange(len(copy.leaves())))
+
+
+@damage(10)
 def a_leaf_under_another_number(copy: Copy, rng):
     copy.query("UPDATE leaves SET idx = idx + 1 WHERE idx = (SELECT max(idx) FROM leaves)")
 

@@ -258,6 +258,21 @@ def resigned_another_list_of_a_dropped_segment(copy: Copy, rng):
 
 
 @damage(14)
+def resigned_blocks_in_another_order(copy: Copy, rng):
+    """With the digest of that order: the numbers of the blocks still tell."""
+    file = copy.folder / "segments/0000000001.seg"
+    held, bodies = file.read_bytes(), {}
+    for start, _, end in blocks(held):
+        bodies.setdefault((held[start + 1] & 1, held[start + 2 : start + 18]), []).append(held[start:end])
+    leaves, found = copy.leaves(), next(body for body in bodies.values() if len(body) > 1)
+    [index] = [at for at, data in enumerate(leaves) if sha(*found) in data]
+    leaves[index] = leaves[index].replace(sha(*found), sha(*reversed(found)))
+    rest = [held[start:end] for start, _, end in blocks(held) if held[start:end] not in found]
+    file.write_bytes(held[:16] + b"".join([*rest, *reversed(found)]))
+    copy.resign(leaves)
+
+
+@damage(14)
 def the_rest_of_a_body_that_retention_cut(copy: Copy, rng):
     """A body in two segments: the log says that the first was dropped; the second is taken away by somebody else."""
     leaves = copy.leaves()
