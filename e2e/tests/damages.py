@@ -116,7 +116,8 @@ def a_tile_more(copy: Copy, rng):
 @damage(10)
 def a_tile_longer(copy: Copy, rng):
     [(level, n, data)] = copy.query("SELECT level, n, data FROM tiles LIMIT 1")
-    copy.query("UPDATE tiles SET data = ? WHERE (level, n) = (?, ?)", data + rng.randbytes(rng.choice((1, 32))), level, n)
+    data += rng.randbytes(rng.choice((1, 32)))
+    copy.query("UPDATE tiles SET data = ? WHERE (level, n) = (?, ?)", data, level, n)
 
 
 # Checkpoints.
@@ -489,8 +490,8 @@ def a_torn_block_more(copy: Copy, rng):
     def change(held):
         start, _, end = blocks(held)[-1]
         number, _ = read_varint(held, start + 18)
-        head = bytes((held[start], held[start + 1] & 7)) + held[start + 2 : start + 18] + varint(number + 1) + varint(20)
-        return bytes(held[:end] + head) + bytes(24)
+        head = bytes((held[start], held[start + 1] & 7)) + held[start + 2 : start + 18]
+        return bytes(held[:end] + head) + varint(number + 1) + varint(20) + bytes(24)
 
     copy.edit(copy.segment(rng), change)
 

@@ -44,7 +44,7 @@ def resigned_a_byte_more_or_less(copy: Copy, rng):
     copy.resign(leaves)
 
 
-# Entries that are none: each value has one form, and nothing may follow. What begins with a kind goes behind version and time.
+# Entries that are none: each value has one form, and nothing may follow. Each: its kind, and what follows its time.
 ENTRIES = {
     "a_number_in_a_longer_form": b"\5\2\x87\0\xfe",
     "a_number_of_too_many_bits": b"\5\2" + b"\xff" * 9 + b"\2\xfe",
@@ -107,7 +107,7 @@ WORDS = {
     "who_with_another_flag": ("who", 1, lambda words: words[:-1] + b"\2"),
     "what_in_another_form": ("what", 2, lambda words: bytes([words[0] | 0x80, 0]) + words[1:]),
     "what_that_is_no_text": ("what", 2, lambda words: words[:1] + b"\xff" + words[2:]),
-    "what_by_another_rule": ("what", 2, lambda words: b"\3GET" + string("/") + 4 * b"\0" + 4 * (b"\1" + string("x")) + b"\0"),
+    "what_by_another_rule": ("what", 2, lambda words: b"\3GET\1/" + 4 * b"\0" + 4 * (b"\1" + string("x")) + b"\0"),
     "masks_and_more": ("masks", 4, lambda words: words + b"\0"),
     "masks_out_of_order": ("masks", 4, lambda words: b"\2" + MASKS + b"\0"),
     "a_mask_of_no_rule": ("masks", 4, lambda words: b"\1" + MASKS[:3] + b"\1\1" + string("text") + b"\0\1\0"),
@@ -116,7 +116,8 @@ WORDS = {
 
 def reword(copy: Copy, rng, column: str, kind: int, change) -> None:
     """Changes words of a request, and their digest in its entry or that of its outcome."""
-    rows = copy.query(f"SELECT number, outcome, salt, {column} FROM sessions WHERE {column} IS NOT NULL AND outcome IS NOT NULL")
+    kept = f"{column} IS NOT NULL AND outcome IS NOT NULL"
+    rows = copy.query(f"SELECT number, outcome, salt, {column} FROM sessions WHERE {kept}")
     if not rows:
         raise Unfit
     number, outcome, salt, words = rng.choice(rows)
