@@ -261,6 +261,12 @@ def a_row_more(copy: Copy, rng):
 
 
 @damage(13)
+def a_row_of_no_entry(copy: Copy, rng):
+    index = rng.choice((-1, len(copy.leaves()), 2**62))
+    copy.query("INSERT INTO events (idx, salt, who, words) VALUES (?, zeroblob(16), NULL, x'0000')", index)
+
+
+@damage(13)
 def an_erasure_that_no_entry_tells(copy: Copy, rng):
     [number] = rng.choice(copy.query("SELECT number FROM sessions WHERE erased IS NULL"))
     erasure = rng.choice([*range(len(copy.leaves())), 100000])

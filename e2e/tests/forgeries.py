@@ -171,6 +171,14 @@ def resigned_without_an_outcome(copy: Copy, rng):
 
 
 @damage(12)
+def resigned_an_outcome_of_what_is_no_intent(copy: Copy, rng):
+    """Of a refusal, by its own request id."""
+    leaves = copy.leaves()
+    index = rng.choice(copy.of_kind(3))
+    copy.resign([*leaves, b"\1\2" + leaves[-1][2:10] + leaves[index][10:26] + varint(index) + b"\1" + bytes(11)])
+
+
+@damage(12)
 def resigned_a_claim_twice(copy: Copy, rng):
     leaves = copy.leaves()
     claiming = one_that_claims(copy)
