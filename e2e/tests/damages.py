@@ -164,9 +164,7 @@ def a_checkpoint_without_a_time(copy: Copy, rng):
 SESSION_WORDS = ("id", "outcome", "salt", "who", "what", "masks", "subject")
 
 
-@damage(13)
-def a_word_of_a_session(copy: Copy, rng, columns=SESSION_WORDS):
-    column = rng.choice(columns)
+def a_word_of_a_session(copy: Copy, rng, column: str) -> None:
     held = copy.query(f"SELECT number, {column} FROM sessions WHERE {column} IS NOT NULL AND erased IS NULL")
     if not held:
         raise Unfit
@@ -390,6 +388,8 @@ def no_file(copy: Copy, name: str, make) -> None:
         make(place)
 
 
+for column in SESSION_WORDS:
+    as_damage(f"the_{column}_of_a_session", lambda copy, rng, column=column: a_word_of_a_session(copy, rng, column), 13)
 for name, (place, make, status) in NO_FILES.items():
     as_damage(name, lambda copy, rng, place=place, make=make: no_file(copy, place, make), status)
 

@@ -107,16 +107,16 @@ WORDS = {
     "who_with_another_flag": ("who", 1, lambda words: words[:-1] + b"\2"),
     "what_in_another_form": ("what", 2, lambda words: bytes([words[0] | 0x80, 0]) + words[1:]),
     "what_that_is_no_text": ("what", 2, lambda words: words[:1] + b"\xff" + words[2:]),
-    "what_by_another_rule": ("what", 2, lambda words: b"\3GET\1/" + 4 * b"\0" + 4 * (b"\1" + string("x")) + b"\0"),
+    "what_by_another_rule": ("what", 2, lambda words: b"\3GET\1/" + 4 * b"\0" + 4 * b"\1\1x" + b"\0", "refusals"),
     "masks_and_more": ("masks", 4, lambda words: words + b"\0"),
     "masks_out_of_order": ("masks", 4, lambda words: b"\2" + MASKS + b"\0"),
     "a_mask_of_no_rule": ("masks", 4, lambda words: b"\1" + MASKS[:3] + b"\1\1" + string("text") + b"\0\1\0"),
 }
 
 
-def reword(copy: Copy, rng, column: str, kind: int, change) -> None:
+def reword(copy: Copy, rng, column: str, kind: int, change, only: str = "") -> None:
     """Changes words of a request, and their digest in its entry or that of its outcome."""
-    kept = f"{column} IS NOT NULL AND outcome IS NOT NULL"
+    kept = f"{column} IS NOT NULL AND outcome {'=' if only == 'refusals' else '>='} number"
     rows = copy.query(f"SELECT number, outcome, salt, {column} FROM sessions WHERE {kept}")
     if not rows:
         raise Unfit
@@ -176,6 +176,14 @@ def resigned_an_outcome_of_what_is_no_intent(copy: Copy, rng):
     leaves = copy.leaves()
     index = rng.choice(copy.of_kind(3))
     copy.resign([*leaves, b"\1\2" + leaves[-1][2:10] + leaves[index][10:26] + varint(index) + b"\1" + bytes(11)])
+
+
+@damage(12)
+def resigned_an_outcome_before_its_intent(copy: Copy, rng):
+    leaves, id = copy.leaves(), rng.randbytes(16)
+    intent = rng.choice([leaves[index] for index in copy.of_kind(1) if leaves[index][-1] == 0])
+    outcome = b"\1\2" + leaves[-1][2:10] + id + varint(len(leaves) + 1) + b"\1" + bytes(11)
+    copy.resign([*leaves, outcome, intent[:10] + id + intent[26:]])
 
 
 @damage(12)
