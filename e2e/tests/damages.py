@@ -1,5 +1,6 @@
 """Ways to damage a copy of the evidence. Each takes the copy and a source of chance."""
 
+import base64
 import contextlib
 import os
 import sqlite3
@@ -43,6 +44,16 @@ def the_time_of_a_leaf(copy: Copy, rng):
 @damage(10)
 def a_leaf_deleted(copy: Copy, rng):
     copy.query("DELETE FROM leaves WHERE idx = ?", rng.randrange(len(copy.leaves())))
+
+
+@damage(10)
+def a_leaf_that_is_called_text(copy: Copy, rng):
+    copy.query("UPDATE leaves SET data = CAST(data AS TEXT) WHERE idx = ?", rng.randrange(len(copy.leaves())))
+
+
+@damage(10)
+def a_leaf_under_another_number(copy: Copy, rng):
+    copy.query("UPDATE leaves SET idx = idx + 1 WHERE idx = (SELECT max(idx) FROM leaves)")
 
 
 @damage(10)
@@ -96,49 +107,56 @@ def a_bit_of_a_tile(copy: Copy, rng):
     copy.query("UPDATE tiles SET data = ? WHERE (level, n) = (?, ?)", flip(data, rng), level, n)
 
 
+@damage(10)
+def a_tile_more(copy: Copy, rng):
+    level, data = rng.choice(((5, bytes(8192)), (0, b""), (-1, bytes(8192))))
+    copy.query("INSERT INTO tiles VALUES (?, 99, ?)", level, data)
+
+
+@damage(10)
+def a_tile_longer(copy: Copy, rng):
+    [(level, n, data)] = copy.query("SELECT level, n, data FROM tiles LIMIT 1")
+    data += rng.randbytes(rng.choice((1, 32)))
+    copy.query("UPDATE tiles SET data = ? WHERE (level, n) = (?, ?)", data, level, n)
+
+
 # Checkpoints.
 
 
 @damage(10)
-def a_byte_of_the_checkpoint(copy: Copy, rng):
-    copy.edit(copy.checkpoint, lambda held: flip(held, rng))
+def a_checkpoint_in_other_characters(copy: Copy, rng):
+    """The last character of its signature holds two bits that nothing means."""
+    held = copy.checkpoint.read_text()
+    assert held.endswith("=\n")
+    copy.checkpoint.write_text(held[:-3] + chr(ord(held[-3]) + 1) + held[-2:])
 
 
 @damage(10)
-def a_byte_of_a_stored_checkpoint(copy: Copy, rng):
-    size, note = rng.choice(copy.query("SELECT size, note FROM checkpoints"))
-    at = rng.randrange(len(note))
-    note = note[:at] + chr(ord(note[at]) ^ 1) + note[at + 1 :]
-    copy.query("UPDATE checkpoints SET note = ? WHERE size = ?", note, size)
+def a_checkpoint_with_more_in_it(copy: Copy, rng):
+    held = copy.checkpoint.read_text()
+    copy.checkpoint.write_text(rng.choice((held + "\n", "\n" + held, held[:-1], held.replace("\n", "\r\n"))))
 
 
 @damage(10)
-def a_checkpoint_by_another_key(copy: Copy, rng):
+def a_checkpoint_of_another_log(copy: Copy, rng):
+    """Signed by the same key, under its own name or that of the other log."""
+    name, text = copy.origin + "x", copy.checkpoint.read_text().split("\n\n")[0] + "\n"
+    text = name + text.removeprefix(copy.origin)
+    signed = base64.b64decode(copy.checkpoint.read_text().split()[-1])[:4] + copy.key.sign(text.encode())
+    name = rng.choice((name, copy.origin))
+    copy.checkpoint.write_text(f"{text}\n— {name} {base64.b64encode(signed).decode()}\n")
+
+
+@damage(10)
+def a_checkpoint_of_a_size_in_another_form(copy: Copy, rng):
     leaves = copy.leaves()
-    note = copy.note(len(leaves), tree([sha(b"\0", data) for data in leaves]), Ed25519PrivateKey.generate())
-    copy.checkpoint.write_text(note)
+    root = tree([sha(b"\0", data) for data in leaves])
+    copy.checkpoint.write_text(copy.note(rng.choice((f"0{len(leaves)}", f"+{len(leaves)}")), root))
 
 
 @damage(10)
-def a_checkpoint_of_another_size(copy: Copy, rng):
-    size = rng.randrange(len(copy.leaves()))
-    copy.query("UPDATE checkpoints SET size = ? WHERE size = (SELECT max(size) FROM checkpoints)", size * 1000 + 1)
-
-
-@damage(10)
-def a_checkpoint_of_another_tree(copy: Copy, rng):
-    copy.checkpoint.write_text(copy.note(len(copy.leaves()), sha(rng.randbytes(8))))
-
-
-@damage(10)
-def no_checkpoint(copy: Copy, rng):
-    copy.checkpoint.unlink()
-
-
-@damage(10)
-def a_good_log_of_another_key(copy: Copy, rng):
-    copy.key = Ed25519PrivateKey.generate()
-    copy.resign(copy.leaves())
+def a_checkpoint_without_a_time(copy: Copy, rng):
+    copy.query("UPDATE checkpoints SET time = 'now'")
 
 
 # Words beside the log.
@@ -146,9 +164,7 @@ def a_good_log_of_another_key(copy: Copy, rng):
 SESSION_WORDS = ("id", "outcome", "salt", "who", "what", "masks", "subject")
 
 
-@damage(13)
-def a_word_of_a_session(copy: Copy, rng, columns=SESSION_WORDS):
-    column = rng.choice(columns)
+def a_word_of_a_session(copy: Copy, rng, column: str) -> None:
     held = copy.query(f"SELECT number, {column} FROM sessions WHERE {column} IS NOT NULL AND erased IS NULL")
     if not held:
         raise Unfit
@@ -167,6 +183,14 @@ def a_word_of_an_event(copy: Copy, rng):
         raise Unfit
     index, value = rng.choice(held)
     copy.query(f"UPDATE events SET {column} = ? WHERE idx = ?", flip(value, rng), index)
+
+
+@damage(13)
+def the_border_of_salt_and_words(copy: Copy, rng):
+    """The same bytes have the same digest, wherever the salt is said to end."""
+    index, salt, who = rng.choice(copy.query("SELECT idx, salt, who FROM events WHERE who IS NOT NULL"))
+    border = rng.choice((1, 15, 17, 20))
+    copy.query("UPDATE events SET salt = ?, who = ? WHERE idx = ?", (salt + who)[:border], (salt + who)[border:], index)
 
 
 @damage(13)
@@ -231,6 +255,12 @@ def a_hold_less(copy: Copy, rng):
 @damage(13)
 def a_row_more(copy: Copy, rng):
     index = rng.choice(copy.of_kind(2, 10))
+    copy.query("INSERT INTO events (idx, salt, who, words) VALUES (?, zeroblob(16), NULL, x'0000')", index)
+
+
+@damage(13)
+def a_row_of_no_entry(copy: Copy, rng):
+    index = rng.choice((-1, len(copy.leaves()), 2**62))
     copy.query("INSERT INTO events (idx, salt, who, words) VALUES (?, zeroblob(16), NULL, x'0000')", index)
 
 
@@ -305,23 +335,68 @@ STATEMENTS = {
 }
 
 
-def as_damage(name: str, change) -> None:
+def as_damage(name: str, change, status: int = 10) -> None:
     change.__name__ = name
-    damage(10)(change)
+    damage(status)(change)
 
 
+# Public keys that are none; the last is named by another digest than its own.
+KEYS = {
+    "a_key_for_another_algorithm": lambda key: b"\2" + key[1:],
+    "a_key_that_is_too_short": lambda key: key[:-1],
+    "a_key_that_is_too_long": lambda key: key + b"\0",
+    "a_key_under_another_name": bytes,
+}
+
+
+def another_key(copy: Copy, change) -> None:
+    file = copy.folder / "log.pub"
+    origin, name, key = file.read_text().strip().split("+", 2)
+    other = change(base64.b64decode(key))
+    name = "00000000" if change is bytes else sha(origin.encode(), b"\n", other)[:4].hex()
+    file.write_text(f"{origin}+{name}+{base64.b64encode(other).decode()}\n")
+
+
+for name, change in KEYS.items():
+    as_damage(name, lambda copy, rng, change=change: another_key(copy, change), 2)
 for name, statements in SCHEMAS.items():
     as_damage(name, lambda copy, rng, statements=statements: copy.script(statements))
 for name, part in STATEMENTS.items():
     as_damage(name, lambda copy, rng, part=part: copy.restate(*part))
 
 
+# No file in its place. Whoever opened a pipe would wait; a link leads to what nobody handed over.
+NO_FILES = {
+    "a_pipe_for_the_database": ("evidence.db", os.mkfifo, 2),
+    "a_directory_for_the_database": ("evidence.db", os.mkdir, 2),
+    "a_pipe_for_what_is_written_beside_it": ("evidence.db-wal", os.mkfifo, 2),
+    "a_pipe_for_shared_memory": ("evidence.db-shm", os.mkfifo, 2),
+    "a_link_for_the_public_key": ("log.pub", None, 2),
+    "a_link_for_the_database": ("evidence.db", None, 2),
+    "a_link_for_the_checkpoint": ("checkpoint", None, 10),
+    "a_link_for_a_segment": ("segments/0000000001.seg", None, 14),
+}
+
+
+def no_file(copy: Copy, name: str, make) -> None:
+    place, elsewhere = copy.folder / name, copy.folder / "elsewhere"
+    if make is None:
+        place.rename(elsewhere)
+        place.symlink_to(elsewhere)
+    else:
+        place.unlink(missing_ok=True)
+        make(place)
+
+
+for column in SESSION_WORDS:
+    as_damage(f"the_{column}_of_a_session", lambda copy, rng, column=column: a_word_of_a_session(copy, rng, column), 13)
+for name, (place, make, status) in NO_FILES.items():
+    as_damage(name, lambda copy, rng, place=place, make=make: no_file(copy, place, make), status)
+
+
 @damage(2)
-def no_file_in_place_of_the_database(copy: Copy, rng):
-    """Whoever opened a pipe would wait; a link leads to what nobody handed over."""
-    place = copy.folder / f"evidence.db{rng.choice(('', '-wal', '-shm'))}"
-    place.unlink(missing_ok=True)
-    rng.choice((os.mkfifo, os.mkdir, lambda path: path.symlink_to(copy.source / "evidence.db")))(place)
+def another_format(copy: Copy, rng):
+    copy.script("PRAGMA user_version = 2")
 
 
 @damage(10)
@@ -403,6 +478,31 @@ def a_block_more(copy: Copy, rng):
 
 
 @damage(14)
+def a_block_longer_than_any(copy: Copy, rng):
+    """Nobody's; but what follows it is lost, as whoever reads it stops there."""
+
+    def change(held):
+        head = b"\xb1\0" + rng.randbytes(16) + varint(0) + varint((1 << 20) + 1)
+        body = bytes((1 << 20) + 1)
+        return bytes(held[:16]) + head + struct.pack(">I", zlib.crc32(head + body)) + body + bytes(held[16:])
+
+    copy.edit(copy.segment(rng), change)
+
+
+@damage(0)
+def a_torn_block_more(copy: Copy, rng):
+    """As a crash leaves it, when the bytes of a block are not those that its head was written for."""
+
+    def change(held):
+        start, _, end = blocks(held)[-1]
+        number, _ = read_varint(held, start + 18)
+        head = bytes((held[start], held[start + 1] & 7)) + held[start + 2 : start + 18]
+        return bytes(held[:end] + head) + varint(number + 1) + varint(20) + bytes(24)
+
+    copy.edit(copy.segment(rng), change)
+
+
+@damage(14)
 def a_block_moved_to_another_segment(copy: Copy, rng):
     files = sorted((copy.folder / "segments").iterdir())
     if len(files) < 2:
@@ -428,6 +528,13 @@ def a_block_of_nobody(copy: Copy, rng):
 @damage(14)
 def a_segment_cut(copy: Copy, rng):
     copy.edit(copy.segment(rng), lambda held: bytes(held[: rng.randrange(len(held))]))
+
+
+@damage(0)
+def a_segment_in_another_spelling(copy: Copy, rng):
+    file = copy.segment(rng)
+    for name in (f"0{file.name}", file.name[1:], file.name + ".old", f"{file.stem}.SEG"):
+        file.with_name(name).write_bytes(file.read_bytes())
 
 
 @damage(14)

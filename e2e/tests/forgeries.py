@@ -2,7 +2,7 @@
 
 import struct
 
-from damages import ERASE, damage
+from damages import ERASE, as_damage, damage
 from evidence import Copy, Unfit, flip, read_varint, blocks, sha, text, string, varint
 
 # Of these a log has many. The others are damaged one by one, below.
@@ -44,6 +44,95 @@ def resigned_a_byte_more_or_less(copy: Copy, rng):
     copy.resign(leaves)
 
 
+# Entries that are none: each value has one form, and nothing may follow. Each: its kind, and what follows its time.
+ENTRIES = {
+    "a_number_in_a_longer_form": b"\5\2\x87\0\xfe",
+    "a_number_of_too_many_bits": b"\5\2" + b"\xff" * 9 + b"\2\xfe",
+    "a_number_without_end": b"\5\2" + b"\x80" * 10 + b"\1\xfe",
+    "something_behind_an_entry": b"\5\2\7\xfe\0",
+    "a_text_longer_than_its_field": b"\5\2\7\x41" + b"x" * 0x41,
+    "a_text_that_is_none": b"\5\2\7\1\xff",
+    "a_text_that_ends_too_early": b"\5\2\7\5abc",
+    "a_gap_of_no_reason": b"\5\0\7\xfe",
+    "a_gap_of_another_reason": b"\5\3\7\xfe",
+    "a_kind_below_all": b"\0",
+    "a_kind_above_all": b"\x0c",
+    "an_event_of_no_kind": b"\4\0" + bytes(32) + b"\xfe\xfe\0",
+    "an_event_of_another_kind": b"\4\x0d" + bytes(32) + b"\xfe\xfe\0",
+    "an_event_of_two_requests": b"\4\1" + bytes(32) + b"\xfe\xfe\2" + bytes(32),
+    "an_erasure_of_nothing": b"\7\0\0\0" + sha() + bytes(32) + b"\xfe",
+    "an_erasure_of_more": b"\7\4\0\0" + sha() + bytes(32) + b"\xfe",
+    "a_hold_between": b"\x08\2" + bytes(96),
+    "a_key_of_no_role": b"\x09\0" + bytes(32) + b"\xfe",
+    "a_key_of_another_role": b"\x09\3" + bytes(32) + b"\xfe",
+    "a_second_key_of_the_log": b"\x09\1" + bytes(32) + b"\xfe",
+    "a_start_in_between": b"\x0a\2\0\xfe",
+    "a_body_in_segments_beyond_all": b"\2" + bytes(16) + b"\1\1\0\0\0\0\0\0\0" + b"\1" + varint(2**64 - 1) + b"\1\0" + bytes(35),
+    "an_entry_longer_than_any": b"\3" + bytes(16) + b"\2" + bytes(71) + text("r" * 32) + text("v" * 16) + b"\0"
+    + 2 * varint(2**64 - 1) + 2 * (varint(2**64 - 1) + 2 * varint(2**63 - 1) + varint(2**64 - 1) + bytes(32)) + b"\0",
+}
+
+
+def resigned_with(copy: Copy, entry: bytes) -> None:
+    leaves = copy.leaves()
+    copy.resign([*leaves, b"\1" + entry[:1] + leaves[-1][2:10] + entry[1:]])
+
+
+for name, entry in ENTRIES.items():
+    as_damage(name, lambda copy, rng, entry=entry: resigned_with(copy, entry))
+
+
+HEADS = {
+    "an_entry_below_all_versions": b"\0\x0b" + bytes(8),
+    "an_entry_above_all_versions": b"\2\x0b" + bytes(8),
+    "an_entry_without_a_time": b"\1\x0b",
+    "an_entry_with_less_of_a_time": b"\1\x0b" + bytes(7),
+    "an_entry_of_nothing": b"",
+}
+for name, head in HEADS.items():
+    as_damage(name, lambda copy, rng, head=head: copy.resign([*copy.leaves(), head]))
+
+
+@damage(10)
+def resigned_another_key_at_its_head(copy: Copy, rng):
+    leaves = copy.leaves()
+    copy.resign([leaves[0][:11] + rng.randbytes(32) + leaves[0][43:], *leaves[1:]])
+
+
+# Words in another form than the page's, with digests that are theirs: what they say, and which digest is of them.
+MASKS = string("b") + varint(1) + string("a") + varint(1)
+WORDS = {
+    "who_and_more": ("who", 1, lambda words: words + b"\0"),
+    "who_that_ends_too_early": ("who", 1, lambda words: words[:-1]),
+    "who_with_another_flag": ("who", 1, lambda words: words[:-1] + b"\2"),
+    "what_in_another_form": ("what", 2, lambda words: bytes([words[0] | 0x80, 0]) + words[1:]),
+    "what_that_is_no_text": ("what", 2, lambda words: words[:1] + b"\xff" + words[2:]),
+    "what_by_another_rule": ("what", 2, lambda words: b"\3GET\1/" + 4 * b"\0" + 4 * b"\1\1x" + b"\0", "refusals"),
+    "masks_and_more": ("masks", 4, lambda words: words + b"\0"),
+    "masks_out_of_order": ("masks", 4, lambda words: b"\2" + MASKS + b"\0"),
+    "a_mask_of_no_rule": ("masks", 4, lambda words: b"\1" + MASKS[:3] + b"\1\1" + string("text") + b"\0\1\0"),
+}
+
+
+def reword(copy: Copy, rng, column: str, kind: int, change, only: str = "") -> None:
+    """Changes words of a request, and their digest in its entry or that of its outcome."""
+    kept = f"{column} IS NOT NULL AND outcome {'=' if only == 'refusals' else '>='} number"
+    rows = copy.query(f"SELECT number, outcome, salt, {column} FROM sessions WHERE {kept}")
+    if not rows:
+        raise Unfit
+    number, outcome, salt, words = rng.choice(rows)
+    leaves, index = copy.leaves(), outcome if column == "masks" else number
+    digest = sha(bytes([kind]), salt, words)
+    assert leaves[index].count(digest) == 1
+    leaves[index] = leaves[index].replace(digest, sha(bytes([kind]), salt, change(words)))
+    copy.query(f"UPDATE sessions SET {column} = ? WHERE number = ?", change(words), number)
+    copy.resign(leaves)
+
+
+for name, how in WORDS.items():
+    as_damage(name, lambda copy, rng, how=how: reword(copy, rng, *how), 13)
+
+
 @damage(12, 13)
 def resigned_without_an_entry(copy: Copy, rng):
     leaves = copy.leaves()
@@ -79,6 +168,22 @@ def resigned_without_an_outcome(copy: Copy, rng):
     leaves[index] = b"\1\5" + leaves[index][2:10] + b"\2\1\xfe"
     copy.query("UPDATE sessions SET outcome = NULL WHERE outcome = ?", index)
     copy.resign(leaves)
+
+
+@damage(12)
+def resigned_an_outcome_of_what_is_no_intent(copy: Copy, rng):
+    """Of a refusal, by its own request id."""
+    leaves = copy.leaves()
+    index = rng.choice(copy.of_kind(3))
+    copy.resign([*leaves, b"\1\2" + leaves[-1][2:10] + leaves[index][10:26] + varint(index) + b"\1" + bytes(11)])
+
+
+@damage(12)
+def resigned_an_outcome_before_its_intent(copy: Copy, rng):
+    leaves, id = copy.leaves(), rng.randbytes(16)
+    intent = rng.choice([leaves[index] for index in copy.of_kind(1) if leaves[index][-1] == 0])
+    outcome = b"\1\2" + leaves[-1][2:10] + id + varint(len(leaves) + 1) + b"\1" + bytes(11)
+    copy.resign([*leaves, outcome, intent[:10] + id + intent[26:]])
 
 
 @damage(12)
@@ -166,6 +271,21 @@ def resigned_another_list_of_a_dropped_segment(copy: Copy, rng):
     index = rng.choice([index for index in copy.of_kind(7) if leaves[index][10] == 3])
     _, at = read_varint(leaves[index], 11)
     leaves[index] = leaves[index][:at] + b"\2" + rng.randbytes(32) + leaves[index][at + 33 :]
+    copy.resign(leaves)
+
+
+@damage(14)
+def resigned_blocks_in_another_order(copy: Copy, rng):
+    """With the digest of that order: the numbers of the blocks still tell."""
+    file = copy.folder / "segments/0000000001.seg"
+    held, bodies = file.read_bytes(), {}
+    for start, _, end in blocks(held):
+        bodies.setdefault((held[start + 1] & 1, held[start + 2 : start + 18]), []).append(held[start:end])
+    leaves, found = copy.leaves(), next(body for body in bodies.values() if len(body) > 1)
+    [index] = [at for at, data in enumerate(leaves) if sha(*found) in data]
+    leaves[index] = leaves[index].replace(sha(*found), sha(*reversed(found)))
+    rest = [held[start:end] for start, _, end in blocks(held) if held[start:end] not in found]
+    file.write_bytes(held[:16] + b"".join([*rest, *reversed(found)]))
     copy.resign(leaves)
 
 
@@ -265,7 +385,7 @@ def enrich(copy: Copy) -> None:
     add(5, b"\1" + varint(300) + b"\xfe")
     add(5, b"\2" + varint(7) + text(long))
     add(9, b"\2" + bytes(32) + text("root"))
-    event = add(4, b"\6" + sha(b"\1", salt, who) + text(long) + text("") + b"\0")
+    event = add(4, b"\x0c" + sha(b"\1", salt, who) + text(long) + text("") + b"\0")
     more += [words(event, who, long, "")]
     copy.queries(*more)
     copy.resign(leaves)

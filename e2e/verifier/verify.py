@@ -1,13 +1,12 @@
-"""A second verifier of gatewayd's evidence, written from docs/evidence-format.md alone.
+"""A second verifier of gatewayd's evidence, written from docs/evidence-format.md alone; no code is the gateway's.
 
-    verify.py DIRECTORY [--key FILE] [--pinned FILE]
+    verify.py DIRECTORY [PUBLIC-KEY [PINNED-CHECKPOINT]]
 
-It shares no code with the gateway. It looks at the log, the pin, the rules, the words and the bodies, in this
-order, and stops at the first damage: what hangs on damaged things proves nothing. Exit status: 0 intact, 2 it cannot
-be checked; damage of 10 the log, 11 the pin, 12 rules 2 to 4, 13 words, 14 bodies.
+It decodes the entries by the layouts of that page, compares them with the tree and the checkpoints, and then asks the
+rules of the page. It ends with the status that the page names: 0 intact, 2 it cannot be checked; damage of 10 the log,
+11 the pin, 12 rules 2 to 4, 13 words, 14 bodies. What it names is the first damage: what hangs on that proves nothing.
 """
 
-import argparse
 import base64
 import hashlib
 import os
@@ -18,32 +17,22 @@ import sqlite3
 import sys
 import tempfile
 import zlib
-from contextlib import closing, contextmanager
-from functools import lru_cache
+from contextlib import closing, suppress
+from functools import cache
 
 from cryptography.exceptions import InvalidSignature
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
 
-# The schema of the database and the layouts of entries and words are taken from the page itself.
+# The schema, the layouts and the rules are taken from the page itself.
 PAGE = (pathlib.Path(__file__).resolve().parents[2] / "docs/evidence-format.md").read_text()
-SCHEMA, LAYOUTS = PAGE.split("```sql\n")[1].split("```")[0], {}
-for name, layout in re.findall(r"^(\w+):(.*)$", PAGE.split("```layouts\n")[1].split("```")[0], re.MULTILINE):
-    LAYOUTS[name] = " ".join(LAYOUTS.get(word, word) for word in layout.split())
-INTENT, REFUSAL, EVENT, GAP, ERASURE, HOLD, KEY, ENDS, BORDERS = 1, 3, 4, 5, 7, 8, 9, (2, 6), (10, 11)
+PARTS = "sql", "tables", "rules", "layouts"
+SCHEMA, TABLES, RULES, LINES = (PAGE.split(f"```{part}\n")[1].split("```")[0] for part in PARTS)
+LAYOUTS, KINDS = {}, {}
+for name, code, fields in re.findall(r"^(\w+) ?(\d*):(.*)$", LINES, re.M):
+    LAYOUTS[name], KINDS[code] = dict(field.split("=") for field in fields.split()), name
+FIELDS = sorted({field for code, name in KINDS.items() if code for field in LAYOUTS[name]})
 LONGEST = 1 << 20  # No value is longer, and no block.
-
-
-class Damage(Exception):
-    """The exit code, and what is damaged."""
-
-
-@contextmanager
-def about(code: int, what: str):
-    """Whatever does not hold in here is damage of this."""
-    try:
-        yield
-    except (ValueError, TypeError, AttributeError) as error:
-        raise Damage(code, f"{what}: {error}") from error
+BROKEN = ValueError, TypeError, AttributeError, LookupError, InvalidSignature, sqlite3.Error, OSError
 
 
 def need(holds, what: str) -> None:
@@ -55,8 +44,26 @@ def sha(*parts: bytes) -> bytes:
     return hashlib.sha256(b"".join(parts)).digest()
 
 
-class Bytes:
-    """Takes what the format knows off the front of some bytes."""
+def varint(number: int) -> bytes:
+    return bytes([number]) if number < 0x80 else bytes([number & 0x7F | 0x80]) + varint(number >> 7)
+
+
+def string(words: str) -> bytes:
+    return varint(len(words.encode())) + words.encode()
+
+
+def unbase64(text: str) -> bytes:
+    held = base64.b64decode(text, validate=True)
+    need(base64.b64encode(held).decode() == text, "base64 has one form")
+    return held
+
+
+def is_file(path: pathlib.Path) -> bool:
+    return path.is_file() and not path.is_symlink()
+
+
+class Decoder:
+    """Takes values off the front of some bytes, by the layouts of the page."""
 
     def __init__(self, data: bytes, at: int = 0):
         self.data, self.at = data, at
@@ -65,10 +72,6 @@ class Bytes:
         self.at += count
         need(self.at <= len(self.data), "it ends too early")
         return self.data[self.at - count : self.at]
-
-    def code(self, low: int, high: int) -> int:
-        need(low <= (code := self.take(1)[0]) <= high, f"{code} is not from {low} to {high}")
-        return code
 
     def varint(self) -> int:
         value = shift = 0
@@ -79,375 +82,279 @@ class Bytes:
         return value
 
     def text(self, most: int) -> str | bytes | None:
-        length = self.code(0, 255)
+        length = self.take(1)[0]
         need(length >= 0xFE or length <= most, "a text is too long")
         return None if length == 0xFE else self.take(16) if length == 0xFF else self.take(length).decode()
 
-    def shape(self, shape: str):
-        first, rest = shape[0], shape[1:]
-        if first == "~":
-            return (count, *self.shapes(rest)) if (count := self.varint()) else None
-        if first == "*":
-            return [self.shapes(rest) for _ in range(self.varint())]
-        if first == "?":
-            return self.shape(rest) if self.code(0, 1) else None
-        if first == "#":
-            return [self.take(16) for _ in range(self.code(0, 3))]
-        if first == "s":
-            return self.take(self.varint()).decode()
-        if first in "vt":
-            return self.varint() if first == "v" else self.text(int(rest))
-        low, _, high = shape.partition("..")
-        return self.code(int(low), int(high)) if high else self.take(int(low))
+    SHAPES = {
+        "v": lambda self, _: self.varint(),
+        "s": lambda self, _: self.take(self.varint()).decode(),
+        "t": lambda self, most: self.text(int(most)),
+        "?": lambda self, shape: self.value(shape) if self.value("0..1") else None,
+        "~": lambda self, shapes: (number, *self.values(shapes)) if (number := self.varint()) else None,
+        "*": lambda self, shapes: [self.values(shapes) for _ in range(self.varint())],
+        "#": lambda self, _: self.take(16 * self.value("0..3")),
+    }
 
-    def shapes(self, shapes: str) -> tuple:
-        return tuple(map(self.shape, shapes.split(",")))
+    def value(self, shape: str):
+        if shape[0] in self.SHAPES:
+            return self.SHAPES[shape[0]](self, shape[1:])
+        low, is_code, high = shape.partition("..")
+        held = self.take(1 if is_code else int(low))
+        need(not is_code or int(low) <= held[0] <= int(high), f"{held[0]} is not in {shape}")
+        return held[0] if is_code else held
+
+    def values(self, shapes: str) -> tuple:
+        return tuple(map(self.value, shapes.split(",")))
+
+    def fields(self, layout: str) -> dict:
+        return {name: self.value(shape) for name, shape in LAYOUTS[layout].items()}
 
 
 def parse(layout: str, data: bytes, at: int = 0) -> dict:
-    b = Bytes(data, at)
-    found = {name: b.shape(shape) for name, shape in (field.split("=") for field in LAYOUTS[layout].split())}
-    need(b.at == len(data), "something follows the end")
+    found = (decoder := Decoder(data, at)).fields(layout)
+    need(decoder.at == len(data), "something follows the end")
     return found
 
 
 def parse_entry(data: bytes) -> dict:
-    need(isinstance(data, bytes) and 10 <= len(data) <= 300 and data[0] == 1 and data[1] in range(1, 12), "it is none")
-    entry = {"kind": data[1], **parse(str(data[1]), data, 10)}
-    for _, first, more, *_ in filter(None, map(entry.get, ("request", "response"))):
+    need(10 <= len(data) <= 300 and data[0] == 1, "it is no entry")
+    entry = {"kind": (kind := KINDS[str(data[1])]), **parse(kind, data, 10)}
+    for _, first, more, *_ in filter(None, (entry.get("request"), entry.get("response"))):
         need(first + more < 1 << 64, "the number of a segment is too large")
     return entry
 
 
-def varint(number: int) -> bytes:
-    return bytes([number]) if number < 0x80 else bytes([number & 0x7F | 0x80]) + varint(number >> 7)
+# What the rules of the page call.
 
 
-def string(words: str) -> bytes:
-    return varint(len(words.encode())) + words.encode()
+def salted(kind: int, salt: bytes, words: bytes) -> bytes:
+    need(len(salt) == 16, "the salt has another length")
+    return sha(bytes([kind]), salt, words)
 
 
-def optional(words: str | None) -> bytes:
-    return b"\0" if words is None else b"\1" + string(words)
+def readable(layout: str, words: bytes) -> bool:
+    found = parse(layout, words)
+    rules = [rule for rule, _count in found.get("rules", ())]
+    return rules == sorted(rules) and all(rule < len(rules) for rule, *_ in found.get("places", ()))
 
 
-def shortened(word: str | None, most: int) -> str | bytes | None:
-    return word if word is None or len(word.encode()) <= most else sha(word.encode())[:16]
+def word(layout: str, words: bytes, field: str, most: int = LONGEST) -> str | bytes | None:
+    text = parse(layout, words)[field]
+    return text if text is None or len(text.encode()) <= most else sha(text.encode())[:16]
 
 
-def claim_digest(kind: str, name: str) -> bytes:
+def claims(what: bytes) -> bytes:
+    return b"".join(claim(*names) for names in parse("what", what)["claims"])
+
+
+def claim(kind: str, name: str) -> bytes:
     return sha(string(kind), string(name))[:16]
 
 
-def same_texts(entry: dict, words: dict) -> bool:
-    """Whether the texts of an entry are the words of the same name, where it has these words."""
-    texts = re.findall(r"(\w+)=t(\d+)", LAYOUTS[str(entry["kind"])])
-    return all(entry[name] == shortened(words[name], int(most)) for name, most in texts if name in words)
+def held(session: bytes | None, subject: str | None, reason: str) -> bytes:
+    optional = [b"\0" if text is None else b"\1" + string(text) for text in (session and session.hex(), subject)]
+    return b"".join(optional) + string(reason)
 
 
-def is_file(path: pathlib.Path) -> bool:
-    return path.is_file() and not path.is_symlink()
+def null_if_broken(function):
+    def called(*values):
+        with suppress(*BROKEN):
+            return function(*values)
+
+    return called
 
 
-def read_note(path: pathlib.Path) -> str:
-    need(is_file(path), f"{path.name} is no file")
-    return path.read_text()
-
-
-def unbase64(text: str) -> bytes:
-    held = base64.b64decode(text, validate=True)
-    need(base64.b64encode(held).decode() == text, "base64 has one form")
-    return held
-
-
-class LogKey:
-    def __init__(self, text: str):
-        self.origin, name, key = text.strip().split("+", 2)
-        key = unbase64(key)
-        self.hash, self.bytes = sha(self.origin.encode(), b"\n", key)[:4], key[1:]
-        need(len(key) == 33 and key[0] == 1 and self.hash.hex() == name, "this is no public key of a log")
-
-    def open(self, note: str) -> tuple[int, bytes]:
-        """The size and the root that a checkpoint is signed for."""
-        form = re.fullmatch(r"(([^\n]+)\n(0|[1-9][0-9]{0,19})\n([^\n]+)\n)\n((?:— [^\n ]+ [^\n]+\n)+)", note)
-        need(form and form[2] == self.origin, "it is no checkpoint of this log")
-        for name, signature in re.findall(r"— (\S+) (.+)", form[5]):
-            signature = unbase64(signature)
-            if (name, signature[:4]) == (self.origin, self.hash):
-                try:
-                    Ed25519PublicKey.from_public_bytes(self.bytes).verify(signature[4:], form[1].encode())
-                    return int(form[3]), unbase64(form[4])
-                except InvalidSignature:
-                    pass
-        raise ValueError("it has no signature of the key that holds")
+def blocks(data: bytes, segment: int):
+    """Head and bytes of each block of a segment, up to the first that is not whole."""
+    decoder = Decoder(data, 16)
+    with suppress(ValueError):
+        need(data[:16] == b"GWDSEG1\n" + segment.to_bytes(8), "this is no such segment")
+        while (start := decoder.at) < len(data):
+            head = decoder.fields("block")
+            checked = data[start : decoder.at - 4] + decoder.take(head["length"])
+            need(head["flags"] < 8 or head["number"] == 0, "only the first block has a head")
+            need(head["length"] <= LONGEST and zlib.crc32(checked).to_bytes(4) == head["checksum"], "it is torn")
+            yield head, data[start : decoder.at]
 
 
 class Verifier:
-    def __init__(self, directory: pathlib.Path, key: str | None = None, pinned: str | None = None):
-        self.directory, self.pinned = directory, pinned
-        self.unproven = [] if key else ["the public key was taken from the directory itself, not from you"]
-        if pinned is None:
-            self.unproven.append("that no older state was put back, nor the log written anew: no pin")
-        self.key = LogKey(key or read_note(directory / "log.pub"))
-        self.entries: list[dict] = []
+    def __init__(self, directory: str):
+        self.directory, self.entries, self.hashes, self.unproven = pathlib.Path(directory), [], [], []
         self.signed = self.checkpoints = self.bodies = 0
+        self.place = 2, "the directory"  # What does not hold is damage of this: the status to end with, and a name.
 
-    def run(self) -> None:
-        with tempfile.TemporaryDirectory() as private, closing(self.open(pathlib.Path(private))) as self.db:
-            try:
-                need(self.rows("PRAGMA user_version")[0][0] == 1, "the evidence has a format that I do not know")
-                self.check_log()
-                if self.pinned is not None:
-                    self.key.open(self.pinned)  # One that does not hold is no damage, but nothing to check against.
-                    with about(11, "the pinned checkpoint"):
-                        self.check_note(self.pinned)
-                self.check_rules()
-                self.check_words()
-                self.check_bodies()
-            except sqlite3.DatabaseError as error:
-                raise Damage(10, f"the database is broken: {error}") from error
+    def run(self, key: str | None, pin: str | None) -> None:
+        self.origin, name, public = (key or self.read("log.pub")).strip().split("+", 2)
+        self.key, self.key_id = unbase64(public), sha(self.origin.encode(), b"\n", unbase64(public))[:4]
+        need(len(self.key) == 33 and self.key[0] == 1 and self.key_id.hex() == name, "the key is none of a log")
+        if not key:
+            self.unproven.append("that this is your log: the public key was taken from the directory itself")
+        if pin:
+            self.open(pin)  # One that does not hold is no damage, but nothing to check against.
+        else:
+            self.unproven.append("that no older state was put back, nor the log written anew: there is no pin")
+        with tempfile.TemporaryDirectory() as private, closing(self.database(private)) as self.db:
+            need(self.rows("PRAGMA user_version")[0][0] == 1, "the evidence has a format that I do not know")
+            self.check_schema()
+            self.check_entries()
+            self.check_tiles()
+            self.check_checkpoints(pin)
+            self.load_entries()
+            self.load_segments()
+            self.check_rules()
 
-    def open(self, private: pathlib.Path) -> sqlite3.Connection:
-        """What is in evidence.db-wal belongs to the database; nothing is made beside what is examined."""
-        files = {end: self.directory / f"evidence.db{end}" for end in ("", "-wal", "-shm", "-journal")}
-        for file in files.values():
+    def read(self, name: str) -> str:
+        need(is_file(self.directory / name), f"{name} is no file")
+        return (self.directory / name).read_bytes().decode()
+
+    def database(self, private: str) -> sqlite3.Connection:
+        """In a copy, so that nothing is made beside what is examined; what is in -wal belongs to the database."""
+        for end in ("-shm", "-journal", "-wal", ""):
+            file = self.directory / f"evidence.db{end}"
             need(is_file(file) or not os.path.lexists(file), f"{file.name} is no file")
-        written = files["-wal"].exists()
-        for file in (files[""], files["-wal"]) if written else ():
-            shutil.copy(file, private)
-        path = private / "evidence.db" if written else files[""].absolute()
-        db = sqlite3.connect(f"{path.as_uri()}?mode=ro{'' if written else '&immutable=1'}", uri=True)
-        db.row_factory, db.text_factory = sqlite3.Row, lambda held: held.decode(errors="replace")
+            if file.exists() and end in ("", "-wal"):
+                shutil.copy(file, private)
+        db = sqlite3.connect(f"{private}/evidence.db")
+        db.text_factory = lambda held: held.decode(errors="replace")
         db.setlimit(sqlite3.SQLITE_LIMIT_LENGTH, LONGEST)
+        for function in (salted, readable, word, claims, claim, held):
+            db.create_function(function.__name__, -1, null_if_broken(function))
         return db
 
     def rows(self, query: str) -> list:
         return self.db.execute(query).fetchall()
 
-    def of_kind(self, *kinds: int) -> dict:
-        return {at: e for at, e in enumerate(self.entries) if e["kind"] in kinds}
+    def check_schema(self) -> None:
+        self.place, parts = (10, "the schema"), "SELECT type, name, sql FROM sqlite_schema"
+        with closing(sqlite3.connect(":memory:")) as model:
+            model.executescript(SCHEMA)
+            expected, found = (set(db.execute(parts)) for db in (model, self.db))
+        need(expected == found, f"it is not that of the format: {expected ^ found}")
 
-    def check_log(self) -> None:
-        model = sqlite3.connect(":memory:")
-        model.executescript(SCHEMA)
-        schema = "SELECT type, name, sql FROM sqlite_schema"
-        expected, held = (set(map(tuple, db.execute(schema))) for db in (model, self.db))
-        with about(10, "the schema"):
-            need(expected == held, f"it is not that of the format: {expected ^ held}")
-        hashes = []
+    def check_entries(self) -> None:
         for at, (index, data) in enumerate(self.rows("SELECT idx, data FROM leaves ORDER BY idx")):
-            with about(10, f"entry {at}"):
-                need(index == at, "it is missing")
-                entry = parse_entry(data)
-                need((entry.get("role") == 1) == (at == 0), "the first, and no other, names the key of the log")
-                need(at > 0 or entry["key"] == self.key.bytes, "it names another key")
-            self.entries.append(entry)
-            hashes.append(sha(b"\0", data))
+            self.place = 10, f"entry {at}"
+            need(index == at, "it is missing")
+            self.entries.append(e := parse_entry(data))
+            need((e.get("role") == 1) == (at == 0), "the first, and no other, names the key of the log")
+            need(at or e["key"] == self.key[1:], "it names another key")
+            self.hashes.append(sha(b"\0", data))
 
-        @lru_cache(maxsize=None)
-        def root(low: int, high: int) -> bytes:
-            if high - low < 2:
-                return hashes[low] if high > low else sha()
-            split = low + (1 << (high - low - 1).bit_length() - 1)
-            return sha(b"\1", root(low, split), root(split, high))
+    @cache
+    def root(self, low: int, high: int) -> bytes:
+        """The hash of the tree over these entries."""
+        if high - low < 2:
+            return self.hashes[low] if high > low else sha()
+        split = low + (1 << (high - low - 1).bit_length() - 1)
+        return sha(b"\1", self.root(low, split), self.root(split, high))
 
-        self.root = root
-        self.check_tiles()
-        with about(10, "the file `checkpoint`"):
-            self.check_note(read_note(self.directory / "checkpoint"))
-        for size, time, note in self.rows("SELECT size, time, note FROM checkpoints"):
-            with about(10, f"the checkpoint that stands at {size}"):
-                need(isinstance(time, int) and self.check_note(note) == size, "it is of another size, or has no time")
-        with about(10, "the database"):
-            need((found := self.rows("PRAGMA integrity_check(1)")[0][0]) == "ok", found)
+    def check_tiles(self) -> None:
+        stored = self.rows("SELECT level, n, CASE typeof(data) WHEN 'blob' THEN data ELSE x'' END FROM tiles")
+        tiles = {(level, n): data for level, n, data in stored}
+        for level in range(8):
+            width = 256**level
+            for n in range(len(self.entries) // width // 256):
+                made = b"".join(self.root(at * width, (at + 1) * width) for at in range(256 * n, 256 * n + 256))
+                same = len(os.path.commonprefix([made, found := tiles.pop((level, n), b"")])) // 32
+                self.place = 10, f"entry {(256 * n + same) * width}, or its tile of level {level}"
+                need(found == made, "one is not that of the other")
+        self.place = 10, "the tiles"
+        need(not tiles, "there is one of entries that are not there")
 
-    def check_note(self, note: str) -> int:
-        size, root = self.key.open(note)
+    def open(self, note: str) -> tuple[int, bytes]:
+        """The size and the root that a checkpoint is signed for."""
+        text, signatures = re.fullmatch(r"(\S+\n\d+\n\S+\n)\n((?:— \S+ \S+\n)+)", note).groups()
+        origin, size, root = text.split()
+        ours = [unbase64(signature) for by, signature in re.findall(r"— (\S+) (\S+)", signatures) if by == origin]
+        ours = [signature[4:] for signature in ours if signature[:4] == self.key_id]
+        need(origin == self.origin and str(int(size)) == size and ours, "it is of another log, or not signed")
+        Ed25519PublicKey.from_public_bytes(self.key[1:]).verify(ours[0], text.encode())
+        return int(size), unbase64(root)
+
+    def check_checkpoint(self, note: str) -> int:
+        size, root = self.open(note)
         need(size <= len(self.entries), f"it covers {size} entries, there are {len(self.entries)}")
         need(self.root(0, size) == root, f"it has another root than the first {size} entries")
         self.signed, self.checkpoints = max(self.signed, size), self.checkpoints + 1
         return size
 
-    def check_tiles(self) -> None:
-        tiles, count = {(level, n): data for level, n, data in self.rows("SELECT level, n, data FROM tiles")}, 0
-        for level in range(8):
-            width = 256**level
-            count += (full := len(self.entries) // width // 256)
-            for n in range(256 * full):
-                with about(10, f"entry {n * width}, or tile {n // 256} of level {level}"):
-                    held = tiles.get((level, n // 256), b"")[n % 256 * 32 :][:32]
-                    need(held == self.root(n * width, (n + 1) * width), "one is not that of the other")
-        with about(10, "the tiles"):
-            need(len(tiles) == count and {*map(len, tiles.values())} <= {8192}, "there is one too many or too long")
+    def check_checkpoints(self, pin: str | None) -> None:
+        self.place = 10, "the file `checkpoint`"
+        self.check_checkpoint(self.read("checkpoint"))
+        for size, time, note in self.rows("SELECT size, time, note FROM checkpoints"):
+            self.place = 10, f"the checkpoint that stands at {size}"
+            need(self.check_checkpoint(note) == size and isinstance(time, int), "it is of another size, or has no time")
+        self.place = 10, "the database"
+        need((found := self.rows("PRAGMA integrity_check(1)")[0][0]) == "ok", found)
+        if pin:
+            self.place = 11, "the pinned checkpoint"
+            self.check_checkpoint(pin)
+
+    def table(self, columns: str, rows: list) -> None:
+        """One of the tables that the rules of the page ask."""
+        self.db.execute(f"CREATE TEMP TABLE {columns}")
+        insert = f"INSERT INTO {columns.split('(')[0]} VALUES ({', '.join('?' * (columns.count(',') + 1))})"
+        self.db.executemany(insert, [tuple(map(plain, row)) for row in rows])
+
+    def load_entries(self) -> None:
+        bodies, erased = [], {at: [] for at, e in enumerate(self.entries) if e["kind"] == "erasure"}
+        for at, e in enumerate(self.entries):
+            for way, stored in enumerate((e["request"], e["response"]) if "lost" in e else ()):
+                count, first, more, _length, digest = stored or (0, 0, 0, 0, None)
+                bodies.append((at, e["id"], way, e["lost"], count, first, first + more, digest))
+        for number, erasure in self.rows("SELECT number, erased FROM sessions ORDER BY number"):
+            erased.get(erasure, []).append(number.to_bytes(8, signed=True))
+        columns = ", ".join(f'"{field}"' for field in FIELDS)
+        entries = [(at, e["kind"], *map(e.get, FIELDS)) for at, e in enumerate(self.entries)]
+        self.table(f"entry(at INTEGER PRIMARY KEY, kind, {columns})", entries)
+        self.table("body(at, id, way, lost, blocks, first, last, digest)", bodies)
+        self.table("erased(at, sessions, list)", [(at, len(numbers), sha(*numbers)) for at, numbers in erased.items()])
+
+    def load_segments(self) -> None:
+        self.place, found, segments = (14, "the segments"), {}, []
+        for file in sorted((self.directory / "segments").glob("*.seg")):
+            if re.fullmatch(r"[0-9]{10}", file.stem) and is_file(file):
+                segments.append((segment := int(file.stem),))
+                for head, block in blocks(file.read_bytes(), segment):
+                    empty = [0, True, segment, segment, hashlib.sha256()]
+                    body = found.setdefault((head["id"], head["flags"] & 1), empty)
+                    body[:4] = body[0] + 1, body[1] and head["number"] == body[0], body[2], segment
+                    body[4].update(block)
+        bodies = [(*key, *body, digest.digest()) for key, (*body, digest) in found.items()]
+        self.table("found(id, way, blocks, ordered, first, last, digest)", bodies)
+        self.table("file(n)", segments)
 
     def check_rules(self) -> None:
-        self.closed: dict[int, int] = {}
-        self.claimed: dict[bytes, tuple] = {}
-        opened: dict[int, bytes] = {}
-        broken: list[tuple[int, str]] = []
-        for at, e in enumerate(self.entries):
-            if e["kind"] == INTENT:
-                opened[at] = e["id"]
-                for claim in e["claims"]:
-                    if self.claimed.setdefault(claim, (at, e["id"]))[0] != at or e["claims"].count(claim) > 1:
-                        broken.append((at, "makes a claim that was made before"))
-            elif e["kind"] in ENDS:
-                if opened.pop(e["intent"], None) != e["id"]:
-                    broken.append((at, f"closes entry {e['intent']}, no open intent of its request"))
-                self.closed[e["intent"]] = at
-            elif e["kind"] in BORDERS:
-                broken += [(intent, f"has no outcome before the start or stop at entry {at}") for intent in opened]
-                opened.clear()
-            elif e["kind"] == GAP:
-                self.unproven.append(f"{e['missing']} things are missing, as entry {at} says")
-        if broken:
-            raise Damage(12, "entry {} {}".format(*min(broken)))
-        if opened:
-            self.unproven.append(f"{len(opened)} requests are open at the end of the log")
-        if self.signed < len(self.entries):
-            self.unproven.append(f"entries {self.signed} to {len(self.entries) - 1}: no checkpoint covers them")
-
-    def check_words(self) -> None:
-        names = "sessions", "events", "holds"
-        tables = [{row[0]: row for row in self.rows(f"SELECT * FROM {name} ORDER BY 1")} for name in names]
-        sessions, events, holds = tables
-        self.labels = dict(map(tuple, self.rows("SELECT id, text FROM labels")))
-        self.erased: dict[int, list] = {}
-        for number, row in sessions.items():
-            self.erased.setdefault(row["erased"], []).append(number)
-        for at, e in enumerate(self.entries):
-            kind = e["kind"]
-            with about(13, f"the words of entry {at}"):
-                worded = kind in (EVENT, HOLD) or kind == ERASURE and e["scope"] != 3
-                expected = [kind in (INTENT, REFUSAL), worded, kind == HOLD and not e["released"]]
-                need([at in rows for rows in tables] == expected, "they are missing, or there are some of another kind")
-                if at in sessions:
-                    self.check_session(at, sessions[at], e)
-                if at in events:
-                    self.check_event(events[at], e)
-                if kind == HOLD:
-                    self.check_hold(at, holds.get(at), e)
-                if kind == ERASURE:
-                    numbers = self.erased.get(at, [])
-                    listed = sha(*(number.to_bytes(8) for number in numbers))
-                    need((len(numbers), listed) == (e["sessions"], e["list"]), "it erased other sessions")
-        more = sorted(at for rows in tables for at in rows if at not in range(len(self.entries)))
-        with about(13, f"the words of entry {more[0]}" if more else "words"):
-            need(not more, "there is no such entry")
-        claims = self.rows("SELECT kind, id, session, request FROM claims")
-        for kind, name, *by in claims:
-            with about(13, f"the claim of {str(kind)[:64]!r} {str(name)[:64]!r}"):
-                entry, request = self.claimed.get(claim_digest(kind, name), (None, None))
-                need([entry, request] == by, f"entry {entry} made it, or none")
-        with about(13, "claims"):
-            need(len(claims) == len(self.claimed), f"{len(self.claimed)} were made, {len(claims)} are there")
-            need(all(isinstance(text, str) for text in self.labels.values()), "a label is no text")
-        keyed = {number for (number,) in self.rows("SELECT number FROM session_keys JOIN subject_keys USING (subject)")}
-        stored = {e.get("intent", at) for at, e in enumerate(self.entries) if e.get("request") or e.get("response")}
-        if locked := [at for at in stored - keyed if sessions[at]["erased"] is None]:
-            self.unproven.append(f"the bodies of {len(locked)} requests cannot be opened: their keys are missing")
-
-    def check_session(self, at: int, row: sqlite3.Row, e: dict) -> None:
-        end = at if e["kind"] == REFUSAL else self.closed.get(at)
-        need((row["id"], row["outcome"]) == (e["id"], end), "they are of another request or outcome")
-        salt, who, what, masks = words = [row[name] for name in ("salt", "who", "what", "masks")]
-        if row["erased"] is not None:
-            erasure = row["erased"] in self.of_kind(ERASURE)
-            return need(erasure and [row["subject"], *words] == [None] * 5, "no erasure erased them, or not all")
-        need(len(salt) == 16 and sha(b"\1", salt, who) == e["who"], "who asked is another")
-        need(sha(b"\2", salt, what) == e["what"], "what was asked is something else")
-        masked = end is not None and self.entries[end].get("masks")
-        need((masked[1] if masked else None) == (None if masks is None else sha(b"\4", salt, masks)), "the mask counts")
-        if masks is not None:
-            masks = parse("masks", masks)
-            rules = [rule for rule, _spans in masks["rules"]]
-            places = all(rule < len(rules) for rule, *_ in masks["places"])
-            need(rules == sorted(rules) and places, "the order of the masks")
-        who, what = parse("who", who), parse("what", what)
-        claims = [claim_digest(kind, name) for kind, name in what["claims"]]
-        need(same_texts(e, what) and claims == e.get("claims", claims), "rule, credential or claims are others")
-        known = who["issuer"] is not None and who["subject"] is not None
-        label = f"{len(who['issuer'].encode())}:{who['issuer']}|{who['subject']}" if known else ""
-        need(self.labels.get(row["subject"]) == label, "the label of the subject is another")
-
-    def check_event(self, row: sqlite3.Row, e: dict) -> None:
-        words = parse("event", row["words"])
-        who = bytes(32) if row["who"] is None else sha(b"\1", row["salt"], row["who"])
-        need(len(row["salt"]) == 16 and who == e["who"], "who did it is another")
-        need(row["request"] == e.get("about") and same_texts(e, {**words, "reason": words["outcome"]}), "what was done")
-        need(e["kind"] != HOLD or sha(b"\2", row["salt"], row["words"]) == e["what"], "why it is held")
-        need(e["kind"] != ERASURE or words["object"] == ("", "session", "subject")[e["scope"]], "what was erased")
-
-    def check_hold(self, at: int, row: sqlite3.Row | None, e: dict) -> None:
-        """Rule 6, and what a row says of a hold that was set."""
-        same = {n: other["released"] for n, other in self.of_kind(HOLD).items() if other["hold"] == e["hold"]}
-        need(list(same.values()) in ([0], [0, 1]), "it sets a hold again, or releases one that is not in force")
-        if row is not None:
-            session = None if row["session"] is None else row["session"].hex()
-            words = optional(session) + optional(row["subject"]) + string(row["reason"])
-            need(len(row["salt"]) == 16 and sha(b"\5", row["salt"], words) == e["hold"], "what is held is another")
-            need([at, row["released"]] == [*same, None][:2], "another entry released it, or none")
-
-    def check_bodies(self) -> None:
-        found: dict[tuple, tuple] = {}
-        segments = {int(file.stem): file for file in (self.directory / "segments").glob("*.seg")
-                    if re.fullmatch(r"[0-9]{10}\.seg", file.name) and is_file(file)}
-        for segment, file in sorted(segments.items()):
-            for request, way, number, block in blocks(file.read_bytes(), segment):
-                places, digest = found.setdefault((request, way), ([], hashlib.sha256()))
-                places.append((number, segment))
-                digest.update(block)
-        dropped = {e["segment"] for e in self.of_kind(ERASURE).values() if e["scope"] == 3}
-        ways = [(at, e, part) for at, e in enumerate(self.entries) for part in ("request", "response") if part in e]
-        for at, e, part in ways:
-            places, digest = found.get((e["id"], part == "response"), ([], hashlib.sha256()))
-            with about(14, f"the {part} body of entry {at}"):
-                if not e[part]:
-                    need(not places or e["lost"] & 8, "there should be none, but there are blocks of it")
-                    continue
-                count, first, more, _length, expected = e[part]
-                if [number for number, _ in places] == list(range(count)) and digest.digest() == expected:
-                    need((places[0][1], places[-1][1]) == (first, first + more), "it stands in other segments")
-                    self.bodies += 1
-                    continue
-                known = {n for n in segments.keys() | dropped if first <= n <= first + more}
-                gone = known - segments.keys()
-                need(gone and len(known) == more + 1 and len(places) < count, "it was changed, or a segment is missing")
-                self.unproven.append(f"the {part} body of entry {at}: segments {gone} were dropped, as the log says")
+        self.db.executescript(TABLES)
+        [(self.bodies,)] = self.rows("SELECT count(*) FROM body JOIN found USING (id, way, digest)")
+        broken = []
+        for status, what, query in re.findall(r"^(\d+) (.+)\n((?:    .+\n)+)", RULES, re.M):
+            self.place = int(status), what
+            broken += [(int(status), at is None, at, what) for (at,) in self.rows(query)]
+        for status, _, at, what in sorted(broken):
+            self.place = status, f"entry {at}"
+            need(status == 0, what)
+            self.unproven.append(f"entry {at}: {what}")
 
 
-def blocks(data: bytes, segment: int):
-    """Request, direction, number and bytes of each block of a segment, up to the first that is not whole."""
-    b = Bytes(data, 16)
+def plain(value):
+    """As the page wants it in a table."""
+    if isinstance(value, tuple):
+        return value[-1]
+    return min(value, (1 << 63) - 1) if isinstance(value, int) else value
+
+
+def main(directory: str, key: str | None = None, pin: str | None = None) -> int:
+    verifier = Verifier(directory)
     try:
-        need(data[:16] == b"GWDSEG1\n" + segment.to_bytes(8), "this is no such segment")
-        while b.at < len(data):
-            start, _ = b.at, b.code(0xB1, 0xB1)
-            flags, request, number, length = b.code(0, 15), b.take(16), b.varint(), b.varint()
-            need((flags < 8 or number == 0) and length <= LONGEST, "this is no block")
-            head, checksum, sealed = data[start : b.at], b.take(4), b.take(length)
-            need(zlib.crc32(head + sealed) == int.from_bytes(checksum), "it is torn")
-            yield request, flags & 1, number, data[start : b.at]
-    except ValueError:
-        return
-
-
-def main(words: list | None = None) -> int:
-    options = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    options.add_argument("directory", type=pathlib.Path)
-    options.add_argument("--key", type=pathlib.Path)
-    options.add_argument("--pinned", type=pathlib.Path)
-    asked = options.parse_args(words)
-    try:
-        key, pinned = (file and file.read_text() for file in (asked.key, asked.pinned))
-        verifier = Verifier(asked.directory, key, pinned)
-        verifier.run()
-    except Damage as damage:
-        print("DAMAGED ({}): {}".format(*damage.args))
-        return damage.args[0]
-    except (OSError, ValueError, sqlite3.Error) as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 2
+        verifier.run(*(file and pathlib.Path(file).read_text() for file in (key, pin)))
+    except BROKEN as error:
+        status, what = verifier.place
+        broken = isinstance(error, sqlite3.DatabaseError) and not isinstance(error, sqlite3.OperationalError)
+        status = 2 if isinstance(error, OSError) else 10 if broken else status
+        print(f"{'DAMAGED' if status > 2 else 'error'} ({status}): {what}: {error}")
+        return status
     counts = verifier.signed, len(verifier.entries), verifier.checkpoints, verifier.bodies
     print("proven: {} of {} entries, {} checkpoints, {} bodies".format(*counts))
     for what in verifier.unproven:
@@ -456,4 +363,4 @@ def main(words: list | None = None) -> int:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(main(*sys.argv[1:]))
