@@ -125,7 +125,8 @@ impl Reader {
         let mut bundle = session.bundle(events)?;
         bundle.summary.altered |= !self.were_signed(&session)?;
         // Without the key above all keys the rest can be shown all the same.
-        if let Ok(Some(key)) = self.key_of(&session)
+        if !session.erased
+            && let Ok(Some(key)) = self.key_of(&session)
             && let Ok([request, response]) = replay::heads(&self.segments, &key, session.wanted())
         {
             bundle.http_version = request.version;

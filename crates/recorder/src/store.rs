@@ -309,6 +309,12 @@ impl Store {
         Ok(query.query_row([id], |row| row.get(0)).optional()?.unwrap_or(false))
     }
 
+    fn is_erased(&self, number: u64) -> Result<bool, Error> {
+        let mut query =
+            self.conn.prepare_cached("SELECT erased IS NOT NULL FROM sessions WHERE number = ?1")?;
+        Ok(query.query_row([row_id(number)], |row| row.get(0)).optional()?.unwrap_or(false))
+    }
+
     /// After a part of a transaction was taken back.
     pub(crate) fn forget_labels(&mut self) {
         self.labels.clear();
@@ -341,12 +347,16 @@ impl Store {
         Ok(())
     }
 
+    /// Keeps the key of a session, unless it was erased while it was open: then nobody is to open what comes after.
     pub(crate) fn insert_session_key(
         &mut self,
         number: u64,
         subject: &str,
         wrapped: &[u8],
     ) -> Result<(), Error> {
+        if self.is_erased(number)? {
+            return Ok(());
+        }
         let subject = self.label(subject)?;
         self.conn
             .prepare_cached(
