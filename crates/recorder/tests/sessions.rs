@@ -194,6 +194,27 @@ async fn who_hangs_up_with_the_last_event_in_hand_has_had_it_all() {
 }
 
 #[tokio::test]
+async fn an_answer_is_whole_with_its_trailers() {
+    let dir = tempfile::tempdir().unwrap();
+    let recorder = open(dir.path());
+    let reader = Reader::open(dir.path()).unwrap();
+    let stack = stack(&recorder, |_| async {
+        let (sender, body) = channel();
+        sender.send(Ok("hello".into())).unwrap();
+        let trailers = http::HeaderMap::from_iter([(http::header::ETAG, "x".parse().unwrap())]);
+        Response::new(Body::new(body.with_trailers(std::future::ready(Some(Ok(trailers))))))
+    });
+    let response = stack.oneshot(request("alice", "x")).await.unwrap();
+    let id = rig::id_of(&response);
+    let mut body = response.into_body();
+    // As a server does that has seen trailers: nothing can follow them.
+    while body.frame().await.unwrap().unwrap().is_data() {}
+    drop(body);
+    until("the outcome", || ending(&reader, id) != "open").await;
+    assert_eq!(ending(&reader, id), "complete");
+}
+
+#[tokio::test]
 async fn a_caller_who_leaves_before_the_answer_is_recorded() {
     let dir = tempfile::tempdir().unwrap();
     let recorder = open(dir.path());
