@@ -124,6 +124,13 @@ impl Reader {
         let events = self.events(Some(id), 1000)?;
         let mut bundle = session.bundle(events)?;
         bundle.summary.altered |= !self.were_signed(&session)?;
+        for stored in [session.wanted().request, session.wanted().response].into_iter().flatten() {
+            if let Err(Error::Erased(what)) = self.all_there(stored, id)
+                && !bundle.missing.contains(&what)
+            {
+                bundle.missing.push(what);
+            }
+        }
         // Without the key above all keys the rest can be shown all the same.
         if !session.erased
             && let Ok(Some(key)) = self.key_of(&session)
@@ -147,7 +154,8 @@ impl Reader {
         }
         let wanted = session.wanted();
         let altered = session.summary()?.altered || !self.were_signed(&session)?;
-        let empty = Replay { open: wanted.open, altered, ..Replay::default() };
+        let missing = session.missing();
+        let empty = Replay { open: wanted.open, altered, missing, ..Replay::default() };
         if !wanted.open && wanted.request.is_none() && wanted.response.is_none() {
             return Ok(empty);
         }
@@ -163,7 +171,7 @@ impl Reader {
             self.all_there(stored, id)?;
         }
         let replay = replay::replay(&self.conn, &self.segments, &key, wanted)?;
-        Ok(Replay { altered, ..replay })
+        Ok(Replay { altered, missing: empty.missing, ..replay })
     }
 
     fn were_signed(&self, session: &Session) -> Result<bool, Error> {

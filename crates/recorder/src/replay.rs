@@ -44,6 +44,8 @@ pub struct Replay {
     pub open: bool,
     /// What is on record of the session is not what was signed. Run `verify`.
     pub altered: bool,
+    /// What passed and is not in it, in words for people; empty if all of it is there.
+    pub missing: Vec<String>,
 }
 
 /// The key of a session, if it was not erased.
