@@ -201,6 +201,16 @@ pub(crate) fn is_release(entry: &[u8], hold: Digest) -> bool {
     matches!(Leaf::decode(entry), Ok(Leaf { kind: Kind::Hold(end), .. }) if end.released && end.target == hold)
 }
 
+/// A hold on nothing would let somebody believe that something is kept.
+fn may_be_held(conn: &Connection, id: RequestId) -> Result<(), Error> {
+    let row = "SELECT erased IS NOT NULL FROM sessions WHERE id = ?1";
+    match conn.query_row(row, [id.as_bytes()], |row| row.get(0)).optional()? {
+        None => Err(Error::NoSession(id.to_string())),
+        Some(true) => Err(Error::Erased(format!("session {id}"))),
+        Some(false) => Ok(()),
+    }
+}
+
 /// Sets a legal hold; returns its number.
 pub(crate) fn hold(
     shared: &Shared,
@@ -212,6 +222,9 @@ pub(crate) fn hold(
     let (time, target, reason) = (shared.now(), target.clone(), facts::clip_event(reason).to_owned());
     let (number, numbered) = mpsc::sync_channel(1);
     let task: Task = Box::new(move |store, at| {
+        if let Target::Session(id) = &target {
+            may_be_held(store.conn(), *id)?;
+        }
         let (session, subject) = match &target {
             Target::Session(id) => (Some(id.as_bytes().as_slice()), None),
             Target::Subject(subject) => (None, Some(subject.as_str())),

@@ -102,6 +102,23 @@ async fn what_is_erased_while_it_is_open_stays_erased() {
 }
 
 #[tokio::test]
+async fn what_is_not_there_cannot_be_held() {
+    let dir = tempfile::tempdir().unwrap();
+    let recorder = open(dir.path());
+    let stack = stack(&recorder, rig::echo_len);
+    let (id, ..) = send(&stack, request("alice", "x")).await;
+    let reader = Reader::open(dir.path()).unwrap();
+    until("the outcome", || closed(&reader)).await;
+    let mistyped = gatewayd_core::RequestId::from_bytes([7; 16]);
+    let refused = recorder.hold(&Target::Session(mistyped), None, "case 7");
+    assert!(matches!(refused, Err(Error::NoSession(_))), "{refused:?}");
+    recorder.erase(&Target::Session(id), None, "asked").unwrap();
+    let refused = recorder.hold(&Target::Session(id), None, "case 7");
+    assert!(matches!(refused, Err(Error::Erased(_))), "{refused:?}");
+    assert!(reader.holds().unwrap().is_empty());
+}
+
+#[tokio::test]
 async fn another_root_key_opens_what_the_old_one_sealed() {
     let dir = tempfile::tempdir().unwrap();
     let recorder = open(dir.path());
