@@ -214,13 +214,14 @@ impl Reader {
                 (row.get(1)?, row.get(2)?, row.get(4)?);
             let altered = !facts::is_event(&leaf.kind, &salt, who.as_deref(), &words)
                 || !self.was_signed(index(row.get(0)?), &entry)?;
-            let actor = who.map(|who| Who::decode(&who)).transpose().map_err(damaged)?;
+            let (actor, issuer) = named(who)?;
             let (object, outcome) = facts::decode_event(&words).map_err(damaged)?;
             found.push(EventView {
                 number: index(row.get(0)?),
                 time: leaf.time,
                 kind,
-                actor: actor.and_then(|who| who.subject).unwrap_or_else(|| "gatewayd".into()),
+                actor,
+                issuer,
                 object,
                 outcome,
                 request: belongs,
@@ -261,6 +262,7 @@ impl Reader {
                 time: leaf.time,
                 kind: leaf.kind.name(),
                 actor: "gatewayd".into(),
+                issuer: None,
                 object,
                 outcome,
                 request: None,
@@ -284,7 +286,7 @@ impl Reader {
         let mut found = Vec::new();
         while let Some(row) = rows.next()? {
             let who: Option<Vec<u8>> = row.get(5)?;
-            let who = who.map(|who| Who::decode(&who)).transpose().map_err(damaged)?;
+            let (by, issuer) = named(who)?;
             let entry: Vec<u8> = row.get(6)?;
             let (leaf, end): (Leaf, Option<Vec<u8>>) = (decode(&entry, row.get(0)?)?, row.get(7)?);
             let (session, subject, reason): (Option<[u8; 16]>, Option<String>, String) =
@@ -312,7 +314,8 @@ impl Reader {
                 time: leaf.time,
                 session: session.map(RequestId::from_bytes),
                 subject,
-                by: who.and_then(|who| who.subject).unwrap_or_else(|| "gatewayd".into()),
+                by,
+                issuer,
                 reason,
                 released,
                 altered,
@@ -384,6 +387,12 @@ impl Reader {
             None => Ok(()),
         }
     }
+}
+
+/// What somebody is called, and who vouches for them.
+fn named(who: Option<Vec<u8>>) -> Result<(String, Option<String>), Error> {
+    let who = who.map(|who| Who::decode(&who)).transpose().map_err(damaged)?.unwrap_or_default();
+    Ok((who.subject.unwrap_or_else(|| "gatewayd".into()), who.issuer))
 }
 
 impl std::fmt::Debug for Reader {

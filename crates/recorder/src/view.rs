@@ -159,6 +159,8 @@ pub struct HoldView {
     pub subject: Option<String>,
     /// Who set it: subject, or `gatewayd`.
     pub by: String,
+    /// Who vouches for them; `None` is the gateway itself, whatever somebody may be called.
+    pub issuer: Option<String>,
     /// Why.
     pub reason: String,
     /// When it was released, if it was.
@@ -178,6 +180,8 @@ pub struct EventView {
     pub kind: &'static str,
     /// Who did it: subject, or `gatewayd`.
     pub actor: String,
+    /// Who vouches for them; `None` is the gateway itself, whatever somebody may be called.
+    pub issuer: Option<String>,
     /// To what.
     pub object: String,
     /// What came of it.

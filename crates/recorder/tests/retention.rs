@@ -39,6 +39,7 @@ async fn an_erased_session_is_unreadable_and_another_is_not() {
     assert!(matches!(recorder.erase(&Target::Session(gone), None, "again"), Err(Error::Erased(_))));
     let events = reader.events(None, 1).unwrap();
     assert_eq!((events[0].kind, events[0].actor.as_str()), ("erasure", "dpo"));
+    assert_eq!(events[0].issuer.as_deref(), Some("https://idp.example"));
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
