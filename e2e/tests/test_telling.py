@@ -105,3 +105,14 @@ def test_an_export_begins_when_the_request_arrived(own_gateway, world, form):
     else:
         told = datetime.datetime.fromisoformat(shown["log"]["entries"][0]["startedDateTime"])
         assert int(told.timestamp() * 1000) == arrived // 1000
+
+
+def test_reading_entries_is_on_record(own_gateway, world):
+    gateway = own_gateway()
+    key = (gateway.data / "admin.key").read_text().strip()
+    url = f"{gateway.admin_url}/log/tile/entries/000.p/1"
+    assert httpx.get(url, timeout=PATIENCE).status_code == 401
+    # The first entry is under a checkpoint from the start.
+    assert httpx.get(url, headers=bearer(key), timeout=PATIENCE).status_code == 200
+    read = [event for event in gateway.json("sessions", "events") if event["outcome"] == "entries"]
+    assert [(one["kind"], one["object"], one["actor"]) for one in read] == [("admin-read", "entries/000.p/1", "local-admin")]
