@@ -9,6 +9,7 @@ use rusqlite::{Connection, OptionalExtension as _, params_from_iter};
 use crate::blobs::Segments;
 use crate::error::Error;
 use crate::facts::{self, Salt, Who, Words};
+use crate::head::Head;
 use crate::keys::{RootKey, SealKey};
 use crate::leaf::{Kind, Leaf, Stored};
 use crate::prove::{self, EntryProof};
@@ -124,22 +125,32 @@ impl Reader {
         let events = self.events(Some(id), 1000)?;
         let mut bundle = session.bundle(events)?;
         bundle.summary.altered |= !self.were_signed(&session)?;
-        for stored in [session.wanted().request, session.wanted().response].into_iter().flatten() {
-            if let Err(Error::Erased(what)) = self.all_there(stored, id)
-                && !bundle.missing.contains(&what)
-            {
-                bundle.missing.push(what);
+        let stored = [session.wanted().request, session.wanted().response].into_iter().flatten();
+        let dropped = stored.map(|stored| self.all_there(stored, id)).find_map(|there| match there {
+            Err(Error::Erased(what)) => Some(what),
+            _ => None,
+        });
+        match self.heads(&session) {
+            Ok([request, response]) => {
+                bundle.http_version = request.version;
+                (bundle.request_headers, bundle.response_headers) = (request.fields, response.fields);
             }
+            // Without the key above all keys, or beside a damaged body, the rest can be shown all the same.
+            Err(error) if dropped.is_none() => bundle.missing.push(format!("the header fields: {error}")),
+            Err(_) => {}
         }
-        // Without the key above all keys the rest can be shown all the same.
-        if !session.erased
-            && let Ok(Some(key)) = self.key_of(&session)
-            && let Ok([request, response]) = replay::heads(&self.segments, &key, session.wanted())
-        {
-            bundle.http_version = request.version;
-            (bundle.request_headers, bundle.response_headers) = (request.fields, response.fields);
-        }
+        bundle.missing.extend(dropped);
         Ok(bundle)
+    }
+
+    fn heads(&self, session: &Session) -> Result<[Head; 2], Error> {
+        let wanted = session.wanted();
+        let has_none = wanted.request.is_none() && wanted.response.is_none();
+        if session.erased || has_none {
+            return Ok(<[Head; 2]>::default());
+        }
+        let key = self.key_of(session)?.ok_or_else(|| key_is_missing(wanted.id))?;
+        replay::heads(&self.segments, &key, wanted)
     }
 
     /// What the caller sent, masked, and what the caller saw, with its timing. A session that is still open
@@ -161,11 +172,7 @@ impl Reader {
         }
         let Some(key) = self.key_of(&session)? else {
             // An open session may have nothing stored yet.
-            return if wanted.open {
-                Ok(empty)
-            } else {
-                Err(Error::Damaged(format!("the key of session {id} is missing, although nobody erased it")))
-            };
+            return if wanted.open { Ok(empty) } else { Err(key_is_missing(wanted.id)) };
         };
         for stored in [wanted.request, wanted.response].into_iter().flatten() {
             self.all_there(stored, id)?;
@@ -387,6 +394,11 @@ impl Reader {
             None => Ok(()),
         }
     }
+}
+
+fn key_is_missing(id: &[u8; 16]) -> Error {
+    let id = RequestId::from_bytes(*id);
+    Error::Damaged(format!("the key of session {id} is missing, although nobody erased it"))
 }
 
 /// What somebody is called, and who vouches for them.
