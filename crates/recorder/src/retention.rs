@@ -277,6 +277,7 @@ pub(crate) fn sweep(
     if config.keep.is_none() && config.keep_bytes.is_none() {
         return Ok(0);
     }
+    remove_dropped(conn, segments)?;
     let closed = closed_segments(conn, shared.now(), longest_silence(config.keep))?;
     let mut total: u64 = closed.iter().map(|segment| segment.bytes).sum();
     let held = held_segments(conn)?;
@@ -296,6 +297,21 @@ pub(crate) fn sweep(
         dropped += 1;
     }
     Ok(dropped)
+}
+
+/// What the log says is dropped is gone: also what could not be removed at the time, or was put back since.
+fn remove_dropped(conn: &Connection, segments: &dyn BlobStore) -> Result<(), Error> {
+    let mut query =
+        conn.prepare_cached("SELECT count(*) FROM segments WHERE n = ?1 AND dropped IS NOT NULL")?;
+    for number in segments.numbers()? {
+        if query.query_row([row_id(number)], |row| row.get::<_, i64>(0))? > 0
+            && let Err(error) = segments.remove(number)
+        {
+            // The others go all the same.
+            tracing::warn!(segment = number, %error, "a dropped segment could not be removed yet");
+        }
+    }
+    Ok(())
 }
 
 /// A segment that is there and takes nothing any more.

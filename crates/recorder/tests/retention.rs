@@ -229,8 +229,14 @@ async fn the_oldest_go_when_there_is_too_much() {
         ids.push(send(&stack, request("alice", "x".repeat(120))).await.0);
         until("the outcome", || closed(&reader)).await;
     }
+    let oldest = dir.path().join("segments/0000000001.seg");
+    let bytes = std::fs::read(&oldest).unwrap();
     assert!(recorder.sweep().unwrap() > 0);
     assert!(matches!(reader.replay(ids[0]), Err(Error::Erased(_))));
+    assert!(!oldest.exists());
+    std::fs::write(&oldest, bytes).unwrap();
+    recorder.sweep().unwrap();
+    assert!(!oldest.exists(), "as if it could not be removed the first time");
     assert_eq!(reader.replay(ids[9]).unwrap().response[0].bytes, b"hello");
     let left: u64 = std::fs::read_dir(dir.path().join("segments"))
         .unwrap()
