@@ -107,6 +107,20 @@ def test_an_export_begins_when_the_request_arrived(own_gateway, world, form):
         assert int(told.timestamp() * 1000) == arrived // 1000
 
 
+def test_a_session_shows_who_agreed_to_it(own_gateway, world):
+    gateway = own_gateway()
+    parked = refused(ask(gateway, world.token("alice"), "tiny-reviewed"), 403, "approval_pending")
+    approval = parked["approval_id"]
+    gateway.cli("approvals", "approve", approval, token=world.token("bob"))
+    answer = ask(gateway, world.token("alice"), "tiny-reviewed")
+    assert answer.status_code == 200
+    recorded(gateway, answer)
+    shown = gateway.cli("sessions", "show", answer.headers["x-request-id"]).stdout.splitlines()
+    about = [line.split("Z ", 1)[1] for line in shown if approval in line and "by" in line]
+    for kind, who, what in (("requested", "alice", "one-lead"), ("vote", "bob", "approve"), ("state", "gatewayd", "consumed")):
+        assert any(f"approval-{kind} {approval} by {who}" in line and line.endswith(what) for line in about), (kind, shown)
+
+
 def test_reading_entries_is_on_record(own_gateway, world):
     gateway = own_gateway()
     key = (gateway.data / "admin.key").read_text().strip()

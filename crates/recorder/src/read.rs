@@ -1,9 +1,10 @@
 //! Reading a log, beside the process that writes it or alone.
 
 use std::cell::RefCell;
+use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 
-use gatewayd_core::{Action, RequestId, Timestamp};
+use gatewayd_core::{Action, EventKind, RequestId, Timestamp};
 use rusqlite::{Connection, OptionalExtension as _, params_from_iter};
 
 use crate::blobs::Segments;
@@ -19,6 +20,9 @@ use crate::retention::{hold_words, is_release};
 use crate::store::{self, index, row_id};
 use crate::view::{Bundle, EventView, HoldView, Summary};
 use crate::witness::Witness;
+
+/// So many events of a request, or of an approval, are shown.
+const MOST_EVENTS: usize = 1000;
 
 /// Which sessions to list, newest first. All that is set must hold.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
@@ -122,8 +126,8 @@ impl Reader {
     /// [`Error::NoSession`], or if the log cannot be read or is damaged.
     pub fn show(&self, id: RequestId) -> Result<Bundle, Error> {
         let session = self.session(id)?;
-        let events = self.events(Some(id), 1000)?;
-        let mut bundle = session.bundle(events)?;
+        let mut bundle = session.bundle(self.events(Some(id), MOST_EVENTS)?)?;
+        self.add_approvals(&mut bundle)?;
         bundle.summary.altered |= !self.were_signed(&session)?;
         let stored = [session.wanted().request, session.wanted().response].into_iter().flatten();
         let dropped = stored.map(|stored| self.all_there(stored, id)).find_map(|there| match there {
@@ -204,11 +208,41 @@ impl Reader {
     /// # Errors
     /// If the log cannot be read or is damaged.
     pub fn events(&self, request: Option<RequestId>, limit: usize) -> Result<Vec<EventView>, Error> {
-        let of_one = request.map_or("", |_| "WHERE e.request = ?1");
+        if let Some(id) = request {
+            return self.events_where("WHERE e.request = ?1", id.as_bytes(), limit);
+        }
+        let mut found = self.events_where("WHERE ?1 IS NOT NULL", b"", limit)?;
+        found.extend(self.notices(limit)?);
+        found.sort_by_key(|event| std::cmp::Reverse(event.number));
+        found.truncate(limit);
+        Ok(found)
+    }
+
+    /// Who asked for the approvals that a request used or waited for, who looked at them, and who agreed: these events
+    /// belong to other requests, or to none.
+    fn add_approvals(&self, bundle: &mut Bundle) -> Result<(), Error> {
+        let used = bundle.claims.iter().filter_map(|claim| claim.strip_prefix("approval:"));
+        let asked = bundle.events.iter().filter(|event| event.kind == EventKind::ApprovalRequested.as_str());
+        let approvals: BTreeSet<String> =
+            used.chain(asked.map(|event| event.object.as_str())).map(str::to_owned).collect();
+        for approval in approvals {
+            let about = self.events_where(
+                "WHERE substr(e.words, 1, length(?1)) = ?1",
+                &facts::encode_object(&approval),
+                MOST_EVENTS,
+            )?;
+            bundle.events.extend(about);
+        }
+        bundle.events.sort_by_key(|event| std::cmp::Reverse(event.number));
+        bundle.events.dedup_by_key(|event| event.number);
+        Ok(())
+    }
+
+    fn events_where(&self, condition: &str, about: &[u8], limit: usize) -> Result<Vec<EventView>, Error> {
         let mut query = self.conn.prepare(&format!(
-            "SELECT e.idx, e.who, e.words, l.data, e.salt FROM events e JOIN leaves l ON l.idx = e.idx {of_one} ORDER BY e.idx DESC"
+            "SELECT e.idx, e.who, e.words, l.data, e.salt FROM events e JOIN leaves l ON l.idx = e.idx {condition} ORDER BY e.idx DESC"
         ))?;
-        let mut rows = query.query(params_from_iter(request.iter().map(RequestId::as_bytes)))?;
+        let mut rows = query.query([about])?;
         let mut found = Vec::new();
         while let Some(row) = rows.next()? {
             let entry: Vec<u8> = row.get(3)?;
@@ -237,11 +271,6 @@ impl Reader {
             if found.len() >= limit {
                 break;
             }
-        }
-        if request.is_none() {
-            found.extend(self.notices(limit)?);
-            found.sort_by_key(|event| std::cmp::Reverse(event.number));
-            found.truncate(limit);
         }
         Ok(found)
     }
