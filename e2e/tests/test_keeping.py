@@ -166,6 +166,11 @@ def test_what_was_altered_is_marked_wherever_it_is_shown(own_gateway, world):
     listed = {line.split()[0]: line for line in gateway.cli("sessions", "list").stdout.splitlines()[1:] if line.strip()}
     assert "ALTERED" in listed[name] and "ALTERED" not in listed[other.headers["x-request-id"]]
     assert "ALTERED" in gateway.cli("sessions", "show", name).stdout
+    assert "ALTERED" in gateway.cli("sessions", "replay", name, "--speed", "0").stderr
+    assert gateway.json("sessions", "replay", name)["altered"]
+    assert not gateway.cli("sessions", "replay", other.headers["x-request-id"], "--speed", "0").stderr
+    for form in ("har", "asciicast", "otel"):
+        assert "ALTERED" in gateway.cli("sessions", "export", name, "--format", form).stdout, form
     checked = gateway.cli("sessions", "recheck", name, status=1).stdout
     assert "altered" in checked and "allow by" not in checked.split("now", 1)[1]
 

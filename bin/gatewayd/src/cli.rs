@@ -240,7 +240,8 @@ pub enum SessionsCommand {
         /// The session's id.
         id: String,
     },
-    /// Would this request pass today? Do today's rules find a secret in its answer? Exit status 1 if something differs.
+    /// Would this request pass today? Do today's rules find a secret in its bodies? Exit status 1 if something differs, 2 if
+    /// that cannot be told of all of it.
     Recheck {
         #[command(flatten)]
         #[allow(missing_docs)]

@@ -210,11 +210,11 @@ impl HttpBody for Recorded {
         }
         let frame = ready!(Pin::new(&mut this.inner).poll_frame(cx));
         match &frame {
-            Some(Ok(frame)) => {
-                if let Some(data) = frame.data_ref() {
-                    this.saw(data);
-                }
-            }
+            Some(Ok(frame)) => match frame.data_ref() {
+                Some(data) => this.saw(data),
+                // Trailers come last: a server does not ask again.
+                None => this.end(Ending::Complete),
+            },
             Some(Err(_)) => this.end(Ending::UpstreamCut),
             None => this.end(Ending::Complete),
         }

@@ -75,6 +75,9 @@ pub enum Error {
     /// A legal hold forbids it.
     #[error("legal hold {0} covers it; release the hold first")]
     Held(i64),
+    /// No checkpoint covers the entry yet.
+    #[error("no checkpoint covers entry {0} yet; there is one a second, try again")]
+    NotSigned(u64),
     /// The recorder cannot write, or is closed.
     #[error("the recorder cannot write: {0}")]
     Unavailable(String),

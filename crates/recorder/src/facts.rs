@@ -306,6 +306,13 @@ pub(crate) fn encode_event(object: &str, outcome: &str) -> Vec<u8> {
     out.0
 }
 
+/// How the words of each event of that object begin.
+pub(crate) fn encode_object(object: &str) -> Vec<u8> {
+    let mut out = Encoder::default();
+    out.string(object);
+    out.0
+}
+
 pub(crate) fn decode_event(words: &[u8]) -> Result<(String, String), DecodeError> {
     let mut from = Decoder(words);
     let event = (from.string()?, from.string()?);

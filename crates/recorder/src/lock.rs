@@ -2,6 +2,7 @@
 
 use std::fs::{self, File, TryLockError};
 use std::path::{Path, PathBuf};
+use std::time::{Duration, Instant};
 
 use crate::error::Error;
 use crate::publish::CHECKPOINT;
@@ -26,8 +27,19 @@ pub(crate) struct DirectoryLock {
     _file: File,
 }
 
+/// True if a writer has the lock of the directory, or nobody may look.
+pub(crate) fn is_taken(dir: &Path) -> bool {
+    match File::open(dir.join(LOCK)) {
+        Ok(file) => file.try_lock_shared().is_err(),
+        Err(error) => error.kind() != std::io::ErrorKind::NotFound,
+    }
+}
+
+/// Readers that look whether the lock is taken have it for a moment.
+const GLANCE: Duration = Duration::from_millis(100);
+
 impl DirectoryLock {
-    /// Fails at once if another process, or another recorder of this one, has it.
+    /// Fails if another process, or another recorder of this one, has it.
     pub(crate) fn take(dir: &Path) -> Result<Self, Error> {
         let path = dir.join(LOCK);
         let file = fs::OpenOptions::new()
@@ -36,7 +48,13 @@ impl DirectoryLock {
             .truncate(false)
             .open(&path)
             .map_err(Error::file("open the lock", &path))?;
-        match file.try_lock() {
+        let began = Instant::now();
+        let mut taken = file.try_lock();
+        while matches!(taken, Err(TryLockError::WouldBlock)) && began.elapsed() < GLANCE {
+            std::thread::sleep(GLANCE / 10);
+            taken = file.try_lock();
+        }
+        match taken {
             Ok(()) => Ok(Self { path: dir.join(CHECKPOINT), _file: file }),
             Err(TryLockError::WouldBlock) => Err(Error::InUse(dir.to_owned())),
             Err(TryLockError::Error(error)) => Err(Error::file("lock", &path)(error)),

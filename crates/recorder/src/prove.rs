@@ -105,9 +105,7 @@ pub(crate) fn entry(conn: &Connection, dir: &Path, index: u64) -> Result<EntryPr
     let checkpoint = newest(conn, dir)?;
     let size = Checkpoint::parse_unverified(&checkpoint)?.size;
     if index >= size {
-        let what =
-            format!("entry {index} is not covered by a checkpoint yet; there is one a second, try again");
-        return Err(Error::Unavailable(what));
+        return Err(Error::NotSigned(index));
     }
     let path = proof::inclusion(&mut StoredHashes(conn), index, size)?;
     Ok(EntryProof { index, entry: store::leaf(conn, index)?, path, checkpoint })

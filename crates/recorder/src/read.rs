@@ -1,14 +1,16 @@
 //! Reading a log, beside the process that writes it or alone.
 
 use std::cell::RefCell;
+use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 
-use gatewayd_core::{Action, RequestId, Timestamp};
+use gatewayd_core::{Action, EventKind, RequestId, Timestamp};
 use rusqlite::{Connection, OptionalExtension as _, params_from_iter};
 
 use crate::blobs::Segments;
 use crate::error::Error;
 use crate::facts::{self, Salt, Who, Words};
+use crate::head::Head;
 use crate::keys::{RootKey, SealKey};
 use crate::leaf::{Kind, Leaf, Stored};
 use crate::prove::{self, EntryProof};
@@ -18,6 +20,9 @@ use crate::retention::{hold_words, is_release};
 use crate::store::{self, index, row_id};
 use crate::view::{Bundle, EventView, HoldView, Summary};
 use crate::witness::Witness;
+
+/// So many events of a request, or of an approval, are shown.
+const MOST_EVENTS: usize = 1000;
 
 /// Which sessions to list, newest first. All that is set must hold.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
@@ -121,17 +126,35 @@ impl Reader {
     /// [`Error::NoSession`], or if the log cannot be read or is damaged.
     pub fn show(&self, id: RequestId) -> Result<Bundle, Error> {
         let session = self.session(id)?;
-        let events = self.events(Some(id), 1000)?;
-        let mut bundle = session.bundle(events)?;
+        let mut bundle = session.bundle(self.events(Some(id), MOST_EVENTS)?)?;
+        self.add_approvals(&mut bundle)?;
         bundle.summary.altered |= !self.were_signed(&session)?;
-        // Without the key above all keys the rest can be shown all the same.
-        if let Ok(Some(key)) = self.key_of(&session)
-            && let Ok([request, response]) = replay::heads(&self.segments, &key, session.wanted())
-        {
-            bundle.http_version = request.version;
-            (bundle.request_headers, bundle.response_headers) = (request.fields, response.fields);
+        let stored = [session.wanted().request, session.wanted().response].into_iter().flatten();
+        let dropped = stored.map(|stored| self.all_there(stored, id)).find_map(|there| match there {
+            Err(Error::Erased(what)) => Some(what),
+            _ => None,
+        });
+        match self.heads(&session) {
+            Ok([request, response]) => {
+                bundle.http_version = request.version;
+                (bundle.request_headers, bundle.response_headers) = (request.fields, response.fields);
+            }
+            // Without the key above all keys, or beside a damaged body, the rest can be shown all the same.
+            Err(error) if dropped.is_none() => bundle.missing.push(format!("the header fields: {error}")),
+            Err(_) => {}
         }
+        bundle.missing.extend(dropped);
         Ok(bundle)
+    }
+
+    fn heads(&self, session: &Session) -> Result<[Head; 2], Error> {
+        let wanted = session.wanted();
+        let has_none = wanted.request.is_none() && wanted.response.is_none();
+        if session.erased || has_none {
+            return Ok(<[Head; 2]>::default());
+        }
+        let key = self.key_of(session)?.ok_or_else(|| key_is_missing(wanted.id))?;
+        replay::heads(&self.segments, &key, wanted)
     }
 
     /// What the caller sent, masked, and what the caller saw, with its timing. A session that is still open
@@ -146,23 +169,20 @@ impl Reader {
         }
         let wanted = session.wanted();
         let altered = session.summary()?.altered || !self.were_signed(&session)?;
-        let empty = Replay { open: wanted.open, altered, ..Replay::default() };
+        let missing = session.missing();
+        let empty = Replay { open: wanted.open, altered, missing, ..Replay::default() };
         if !wanted.open && wanted.request.is_none() && wanted.response.is_none() {
             return Ok(empty);
         }
         let Some(key) = self.key_of(&session)? else {
             // An open session may have nothing stored yet.
-            return if wanted.open {
-                Ok(empty)
-            } else {
-                Err(Error::Damaged(format!("the key of session {id} is missing, although nobody erased it")))
-            };
+            return if wanted.open { Ok(empty) } else { Err(key_is_missing(wanted.id)) };
         };
         for stored in [wanted.request, wanted.response].into_iter().flatten() {
             self.all_there(stored, id)?;
         }
         let replay = replay::replay(&self.conn, &self.segments, &key, wanted)?;
-        Ok(Replay { altered, ..replay })
+        Ok(Replay { altered, missing: empty.missing, ..replay })
     }
 
     fn were_signed(&self, session: &Session) -> Result<bool, Error> {
@@ -188,11 +208,41 @@ impl Reader {
     /// # Errors
     /// If the log cannot be read or is damaged.
     pub fn events(&self, request: Option<RequestId>, limit: usize) -> Result<Vec<EventView>, Error> {
-        let of_one = request.map_or("", |_| "WHERE e.request = ?1");
+        if let Some(id) = request {
+            return self.events_where("WHERE e.request = ?1", id.as_bytes(), limit);
+        }
+        let mut found = self.events_where("WHERE ?1 IS NOT NULL", b"", limit)?;
+        found.extend(self.notices(limit)?);
+        found.sort_by_key(|event| std::cmp::Reverse(event.number));
+        found.truncate(limit);
+        Ok(found)
+    }
+
+    /// Who asked for the approvals that a request used or waited for, who looked at them, and who agreed: these events
+    /// belong to other requests, or to none.
+    fn add_approvals(&self, bundle: &mut Bundle) -> Result<(), Error> {
+        let used = bundle.claims.iter().filter_map(|claim| claim.strip_prefix("approval:"));
+        let asked = bundle.events.iter().filter(|event| event.kind == EventKind::ApprovalRequested.as_str());
+        let approvals: BTreeSet<String> =
+            used.chain(asked.map(|event| event.object.as_str())).map(str::to_owned).collect();
+        for approval in approvals {
+            let about = self.events_where(
+                "WHERE substr(e.words, 1, length(?1)) = ?1",
+                &facts::encode_object(&approval),
+                MOST_EVENTS,
+            )?;
+            bundle.events.extend(about);
+        }
+        bundle.events.sort_by_key(|event| std::cmp::Reverse(event.number));
+        bundle.events.dedup_by_key(|event| event.number);
+        Ok(())
+    }
+
+    fn events_where(&self, condition: &str, about: &[u8], limit: usize) -> Result<Vec<EventView>, Error> {
         let mut query = self.conn.prepare(&format!(
-            "SELECT e.idx, e.who, e.words, l.data, e.salt FROM events e JOIN leaves l ON l.idx = e.idx {of_one} ORDER BY e.idx DESC"
+            "SELECT e.idx, e.who, e.words, l.data, e.salt FROM events e JOIN leaves l ON l.idx = e.idx {condition} ORDER BY e.idx DESC"
         ))?;
-        let mut rows = query.query(params_from_iter(request.iter().map(RequestId::as_bytes)))?;
+        let mut rows = query.query([about])?;
         let mut found = Vec::new();
         while let Some(row) = rows.next()? {
             let entry: Vec<u8> = row.get(3)?;
@@ -205,13 +255,14 @@ impl Reader {
                 (row.get(1)?, row.get(2)?, row.get(4)?);
             let altered = !facts::is_event(&leaf.kind, &salt, who.as_deref(), &words)
                 || !self.was_signed(index(row.get(0)?), &entry)?;
-            let actor = who.map(|who| Who::decode(&who)).transpose().map_err(damaged)?;
+            let (actor, issuer) = named(who)?;
             let (object, outcome) = facts::decode_event(&words).map_err(damaged)?;
             found.push(EventView {
                 number: index(row.get(0)?),
                 time: leaf.time,
                 kind,
-                actor: actor.and_then(|who| who.subject).unwrap_or_else(|| "gatewayd".into()),
+                actor,
+                issuer,
                 object,
                 outcome,
                 request: belongs,
@@ -220,11 +271,6 @@ impl Reader {
             if found.len() >= limit {
                 break;
             }
-        }
-        if request.is_none() {
-            found.extend(self.notices(limit)?);
-            found.sort_by_key(|event| std::cmp::Reverse(event.number));
-            found.truncate(limit);
         }
         Ok(found)
     }
@@ -252,6 +298,7 @@ impl Reader {
                 time: leaf.time,
                 kind: leaf.kind.name(),
                 actor: "gatewayd".into(),
+                issuer: None,
                 object,
                 outcome,
                 request: None,
@@ -275,7 +322,7 @@ impl Reader {
         let mut found = Vec::new();
         while let Some(row) = rows.next()? {
             let who: Option<Vec<u8>> = row.get(5)?;
-            let who = who.map(|who| Who::decode(&who)).transpose().map_err(damaged)?;
+            let (by, issuer) = named(who)?;
             let entry: Vec<u8> = row.get(6)?;
             let (leaf, end): (Leaf, Option<Vec<u8>>) = (decode(&entry, row.get(0)?)?, row.get(7)?);
             let (session, subject, reason): (Option<[u8; 16]>, Option<String>, String) =
@@ -303,7 +350,8 @@ impl Reader {
                 time: leaf.time,
                 session: session.map(RequestId::from_bytes),
                 subject,
-                by: who.and_then(|who| who.subject).unwrap_or_else(|| "gatewayd".into()),
+                by,
+                issuer,
                 reason,
                 released,
                 altered,
@@ -375,6 +423,17 @@ impl Reader {
             None => Ok(()),
         }
     }
+}
+
+fn key_is_missing(id: &[u8; 16]) -> Error {
+    let id = RequestId::from_bytes(*id);
+    Error::Damaged(format!("the key of session {id} is missing, although nobody erased it"))
+}
+
+/// What somebody is called, and who vouches for them.
+fn named(who: Option<Vec<u8>>) -> Result<(String, Option<String>), Error> {
+    let who = who.map(|who| Who::decode(&who)).transpose().map_err(damaged)?.unwrap_or_default();
+    Ok((who.subject.unwrap_or_else(|| "gatewayd".into()), who.issuer))
 }
 
 impl std::fmt::Debug for Reader {

@@ -231,6 +231,24 @@ impl Session {
             && filter.until.is_none_or(|until| summary.time < until))
     }
 
+    /// What passed and is not in the recording, in words.
+    pub(crate) fn missing(&self) -> Vec<String> {
+        let Some(bodies) = self.bodies() else { return Vec::new() };
+        let cut = |cut: bool, what: &str, stored: Option<&Stored>, passed: u64| {
+            let kept = stored.map_or(0, |stored| stored.plain);
+            cut.then(|| format!("the {what} is longer than what is kept of a body: {kept} bytes are stored, {passed} passed"))
+        };
+        let whole = [
+            cut(bodies.request_cut, "request", bodies.request.as_ref(), bodies.request_len),
+            cut(bodies.response_cut, "answer", bodies.response.as_ref(), bodies.response_len),
+            bodies
+                .request_withheld
+                .then(|| "the request could not be masked, so it is not stored whole".to_owned()),
+            bodies.lost.then(|| "the bodies could not be written, so they are not stored".to_owned()),
+        ];
+        whole.into_iter().flatten().collect()
+    }
+
     pub(crate) fn bundle(&self, events: Vec<EventView>) -> Result<Bundle, Error> {
         let (who, what) = self.words()?;
         let (intent, outcome) = (self.intent(), self.outcome());
@@ -269,6 +287,7 @@ impl Session {
                 lost: bodies.lost,
                 ..stored_body(bodies.response.as_ref())
             },
+            missing: self.missing(),
             events,
             summary: self.summary()?,
         })

@@ -44,6 +44,8 @@ pub struct Replay {
     pub open: bool,
     /// What is on record of the session is not what was signed. Run `verify`.
     pub altered: bool,
+    /// What passed and is not in it, in words for people; empty if all of it is there.
+    pub missing: Vec<String>,
 }
 
 /// The key of a session, if it was not erased.
@@ -155,14 +157,16 @@ pub(crate) fn heads(segments: &dyn BlobStore, key: &SealKey, wanted: Wanted<'_>)
     for ((way, stored), head) in ways.into_iter().zip(&mut heads) {
         let Some(number) = stored.map(|stored| stored.first_segment) else { continue };
         let mut blocks = segments.open(number)?;
-        while let Some(block) = blocks.next_frame().map_err(Error::read("a segment"))? {
+        *head = loop {
+            let Some(block) = blocks.next_frame().map_err(Error::read("a segment"))? else {
+                return Err(Error::Damaged(format!("a block is missing in segment {number}")));
+            };
             if (block.head.id, block.head.way, block.head.number) == (*wanted.id, way, 0) {
                 let mut opener = Opener::new(key)?;
                 opener.open(&block)?;
-                *head = opener.head;
-                break;
+                break opener.head;
             }
-        }
+        };
     }
     Ok(heads)
 }

@@ -201,6 +201,16 @@ pub(crate) fn is_release(entry: &[u8], hold: Digest) -> bool {
     matches!(Leaf::decode(entry), Ok(Leaf { kind: Kind::Hold(end), .. }) if end.released && end.target == hold)
 }
 
+/// A hold on nothing would let somebody believe that something is kept.
+fn may_be_held(conn: &Connection, id: RequestId) -> Result<(), Error> {
+    let row = "SELECT erased IS NOT NULL FROM sessions WHERE id = ?1";
+    match conn.query_row(row, [id.as_bytes()], |row| row.get(0)).optional()? {
+        None => Err(Error::NoSession(id.to_string())),
+        Some(true) => Err(Error::Erased(format!("session {id}"))),
+        Some(false) => Ok(()),
+    }
+}
+
 /// Sets a legal hold; returns its number.
 pub(crate) fn hold(
     shared: &Shared,
@@ -212,6 +222,9 @@ pub(crate) fn hold(
     let (time, target, reason) = (shared.now(), target.clone(), facts::clip_event(reason).to_owned());
     let (number, numbered) = mpsc::sync_channel(1);
     let task: Task = Box::new(move |store, at| {
+        if let Target::Session(id) = &target {
+            may_be_held(store.conn(), *id)?;
+        }
         let (session, subject) = match &target {
             Target::Session(id) => (Some(id.as_bytes().as_slice()), None),
             Target::Subject(subject) => (None, Some(subject.as_str())),
@@ -264,6 +277,7 @@ pub(crate) fn sweep(
     if config.keep.is_none() && config.keep_bytes.is_none() {
         return Ok(0);
     }
+    remove_dropped(conn, segments)?;
     let closed = closed_segments(conn, shared.now(), longest_silence(config.keep))?;
     let mut total: u64 = closed.iter().map(|segment| segment.bytes).sum();
     let held = held_segments(conn)?;
@@ -283,6 +297,21 @@ pub(crate) fn sweep(
         dropped += 1;
     }
     Ok(dropped)
+}
+
+/// What the log says is dropped is gone: also what could not be removed at the time, or was put back since.
+fn remove_dropped(conn: &Connection, segments: &dyn BlobStore) -> Result<(), Error> {
+    let mut query =
+        conn.prepare_cached("SELECT count(*) FROM segments WHERE n = ?1 AND dropped IS NOT NULL")?;
+    for number in segments.numbers()? {
+        if query.query_row([row_id(number)], |row| row.get::<_, i64>(0))? > 0
+            && let Err(error) = segments.remove(number)
+        {
+            // The others go all the same.
+            tracing::warn!(segment = number, %error, "a dropped segment could not be removed yet");
+        }
+    }
+    Ok(())
 }
 
 /// A segment that is there and takes nothing any more.

@@ -261,12 +261,14 @@ impl Sealer {
             return Ok(());
         }
         let subject = session.subject();
-        let above = self.subject_key(&subject)?;
-        let (key, wrapped) = above.make_below(&session_purpose(id.as_bytes()))?;
+        let above = self.key_above(session, &subject)?;
+        let (key, wrapped) =
+            above.as_deref().unwrap_or(&self.root.key).make_below(&session_purpose(id.as_bytes()))?;
         let sealing = Sealing {
             key,
             wrapped: SessionKey { subject, wrapped },
-            sent: false,
+            // A key that is kept nowhere: what it seals still verifies.
+            sent: above.is_none(),
             lost: false,
             withheld: false,
             request: Track::begin(session.take_head(Way::Request)),
@@ -276,9 +278,11 @@ impl Sealer {
         Ok(())
     }
 
-    fn subject_key(&mut self, subject: &Arc<str>) -> Result<Arc<SealKey>, Error> {
+    /// The key of the subject, made if it has none. `None` for a session that was erased while it was open: its subject is
+    /// not to appear in the log again.
+    fn key_above(&mut self, session: &Session, subject: &Arc<str>) -> Result<Option<Arc<SealKey>>, Error> {
         if let Some(key) = self.subjects.get(subject) {
-            return Ok(Arc::clone(key));
+            return Ok(Some(Arc::clone(key)));
         }
         if self.subjects.len() >= SUBJECTS {
             // A key that is forgotten before it is written would be made a second time.
@@ -287,6 +291,7 @@ impl Sealer {
         }
         let key = match self.stored_subject_key(subject)? {
             Some(key) => key,
+            None if self.is_erased(session)? => return Ok(None),
             None => {
                 let (key, wrapped) = self.root.key.make_below(&subject_purpose(subject))?;
                 self.must(Entry::Subject { subject: Arc::clone(subject), wrapped })?;
@@ -295,7 +300,13 @@ impl Sealer {
         };
         let key = Arc::new(key);
         self.subjects.insert(Arc::clone(subject), Arc::clone(&key));
-        Ok(key)
+        Ok(Some(key))
+    }
+
+    fn is_erased(&self, session: &Session) -> Result<bool, Error> {
+        let mut query =
+            self.reader.prepare_cached("SELECT erased IS NOT NULL FROM sessions WHERE id = ?1")?;
+        Ok(query.query_row([session.trail.id().as_bytes()], |row| row.get(0)).optional()?.unwrap_or(false))
     }
 
     fn stored_subject_key(&self, subject: &str) -> Result<Option<SealKey>, Error> {

@@ -15,6 +15,7 @@ use crate::codec::Digest;
 use crate::config::Durability;
 use crate::error::Error;
 use crate::facts::Facts;
+use crate::lock;
 use crate::schema;
 use crate::tree::{FullTile, Tree, leaf_hash, perfect_root};
 
@@ -80,6 +81,7 @@ pub(crate) fn open_read(dir: &Path) -> Result<Connection, Error> {
 pub(crate) fn open_still(dir: &Path) -> Result<Connection, Error> {
     are_files(dir)?;
     let path = dir.join(DATABASE);
+    fs::metadata(&path).map_err(Error::file("open", &path))?;
     let text = path.to_str().ok_or_else(|| {
         Error::Unavailable(format!("the name {} is not UTF-8; name the directory otherwise", path.display()))
     })?;
@@ -90,7 +92,7 @@ pub(crate) fn open_still(dir: &Path) -> Result<Connection, Error> {
 
 /// True if a writer is at work, or left something for its next start.
 pub(crate) fn is_written(dir: &Path) -> bool {
-    dir.join(format!("{DATABASE}-wal")).exists()
+    lock::is_taken(dir) || fs::metadata(dir.join(format!("{DATABASE}-wal"))).is_ok_and(|log| log.len() > 0)
 }
 
 /// Opens a database with what its writer left for the next start, in a copy of the two: nothing is made beside them, and
@@ -309,6 +311,12 @@ impl Store {
         Ok(query.query_row([id], |row| row.get(0)).optional()?.unwrap_or(false))
     }
 
+    fn is_erased(&self, number: u64) -> Result<bool, Error> {
+        let mut query =
+            self.conn.prepare_cached("SELECT erased IS NOT NULL FROM sessions WHERE number = ?1")?;
+        Ok(query.query_row([row_id(number)], |row| row.get(0)).optional()?.unwrap_or(false))
+    }
+
     /// After a part of a transaction was taken back.
     pub(crate) fn forget_labels(&mut self) {
         self.labels.clear();
@@ -341,12 +349,16 @@ impl Store {
         Ok(())
     }
 
+    /// Keeps the key of a session, unless it was erased while it was open: then nobody is to open what comes after.
     pub(crate) fn insert_session_key(
         &mut self,
         number: u64,
         subject: &str,
         wrapped: &[u8],
     ) -> Result<(), Error> {
+        if self.is_erased(number)? {
+            return Ok(());
+        }
         let subject = self.label(subject)?;
         self.conn
             .prepare_cached(

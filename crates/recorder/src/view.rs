@@ -108,8 +108,25 @@ pub struct Bundle {
     pub stored_request: StoredBody,
     /// What is stored of the answer's body.
     pub stored_response: StoredBody,
+    /// What passed and is not in the recording, in words for people; empty if all of it is there.
+    pub missing: Vec<String>,
     /// What else the log holds of this request: votes, reads.
     pub events: Vec<EventView>,
+}
+
+impl Bundle {
+    /// When the request arrived; [`Summary::time`] is that of its first entry.
+    #[must_use]
+    pub fn arrived(&self) -> Timestamp {
+        // The entry of a refusal is made at its end.
+        let since = if self.is_refusal() { self.summary.duration_us } else { self.waited_us };
+        Timestamp(self.summary.time.0.saturating_sub_unsigned(since))
+    }
+
+    /// Its first entry is its last.
+    fn is_refusal(&self) -> bool {
+        self.outcome == Some(self.summary.number)
+    }
 }
 
 /// What is stored of a body.
@@ -142,6 +159,8 @@ pub struct HoldView {
     pub subject: Option<String>,
     /// Who set it: subject, or `gatewayd`.
     pub by: String,
+    /// Who vouches for them; `None` is the gateway itself, whatever somebody may be called.
+    pub issuer: Option<String>,
     /// Why.
     pub reason: String,
     /// When it was released, if it was.
@@ -161,6 +180,8 @@ pub struct EventView {
     pub kind: &'static str,
     /// Who did it: subject, or `gatewayd`.
     pub actor: String,
+    /// Who vouches for them; `None` is the gateway itself, whatever somebody may be called.
+    pub issuer: Option<String>,
     /// To what.
     pub object: String,
     /// What came of it.

@@ -102,6 +102,27 @@ async fn they_are_stored_masked_and_sealed_and_credentials_never() {
     let bundle = told(&Reader::open(dir.path()).unwrap(), id).unwrap();
     assert_eq!((bundle.request_headers, bundle.summary.status), (vec![], 200), "the rest needs no key");
     assert_eq!(bundle.http_version, None);
+    assert!(matches!(&bundle.missing[..], [why] if why.contains("root.key")), "{:?}", bundle.missing);
+}
+
+#[tokio::test]
+async fn a_damaged_body_is_no_message_without_fields() {
+    let dir = tempfile::tempdir().unwrap();
+    let recorder = open(dir.path());
+    let (id, ..) = send(&stack(&recorder, answer), ask()).await;
+    recorder.close();
+    let show = || Reader::open(dir.path()).unwrap().show(id).unwrap();
+    assert_eq!((show().request_headers.is_empty(), show().missing), (false, vec![]));
+    let segment = dir.path().join("segments/0000000001.seg");
+    let whole = std::fs::read(&segment).unwrap();
+    for damage in [|bytes: &mut Vec<u8>| bytes[60] ^= 1, |bytes: &mut Vec<u8>| bytes.truncate(20)] {
+        let mut bytes = whole.clone();
+        damage(&mut bytes);
+        std::fs::write(&segment, bytes).unwrap();
+        let bundle = show();
+        assert!(bundle.request_headers.is_empty());
+        assert!(matches!(&bundle.missing[..], [why] if why.contains("damaged")), "{:?}", bundle.missing);
+    }
 }
 
 trait Concat {

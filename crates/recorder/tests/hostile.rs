@@ -364,11 +364,23 @@ async fn a_log_that_was_copied_with_its_write_ahead_log_is_left_as_it_is() {
         || recorder.public_key().open(&recorder.checkpoint()).unwrap().size == recorder.stats().entries;
     until("a checkpoint", covered).await;
     copy(dir.path(), copied.path());
-    fs::remove_file(copied.path().join("evidence.db-shm")).unwrap();
     assert!(fs::metadata(copied.path().join("evidence.db-wal")).unwrap().len() > 0);
+    let shared = copied.path().join("evidence.db-shm");
+    let before = fs::read(&shared).unwrap();
     let (found, report) = damage(copied.path());
     assert_eq!((found, report.sessions), (vec![], 1), "{report}");
-    assert!(!copied.path().join("evidence.db-shm").exists(), "nothing is made beside it");
+    assert!(fs::read(&shared).unwrap() == before, "what came with it is not changed");
+    fs::remove_file(&shared).unwrap();
+    let (found, report) = damage(copied.path());
+    assert_eq!((found, report.sessions), (vec![], 1), "{report}");
+    assert!(!shared.exists(), "nothing is made beside it");
+}
+
+#[test]
+fn a_directory_without_a_log_is_called_that() {
+    let dir = tempfile::tempdir().unwrap();
+    let error = verify(dir.path(), &Options::default()).unwrap_err().to_string();
+    assert!(error.contains("evidence.db") && error.contains("No such file"), "{error}");
 }
 
 #[tokio::test]

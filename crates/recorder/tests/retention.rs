@@ -7,10 +7,13 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicI64, Ordering};
 use std::time::Duration;
 
+use bytes::Bytes;
 use gatewayd_core::{Body, Clock, ManualClock, Timestamp};
 use gatewayd_recorder::{Config, Error, Filter, Reader, Recorder, Target};
 use http::Response;
-use rig::{Plain, identity, open, request, send, stack, stack_with, until};
+use http_body_util::BodyExt as _;
+use rig::{Plain, channel, identity, open, request, send, stack, stack_with, until};
+use tower::ServiceExt as _;
 
 fn closed(reader: &Reader) -> bool {
     reader.list(&Filter::default()).unwrap().iter().all(|s| s.ending != "open")
@@ -36,6 +39,7 @@ async fn an_erased_session_is_unreadable_and_another_is_not() {
     assert!(matches!(recorder.erase(&Target::Session(gone), None, "again"), Err(Error::Erased(_))));
     let events = reader.events(None, 1).unwrap();
     assert_eq!((events[0].kind, events[0].actor.as_str()), ("erasure", "dpo"));
+    assert_eq!(events[0].issuer.as_deref(), Some("https://idp.example"));
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -54,6 +58,65 @@ async fn an_erased_subject_can_come_back() {
     until("the outcome", || closed(&reader)).await;
     assert_eq!(reader.replay(again).unwrap().response[0].bytes, b"hello");
     assert_eq!(reader.list(&Filter { subject: Some("alice".into()), ..Filter::default() }).unwrap().len(), 1);
+}
+
+/// Neither the answer that was on its way, nor the caller's name, nor a key comes back after the erasure.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_is_erased_while_it_is_open_stays_erased() {
+    for begun in [false, true] {
+        let dir = tempfile::tempdir().unwrap();
+        let recorder = open(dir.path());
+        let (sender, body) = channel();
+        let body = Arc::new(std::sync::Mutex::new(Some(body)));
+        let stack = stack(&recorder, move |_| {
+            let body = body.lock().unwrap().take().unwrap();
+            async move { Response::new(body) }
+        });
+        let reader = Reader::open(dir.path()).unwrap();
+        let response = stack.clone().oneshot(request("zebra-4711", "")).await.unwrap();
+        let id = rig::id_of(&response);
+        let mut body = response.into_body();
+        let piece: Bytes = "of the erased one ".repeat(2000).into();
+        if begun {
+            sender.send(Ok(piece.clone())).unwrap();
+            body.frame().await.unwrap().unwrap();
+            until("its key is there", || !reader.replay(id).unwrap().response.is_empty()).await;
+        }
+        assert_eq!(recorder.erase(&Target::Subject(identity("zebra-4711").key()), None, "asked").unwrap(), 1);
+        sender.send(Ok(piece.clone())).unwrap();
+        drop(sender);
+        while body.frame().await.is_some() {}
+        until("the outcome", || closed(&reader)).await;
+        let bundle = reader.show(id).unwrap();
+        assert_eq!((bundle.summary.erased, bundle.summary.altered), (true, false));
+        assert!(bundle.response_headers.is_empty() && bundle.request_headers.is_empty());
+        assert!(bundle.stored_response.bytes >= piece.len() as u64, "what came after is sealed all the same");
+        let database = rusqlite::Connection::open(dir.path().join("evidence.db")).unwrap();
+        let count = |sql: &str| database.query_row(sql, [], |row| row.get::<_, i64>(0)).unwrap();
+        assert_eq!(count("SELECT count(*) FROM session_keys"), 0, "begun: {begun}");
+        assert_eq!(count("SELECT count(*) FROM subject_keys"), 0, "begun: {begun}");
+        assert_eq!(count("SELECT count(*) FROM labels WHERE text LIKE '%zebra%'"), 0, "begun: {begun}");
+        recorder.close();
+        let report = gatewayd_recorder::verify::verify(dir.path(), &Default::default()).unwrap();
+        assert!(report.is_intact(), "{report}");
+    }
+}
+
+#[tokio::test]
+async fn what_is_not_there_cannot_be_held() {
+    let dir = tempfile::tempdir().unwrap();
+    let recorder = open(dir.path());
+    let stack = stack(&recorder, rig::echo_len);
+    let (id, ..) = send(&stack, request("alice", "x")).await;
+    let reader = Reader::open(dir.path()).unwrap();
+    until("the outcome", || closed(&reader)).await;
+    let mistyped = gatewayd_core::RequestId::from_bytes([7; 16]);
+    let refused = recorder.hold(&Target::Session(mistyped), None, "case 7");
+    assert!(matches!(refused, Err(Error::NoSession(_))), "{refused:?}");
+    recorder.erase(&Target::Session(id), None, "asked").unwrap();
+    let refused = recorder.hold(&Target::Session(id), None, "case 7");
+    assert!(matches!(refused, Err(Error::Erased(_))), "{refused:?}");
+    assert!(reader.holds().unwrap().is_empty());
 }
 
 #[tokio::test]
@@ -166,8 +229,14 @@ async fn the_oldest_go_when_there_is_too_much() {
         ids.push(send(&stack, request("alice", "x".repeat(120))).await.0);
         until("the outcome", || closed(&reader)).await;
     }
+    let oldest = dir.path().join("segments/0000000001.seg");
+    let bytes = std::fs::read(&oldest).unwrap();
     assert!(recorder.sweep().unwrap() > 0);
     assert!(matches!(reader.replay(ids[0]), Err(Error::Erased(_))));
+    assert!(!oldest.exists());
+    std::fs::write(&oldest, bytes).unwrap();
+    recorder.sweep().unwrap();
+    assert!(!oldest.exists(), "as if it could not be removed the first time");
     assert_eq!(reader.replay(ids[9]).unwrap().response[0].bytes, b"hello");
     let left: u64 = std::fs::read_dir(dir.path().join("segments"))
         .unwrap()

@@ -194,6 +194,27 @@ async fn who_hangs_up_with_the_last_event_in_hand_has_had_it_all() {
 }
 
 #[tokio::test]
+async fn an_answer_is_whole_with_its_trailers() {
+    let dir = tempfile::tempdir().unwrap();
+    let recorder = open(dir.path());
+    let reader = Reader::open(dir.path()).unwrap();
+    let stack = stack(&recorder, |_| async {
+        let (sender, body) = channel();
+        sender.send(Ok("hello".into())).unwrap();
+        let trailers = http::HeaderMap::from_iter([(http::header::ETAG, "x".parse().unwrap())]);
+        Response::new(Body::new(body.with_trailers(std::future::ready(Some(Ok(trailers))))))
+    });
+    let response = stack.oneshot(request("alice", "x")).await.unwrap();
+    let id = rig::id_of(&response);
+    let mut body = response.into_body();
+    // As a server does that has seen trailers: nothing can follow them.
+    while body.frame().await.unwrap().unwrap().is_data() {}
+    drop(body);
+    until("the outcome", || ending(&reader, id) != "open").await;
+    assert_eq!(ending(&reader, id), "complete");
+}
+
+#[tokio::test]
 async fn a_caller_who_leaves_before_the_answer_is_recorded() {
     let dir = tempfile::tempdir().unwrap();
     let recorder = open(dir.path());
@@ -293,6 +314,48 @@ async fn a_claim_is_made_once() {
     assert_eq!(reader.show(passed[0].0).unwrap().claims, ["approval:a1"]);
     let lost = statuses.iter().find(|(_, status, _)| *status == 409).unwrap();
     assert_eq!(reader.show(lost.0).unwrap().summary.refusal, Some("approval_consumed"));
+}
+
+/// Whoever looks at a request that people agreed to sees who did.
+#[tokio::test]
+async fn who_agreed_to_a_request_is_shown_with_it() {
+    let dir = tempfile::tempdir().unwrap();
+    let recorder = open(dir.path());
+    let stack = stack(&recorder, echo_len);
+    let (parked, ..) = send(&stack, with(request("alice", "x"), "x-refuse", "yes")).await;
+    let tell = |kind, actor: Option<&str>, object: &str, outcome: &str, request| Event {
+        kind,
+        actor: actor.map(identity),
+        object: object.into(),
+        outcome: outcome.into(),
+        request,
+    };
+    for event in [
+        tell(EventKind::ApprovalRequested, Some("alice"), "a1", "two-people", Some(parked)),
+        tell(EventKind::ApprovalRequested, Some("eve"), "a12", "two-people", None),
+        tell(EventKind::ApprovalVote, Some("bob"), "a1", "approve", None),
+        tell(EventKind::ApprovalVote, Some("eve"), "a12", "deny", None),
+        tell(EventKind::ApprovalVote, Some("carol"), "a1", "approve", None),
+        tell(EventKind::ApprovalState, None, "a1", "approved", None),
+    ] {
+        recorder.record(event).await.unwrap();
+    }
+    let (used, ..) = send(&stack, with(request("alice", "x"), "x-claim", "a1")).await;
+    let consumed = tell(EventKind::ApprovalState, None, "a1", "consumed", Some(used));
+    recorder.record(consumed).await.unwrap();
+    let reader = Reader::open(dir.path()).unwrap();
+    let wanted = [
+        ("gatewayd", "consumed"),
+        ("gatewayd", "approved"),
+        ("carol", "approve"),
+        ("bob", "approve"),
+        ("alice", "two-people"),
+    ];
+    for id in [used, parked] {
+        let events = reader.show(id).unwrap().events;
+        let told: Vec<_> = events.iter().map(|event| (&*event.actor, &*event.outcome)).collect();
+        assert_eq!(told, wanted, "{id}");
+    }
 }
 
 #[tokio::test]

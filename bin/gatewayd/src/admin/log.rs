@@ -1,7 +1,7 @@
 //! `/log/checkpoint`, `/log/tile/...`: the evidence's tree, for witnesses (C2SP tlog-tiles).
 //!
 //! Checkpoints and tiles of hashes are open to everybody who can reach the listener: they are meant to be kept by
-//! others. Tiles of entries name rules, credentials and approvals, and are for administrators.
+//! others. Tiles of entries name rules, credentials and approvals: they are for administrators, and reading them is recorded.
 
 use axum::extract::{FromRequestParts as _, Path, State};
 use gatewayd_core::RefusalCode;
@@ -11,6 +11,7 @@ use http::request::Parts;
 
 use super::AdminState;
 use super::auth::{Administrator, Problem};
+use super::sessions::note;
 
 /// The newest signed checkpoint.
 pub(crate) async fn checkpoint(State(state): State<AdminState>) -> ([(HeaderName, &'static str); 2], String) {
@@ -25,7 +26,8 @@ pub(crate) async fn tile(
     mut parts: Parts,
 ) -> Result<([(HeaderName, &'static str); 2], Vec<u8>), Problem> {
     if path.starts_with("entries") {
-        Administrator::from_request_parts(&mut parts, &state).await?;
+        let Administrator(who) = Administrator::from_request_parts(&mut parts, &state).await?;
+        note(&state, who, &path, "entries", None).await?;
     }
     let recorder = state.recorder().clone();
     let found = tokio::task::spawn_blocking(move || recorder.tile(&format!("tile/{path}"))).await;

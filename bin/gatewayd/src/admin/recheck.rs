@@ -9,7 +9,7 @@ use gatewayd_core::{Identity, IdentityKind};
 use gatewayd_masker::Masker;
 use gatewayd_masker::format::BodyKind;
 use gatewayd_policy::Explanation;
-use gatewayd_recorder::{Bundle, Error, Replay};
+use gatewayd_recorder::{Bundle, Error, Frame, StoredBody};
 use http::{Method, Uri};
 use serde::Serialize;
 
@@ -31,8 +31,12 @@ pub(crate) struct Recheck {
     /// What today's masking rules find in the stored answer, which was masked already: each is a secret that
     /// the caller saw.
     found: BTreeMap<Arc<str>, u64>,
-    /// Why the stored answer could not be looked at, if so.
+    /// Why the answer could not be looked at, or not all of it, if so.
     unread: Option<String>,
+    /// The same of the stored request, which was masked before it was stored.
+    found_in_request: BTreeMap<Arc<str>, u64>,
+    /// Why the request could not be looked at, or not all of it, if so.
+    unread_request: Option<String>,
 }
 
 /// The decision on record.
@@ -41,6 +45,8 @@ pub(crate) struct Then {
     effect: Option<&'static str>,
     rule: Option<String>,
     policy_version: Option<String>,
+    /// Why it was refused, if so. Where there is no effect, that was before policy was asked.
+    refusal: Option<&'static str>,
 }
 
 pub(crate) async fn recheck(
@@ -54,28 +60,29 @@ pub(crate) async fn recheck(
     let looked = read(&state, move |reader| {
         let bundle = reader.show(id)?;
         // An erased answer is no reason not to ask policy.
-        let found = match reader.replay(id) {
-            Ok(replay) => find(&masker, &replay),
-            Err(error @ (Error::Erased(_) | Error::Damaged(_))) => Err(error.to_string()),
+        let (answer, request) = match reader.replay(id) {
+            Ok(replay) => {
+                let (answer, request) = (&bundle.stored_response, &bundle.stored_request);
+                (find(&masker, &replay.response, answer), find(&masker, &replay.request, request))
+            }
+            Err(error @ (Error::Erased(_) | Error::Damaged(_))) => (Looked::not(&error), Looked::not(&error)),
             Err(error) => return Err(error),
         };
-        Ok((bundle, found))
+        Ok((bundle, answer, request))
     });
-    let (bundle, found) = looked.await?;
+    let (bundle, answer, request) = looked.await?;
     // Who asked for what is not what was signed: to judge that would be to judge somebody else's request.
     let now = match bundle.summary.altered {
         true => Err("the record was altered since it was made; run `gatewayd sessions verify`".to_owned()),
         false => decide(&state, &bundle),
     };
+    // What was refused before policy was asked was not decided otherwise.
     let changed = now.as_ref().is_ok_and(|now| {
         let decision = &now.decision;
-        (Some(&*decision.rule), Some(effect(decision.effect)))
-            != (bundle.summary.rule.as_deref(), bundle.summary.effect)
+        bundle.summary.effect.is_some()
+            && (Some(&*decision.rule), Some(effect(decision.effect)))
+                != (bundle.summary.rule.as_deref(), bundle.summary.effect)
     });
-    let (found, unread) = match found {
-        Ok(found) => (found, None),
-        Err(why) => (BTreeMap::new(), Some(why)),
-    };
     let (now, problem) = match now {
         Ok(now) => (Some(now), None),
         Err(why) => (None, Some(why)),
@@ -84,9 +91,19 @@ pub(crate) async fn recheck(
         effect: bundle.summary.effect,
         rule: bundle.summary.rule,
         policy_version: bundle.policy_version,
+        refusal: bundle.summary.refusal,
     };
-    let altered = bundle.summary.altered;
-    Ok(Json(Recheck { altered, then, now, problem, changed, found, unread }))
+    Ok(Json(Recheck {
+        altered: bundle.summary.altered,
+        then,
+        now,
+        problem,
+        changed,
+        found: answer.found,
+        unread: answer.unread,
+        found_in_request: request.found,
+        unread_request: request.unread,
+    }))
 }
 
 fn effect(effect: gatewayd_core::Effect) -> &'static str {
@@ -125,16 +142,32 @@ fn decide(state: &AdminState, bundle: &Bundle) -> Result<Explanation, String> {
     Ok(policy.explain(&identity, &classified.operation, &classified.upstream, source.map(|s| s.ip()), now))
 }
 
-/// What today's rules find in what the caller saw.
-fn find(masker: &Masker, replay: &Replay) -> Result<BTreeMap<Arc<str>, u64>, String> {
+/// What today's rules find in a stored body.
+#[derive(Default)]
+struct Looked {
+    found: BTreeMap<Arc<str>, u64>,
+    /// Why it is not all of the body, if so.
+    unread: Option<String>,
+}
+
+impl Looked {
+    fn not(why: &impl ToString) -> Self {
+        Self { unread: Some(why.to_string()), ..Self::default() }
+    }
+}
+
+fn find(masker: &Masker, frames: &[Frame], stored: &StoredBody) -> Looked {
+    let mut looked = Looked::default();
     let mut body = masker.body(BodyKind::Unknown);
-    let mut found = BTreeMap::new();
-    for frame in &replay.response {
-        body.push(&frame.bytes).map_err(|error| error.to_string())?;
+    let read = frames.iter().try_for_each(|frame| body.push(&frame.bytes).map(drop));
+    if let Err(error) = read.and_then(|()| body.finish().map(drop)) {
+        return Looked::not(&error);
     }
-    body.finish().map_err(|error| error.to_string())?;
     for event in body.take_events() {
-        *found.entry(event.rule).or_default() += 1;
+        *looked.found.entry(event.rule).or_default() += 1;
     }
-    Ok(found)
+    if stored.cut || stored.withheld || stored.lost {
+        looked.unread = Some(format!("only {} bytes of it are stored", stored.bytes));
+    }
+    looked
 }

@@ -114,6 +114,8 @@ pub(crate) struct Played {
     open: bool,
     /// What is on record is not what was signed.
     altered: bool,
+    /// What passed and is not in it, in words.
+    missing: Vec<String>,
 }
 
 /// Some bytes, and how long after the ones before they came.
@@ -143,6 +145,7 @@ pub(crate) async fn replay(
         response: replay.response.into_iter().map(PlayedFrame::from).collect(),
         open: replay.open,
         altered: replay.altered,
+        missing: replay.missing,
     }))
 }
 

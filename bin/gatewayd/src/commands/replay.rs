@@ -21,7 +21,7 @@ pub(crate) struct Manner {
     pub step: bool,
 }
 
-/// Longest pause that is played.
+/// Longest pause that is made.
 const LONGEST_PAUSE: Duration = Duration::from_secs(3600);
 
 pub(crate) fn play(played: &Value, manner: &Manner) -> anyhow::Result<()> {
@@ -30,6 +30,9 @@ pub(crate) fn play(played: &Value, manner: &Manner) -> anyhow::Result<()> {
         print::note(
             "ALTERED: what is on record of this session is not what was signed; run `gatewayd sessions verify`",
         );
+    }
+    for what in played["missing"].as_array().into_iter().flatten() {
+        print::note(&format!("NOT ALL OF IT IS STORED: {}", print::plain(what)));
     }
     let mut reader = Reader::default();
     let mut out = std::io::stdout().lock();
@@ -43,7 +46,7 @@ pub(crate) fn play(played: &Value, manner: &Manner) -> anyhow::Result<()> {
             let mut enter = String::new();
             std::io::stdin().read_line(&mut enter)?;
         } else if manner.speed > 0.0 {
-            pace.wait(delta.min(LONGEST_PAUSE).div_f64(manner.speed));
+            pace.wait(pause(delta, manner.speed));
         }
         let shown =
             if manner.raw { raw(&bytes) } else { print::printable(&reader.text(&bytes)).into_bytes() };
@@ -59,6 +62,11 @@ pub(crate) fn play(played: &Value, manner: &Manner) -> anyhow::Result<()> {
         print::note("(the session has not ended; this is what is recorded so far)");
     }
     Ok(())
+}
+
+fn pause(recorded: Duration, speed: f64) -> Duration {
+    // However slow: more seconds than a duration holds are the longest, too.
+    Duration::try_from_secs_f64(recorded.as_secs_f64() / speed).unwrap_or(LONGEST_PAUSE).min(LONGEST_PAUSE)
 }
 
 /// To a file as it was; to a terminal with its control characters made visible.
@@ -162,6 +170,18 @@ mod tests {
             let words = [reader.text(head), reader.text(tail), reader.rest()].concat();
             assert_eq!(words, "Hello", "cut at {cut}");
         }
+    }
+
+    #[test]
+    fn a_pause_is_as_long_as_it_was_at_any_speed() {
+        let second = Duration::from_secs(1);
+        assert_eq!(pause(second, 1.0), second);
+        assert_eq!(pause(second, 4.0), second / 4);
+        assert_eq!(pause(second, 1e300), Duration::ZERO);
+        for slow in [1e-30, f64::MIN_POSITIVE] {
+            assert_eq!(pause(second, slow), LONGEST_PAUSE);
+        }
+        assert_eq!(pause(Duration::MAX, 1.0), LONGEST_PAUSE);
     }
 
     #[test]

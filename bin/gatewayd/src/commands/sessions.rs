@@ -98,13 +98,16 @@ impl KeepingArgs {
 /// A column's name, and where its value stands.
 type Column = (&'static str, &'static str);
 
+/// Who did something, which is more than one member.
+const BY: &str = "";
+
 const EVENTS: [Column; 7] = [
     ("ENTRY", "/number"),
     ("TIME", "/time"),
     ("WHAT", "/kind"),
     ("OF", "/object"),
     ("OUTCOME", "/outcome"),
-    ("BY", "/actor"),
+    ("BY", BY),
     ("SESSION", "/request"),
 ];
 const HOLDS: [Column; 7] = [
@@ -112,7 +115,7 @@ const HOLDS: [Column; 7] = [
     ("SET", "/time"),
     ("SESSION", "/session"),
     ("CALLER", "/subject"),
-    ("BY", "/by"),
+    ("BY", BY),
     ("REASON", "/reason"),
     ("RELEASED", "/released"),
 ];
@@ -126,11 +129,18 @@ fn rows(access: &AdminAccess, found: &Value, columns: &[Column]) {
     for row in found.as_array().into_iter().flatten() {
         let cells = columns.iter().map(|(_, pointer)| match *pointer {
             "/time" | "/released" => print::time(row.pointer(pointer)),
+            BY => by(row),
             pointer => print::cell(row, pointer),
         });
         table.row(cells.chain([mark(row).to_owned()]));
     }
     table.print();
+}
+
+/// Who did it, and who vouches for them: nobody does for the gateway itself, and somebody else may be called like it.
+fn by(row: &Value) -> String {
+    let (who, issuer) = (print::cell(row, "/actor") + &print::cell(row, "/by"), print::cell(row, "/issuer"));
+    if issuer.is_empty() { who } else { format!("{who} ({issuer})") }
 }
 
 fn report(access: &AdminAccess, done: &Value, words: &str) {
@@ -169,6 +179,12 @@ fn list(args: &SessionsListArgs) -> anyhow::Result<()> {
     match args.access.output {
         Output::Json => print::json(&found),
         Output::Table => table(&found),
+    }
+    if found.as_array().is_some_and(|found| found.len() >= args.limit) {
+        print::note(&format!(
+            "(the newest {}; older ones may fit, too: see --limit and --until)",
+            args.limit
+        ));
     }
     Ok(())
 }
@@ -232,8 +248,13 @@ fn show(bundle: &Value) {
     fields.add("masked", masks(bundle));
     fields.add("request body", format!("{} bytes", cell("/request_bytes")));
     fields.add("answer", format!("{} bytes", cell("/response_bytes")));
-    fields.add("waited", print::micros(bundle.pointer("/waited_us")));
-    fields.add("first byte", print::micros(bundle.pointer("/first_byte_us")));
+    for what in bundle["missing"].as_array().into_iter().flatten() {
+        fields.add("not stored", print::plain(what));
+    }
+    for (name, pointer) in [("waited", "/waited_us"), ("first byte", "/first_byte_us")] {
+        // 0 is for what there was not.
+        fields.add(name, print::micros(bundle.pointer(pointer).filter(|micros| **micros != 0)));
+    }
     fields.add("took", print::micros(bundle.pointer("/duration_us")));
     fields.add("log entries", both("/number", "/outcome"));
     if bundle["altered"] == Value::Bool(true) {
@@ -266,18 +287,27 @@ fn show(bundle: &Value) {
             print::time(event.pointer("/time")),
             print::cell(event, "/kind"),
             print::cell(event, "/object"),
-            print::cell(event, "/actor"),
+            by(event),
             print::cell(event, "/outcome"),
         ));
     }
 }
 
-/// Exit status 1 if policy would decide otherwise, or a secret is found in what the caller saw.
+/// Exit status 1 if policy would decide otherwise, or a secret is found in what is stored; 2 if that cannot be told of all.
 fn recheck(access: &AdminAccess, id: &str) -> anyhow::Result<ExitCode> {
     let checked = Admin::connect(access)?.post(&format!("{}/recheck", path(id)), &json!({}))?;
-    let found = checked.pointer("/found").and_then(Value::as_object).filter(|found| !found.is_empty());
+    let found = ["/found", "/found_in_request"].map(|pointer| {
+        let rules = checked.pointer(pointer).and_then(Value::as_object).into_iter().flatten();
+        rules
+            .map(|(rule, count)| format!("{} x{count}", print::printable(rule)))
+            .collect::<Vec<_>>()
+            .join(", ")
+    });
     let says = |pointer| checked.pointer(pointer) == Some(&Value::Bool(true));
-    let differs = says("/changed") || says("/altered") || found.is_some();
+    let differs = says("/changed") || says("/altered") || found.iter().any(|found| !found.is_empty());
+    let unknown = ["/problem", "/unread", "/unread_request"]
+        .iter()
+        .any(|pointer| checked.pointer(pointer).is_some_and(|why| !why.is_null()));
     if access.output == Output::Json {
         print::json(&checked);
     } else {
@@ -285,18 +315,31 @@ fn recheck(access: &AdminAccess, id: &str) -> anyhow::Result<ExitCode> {
             format!("{} by {}", print::cell(&checked, effect), print::cell(&checked, rule))
         };
         let mut fields = print::Fields::new();
-        fields.add("then", decision("/then/effect", "/then/rule"));
+        match checked.pointer("/then/effect").and_then(Value::as_str) {
+            Some(_) => fields.add("then", decision("/then/effect", "/then/rule")),
+            None => fields.add("then", format!("not decided: {}", print::cell(&checked, "/then/refusal"))),
+        }
         match checked.pointer("/problem").and_then(Value::as_str) {
             Some(problem) => fields.add("now", format!("not decided: {}", print::printable(problem))),
             None => fields.add("now", decision("/now/decision/effect", "/now/decision/rule")),
         }
-        let found = found.into_iter().flatten().map(|(rule, count)| format!("{rule} x{count}"));
-        fields.add("secrets the caller saw, by today's rules", found.collect::<Vec<_>>().join(", "));
-        fields.add("answer not looked at", print::cell(&checked, "/unread"));
+        let [in_answer, in_request] = found;
+        fields.add("secrets the caller saw, by today's rules", in_answer);
+        fields.add("secrets stored with the request, by today's rules", in_request);
+        fields.add("answer not all looked at", print::cell(&checked, "/unread"));
+        fields.add("request not all looked at", print::cell(&checked, "/unread_request"));
         fields.print();
-        print::line(if differs { "it would be different today" } else { "nothing would be different today" });
+        print::line(match (differs, unknown) {
+            (true, _) => "it would be different today",
+            (false, true) => "whether all would be as it was cannot be told",
+            (false, false) => "nothing would be different today",
+        });
     }
-    Ok(if differs { ExitCode::FAILURE } else { ExitCode::SUCCESS })
+    Ok(match (differs, unknown) {
+        (true, _) => ExitCode::FAILURE,
+        (false, true) => ExitCode::from(2),
+        (false, false) => ExitCode::SUCCESS,
+    })
 }
 
 fn masks(bundle: &Value) -> String {

@@ -14,7 +14,7 @@ pub(super) fn export(bundle: &Bundle, replay: &Replay) -> String {
     let header = json!({
         "version": 3,
         "term": { "cols": COLUMNS, "rows": ROWS },
-        "timestamp": summary.time.seconds(),
+        "timestamp": bundle.arrived().seconds(),
         "title": title,
     });
     let mut cast = format!("{header}\n");

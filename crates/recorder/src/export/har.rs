@@ -3,6 +3,7 @@
 //! Values of header fields that may hold a credential are not recorded: there the value is empty, with a comment.
 //! The sizes of heads are unknown (-1), as the format allows.
 
+use percent_encoding::{AsciiSet, CONTROLS, utf8_percent_encode};
 use serde_json::{Value, json};
 
 use super::{rfc3339, whole};
@@ -10,16 +11,33 @@ use crate::head::{self, HeaderField};
 use crate::replay::Replay;
 use crate::view::Bundle;
 
+/// What stands in no address as it is.
+const NOT_IN_ADDRESS: &AsciiSet = &CONTROLS
+    .add(b' ')
+    .add(b'"')
+    .add(b'#')
+    .add(b'<')
+    .add(b'>')
+    .add(b'[')
+    .add(b'\\')
+    .add(b']')
+    .add(b'^')
+    .add(b'`')
+    .add(b'{')
+    .add(b'|')
+    .add(b'}');
+
 pub(super) fn export(bundle: &Bundle, replay: &Replay) -> String {
     let summary = &bundle.summary;
     let millis = |micros: u64| json!(std::time::Duration::from_micros(micros).as_secs_f64() * 1e3);
     let first_byte = bundle.first_byte_us.min(summary.duration_us);
     let scheme = if bundle.tls { "https" } else { "http" };
     let version = replay.http_version.as_deref().unwrap_or("unknown");
-    let host = head::value(&replay.request_head, "host").unwrap_or("unknown.invalid");
+    let host =
+        head::value(&replay.request_head, "host").filter(|host| is_host(host)).unwrap_or("unknown.invalid");
     let mut request = json!({
         "method": summary.method,
-        "url": format!("{scheme}://{host}{}", summary.path),
+        "url": format!("{scheme}://{host}{}", in_address(&summary.path)),
         "httpVersion": version,
         "cookies": [],
         "headers": fields(&replay.request_head),
@@ -35,7 +53,7 @@ pub(super) fn export(bundle: &Bundle, replay: &Replay) -> String {
         members.insert("postData".to_owned(), json!({ "mimeType": media_type, "text": text }));
     }
     let entry = json!({
-        "startedDateTime": rfc3339(summary.time),
+        "startedDateTime": rfc3339(bundle.arrived()),
         "time": millis(summary.duration_us),
         "request": request,
         "response": {
@@ -65,6 +83,24 @@ pub(super) fn export(bundle: &Bundle, replay: &Replay) -> String {
         }
     });
     format!("{log}\n")
+}
+
+/// A host and port, as far as it cannot be taken for more of an address.
+fn is_host(text: &str) -> bool {
+    !text.is_empty() && text.bytes().all(|b| b.is_ascii_alphanumeric() || b".-_:[]".contains(&b))
+}
+
+/// Path and query as an address may hold them: they are stored decoded where something was masked in them.
+fn in_address(path: &str) -> String {
+    let escaped = utf8_percent_encode(path, NOT_IN_ADDRESS).to_string();
+    let mut pieces = escaped.split('%');
+    let mut address = pieces.next().unwrap_or_default().to_owned();
+    for piece in pieces {
+        let is_escape = piece.bytes().take(2).filter(u8::is_ascii_hexdigit).count() == 2;
+        address.push_str(if is_escape { "%" } else { "%25" });
+        address.push_str(piece);
+    }
+    address
 }
 
 fn fields(head: &[HeaderField]) -> Vec<Value> {

@@ -77,9 +77,11 @@ pub fn export(bundle: &Bundle, replay: &Replay, format: Format) -> String {
     })
 }
 
-/// What an export of something says that is not what was signed.
-fn warning(bundle: &Bundle) -> &'static str {
-    if bundle.summary.altered { ", ALTERED: this is not what was signed; run `verify`" } else { "" }
+/// What an export says of a recording that is not what was signed, or does not hold all that passed.
+fn warning(bundle: &Bundle) -> String {
+    let altered = bundle.summary.altered.then_some("ALTERED: this is not what was signed; run `verify`");
+    let remarks = altered.into_iter().chain(bundle.missing.iter().map(String::as_str));
+    remarks.map(|remark| format!(", {remark}")).collect()
 }
 
 /// All bytes of a body.

@@ -14,12 +14,15 @@ pub(super) fn export(bundle: &Bundle, replay: &Replay) -> String {
         text("gen_ai.operation.name", operation(bundle)),
         text("gen_ai.provider.name", summary.dialect.unwrap_or("unknown")),
         text("http.request.method", &summary.method),
-        number("http.response.status_code", u64::from(summary.status)),
         text("gatewayd.session.id", &summary.id.to_string()),
         text("gatewayd.session.ending", summary.ending),
         number("gatewayd.session.duration_us", summary.duration_us),
         number("gatewayd.masked", summary.masked),
     ];
+    if summary.status != 0 {
+        attributes.push(number("http.response.status_code", u64::from(summary.status)));
+    }
+    let remark = super::warning(bundle);
     let optional = [
         ("gen_ai.request.model", summary.model.as_deref()),
         ("url.path", Some(summary.path.as_str())),
@@ -27,20 +30,19 @@ pub(super) fn export(bundle: &Bundle, replay: &Replay) -> String {
         ("gatewayd.upstream", summary.upstream.as_deref()),
         ("gatewayd.policy.rule", summary.rule.as_deref()),
         ("error.type", summary.refusal),
+        ("gatewayd.session.remark", Some(remark.trim_start_matches(", ")).filter(|text| !text.is_empty())),
     ];
-    if summary.altered {
-        attributes.push(text("gatewayd.altered", super::warning(bundle).trim_start_matches([',', ' '])));
-    }
     attributes.extend(optional.into_iter().filter_map(|(name, value)| Some(text(name, value?))));
-    let messages = [("gen_ai.input.messages", &replay.request), ("gen_ai.output.messages", &replay.response)];
-    for (name, frames) in messages {
+    // As they passed. The conventions' own names are for messages taken apart, which these are not.
+    let bodies = [("gatewayd.request.body", &replay.request), ("gatewayd.response.body", &replay.response)];
+    for (name, frames) in bodies {
         if !frames.is_empty() {
             attributes.push(text(name, &String::from_utf8_lossy(&whole(frames))));
         }
     }
-    let failed = summary.status == 0 || summary.status >= 400;
+    let failed = summary.status >= 400 || !matches!(summary.ending, "complete" | "open");
     let record = json!({
-        "timeUnixNano": nanos(summary.time.0),
+        "timeUnixNano": nanos(bundle.arrived().0),
         "observedTimeUnixNano": nanos(summary.time.0),
         "severityNumber": if failed { 17 } else { 9 },
         "severityText": if failed { "ERROR" } else { "INFO" },

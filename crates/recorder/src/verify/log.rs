@@ -388,6 +388,12 @@ impl Pass<'_> {
                 size - 1
             ));
         }
+        if let Some(pinned) = pinned(heads).filter(|pinned| *pinned < size) {
+            report.unproven(format!(
+                "entries {pinned} to {} came after the pinned checkpoint: that no later state was put aside for this one, and that the key's holder did not write them anew",
+                size - 1
+            ));
+        }
         if !self.open.is_empty() {
             report.unproven(format!("{} requests had not ended when the log was copied", self.open.len()));
         }
@@ -399,6 +405,12 @@ impl Pass<'_> {
         }
         Ok(self.log)
     }
+}
+
+/// How many entries the pinned checkpoint covers.
+fn pinned(heads: &BTreeMap<u64, Vec<(Source, Digest)>>) -> Option<u64> {
+    let is_pin = |(source, _): &(Source, Digest)| *source == Source::Pin;
+    heads.iter().find(|(_, of_size)| of_size.iter().any(is_pin)).map(|(size, _)| *size)
 }
 
 /// How many full tiles a tree has, on all levels. Each was looked for, so that more than these are too many.

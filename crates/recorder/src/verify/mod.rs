@@ -32,7 +32,7 @@ use crate::blobs::Segments;
 use crate::error::Error;
 use crate::note::{self, LOG_KEY, PublicKey};
 use crate::publish::CHECKPOINT;
-use crate::{schema, store};
+use crate::{lock, schema, store};
 pub use report::{Damage, Finding, Report};
 
 /// What to verify, and against what.
@@ -94,10 +94,10 @@ pub fn verify(dir: impl AsRef<Path>, options: &Options) -> Result<Report, Error>
 }
 
 fn check(dir: &Path, options: &Options, published: Option<String>, report: &mut Report) -> Result<(), Error> {
-    // Nothing is made beside what is examined: beside a running writer SQLite finds its shared memory, and without a
-    // write-ahead log it needs none. A log that a writer left needs some, so it is read in a copy.
+    // Nothing is made or changed beside what is examined: without a write-ahead log SQLite needs no shared memory. A log
+    // that a writer left needs some, so it is read in a copy. Only a running writer shares its own.
     let still = !store::is_written(dir);
-    let is_running = dir.join(format!("{}-shm", store::DATABASE)).exists();
+    let is_running = lock::is_taken(dir);
     let (conn, _removed_at_the_end) = match (still, is_running) {
         (true, _) => (store::open_still(dir)?, None),
         (false, true) => (store::open_read(dir)?, None),

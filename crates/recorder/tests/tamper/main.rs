@@ -67,8 +67,25 @@ fn an_untouched_log_is_intact() {
         assert_eq!((report.exit_code(), report.signed), (0, report.entries));
         assert_eq!(report.sessions, 151);
         assert!(report.bodies > 200 && report.checkpoints >= 2, "{report:?}");
-        assert_eq!(report.unproven.len(), usize::from(pinned.is_none()), "{report}");
+        // That nothing is pinned, or what came after the pin.
+        assert_eq!(report.unproven.len(), 1, "{report}");
     }
+}
+
+/// A pin closes what it covers, and nothing after it.
+#[test]
+fn what_came_after_the_pin_is_not_proven_by_it() {
+    let victim = Victim::copy();
+    let (note, size): (String, i64) = rusqlite::Connection::open(victim.path("evidence.db"))
+        .unwrap()
+        .query_row("SELECT note, size FROM checkpoints ORDER BY size LIMIT 1", [], |row| {
+            Ok((row.get(0)?, row.get(1)?))
+        })
+        .unwrap();
+    let report = victim.verify(Some(&note));
+    assert!(report.is_intact() && size < i64::try_from(report.entries).unwrap(), "{report}");
+    let after = format!("entries {size} to {} came after the pinned checkpoint", report.entries - 1);
+    assert!(matches!(&report.unproven[..], [only] if only.starts_with(&after)), "{report}");
 }
 
 #[test]
