@@ -333,7 +333,11 @@ fn vocabulary(rules: &[Rule]) -> String {
 
 /// Whom a scanner's rule is named after.
 fn issuer(scanner_rule: &str) -> &str {
-    let name = scanner_rule.trim_start_matches("kingfisher.");
+    // `scanner.issuer.1`: a scanner may put its own name first.
+    let name = match scanner_rule.split_once('.') {
+        Some((_, rest)) if rest.contains('.') => rest,
+        _ => scanner_rule,
+    };
     name.split(['.', '-']).find(|word| !word.is_empty()).unwrap_or("unnamed")
 }
 
