@@ -2,11 +2,12 @@
 //!
 //! ```text
 //! measure labelled [--tier default|all] [--rules FILE.toml] [--misses] FILE.jsonl...
-//! measure ordinary [--tier default|all] [--rules FILE.toml] [--misses] FILE-OR-FOLDER...
+//! measure ordinary [--tier default|all] [--rules FILE.toml] [--misses] [--only ENDING,...] [--skip NAME,...] FILE-OR-FOLDER...
 //! measure size [--tier default|all] [--rules FILE.toml] [--misses]
 //! ```
 //!
-//! `size --misses` shows each rule by itself.
+//! `size --misses` shows each rule by itself. `ordinary` takes files whose names end as `--only` says, all without it, and
+//! leaves out folders of the names in `--skip`.
 //!
 //! `--rules` changes the rules as the gateway's configuration does, so that rules of one's own are measured too.
 //!
@@ -31,13 +32,21 @@ struct Options {
     misses: bool,
     rules: Vec<Rule>,
     paths: Vec<PathBuf>,
+    only: Vec<String>,
+    skip: Vec<String>,
 }
 
 fn main() -> Fallible {
     let mut arguments = std::env::args().skip(1);
     let command = arguments.next().unwrap_or_default();
-    let mut options =
-        Options { tiers: vec![Tier::Default], misses: false, rules: rule::builtin(), paths: Vec::new() };
+    let mut options = Options {
+        tiers: vec![Tier::Default],
+        misses: false,
+        rules: rule::builtin(),
+        paths: Vec::new(),
+        only: Vec::new(),
+        skip: Vec::new(),
+    };
     while let Some(argument) = arguments.next() {
         match argument.as_str() {
             "--tier" => match arguments.next().as_deref() {
@@ -51,6 +60,10 @@ fn main() -> Fallible {
                 options.rules = tuning.apply(options.rules)?;
             }
             "--misses" => options.misses = true,
+            "--only" => {
+                options.only = list(arguments.next().ok_or("--only takes endings, such as `py,json`")?)
+            }
+            "--skip" => options.skip = list(arguments.next().ok_or("--skip takes names of folders")?),
             path => options.paths.push(path.into()),
         }
     }
@@ -70,6 +83,10 @@ fn main() -> Fallible {
         }
         _ => Err("say `labelled` or `ordinary` and then files, or `size`".into()),
     }
+}
+
+fn list(commas: String) -> Vec<String> {
+    commas.split(',').map(str::to_owned).collect()
 }
 
 /// How long each rule by itself takes to be made ready, and how large it is; the slowest first.
@@ -316,7 +333,11 @@ fn vocabulary(rules: &[Rule]) -> String {
 
 /// Whom a scanner's rule is named after.
 fn issuer(scanner_rule: &str) -> &str {
-    let name = scanner_rule.trim_start_matches("kingfisher.");
+    // `scanner.issuer.1`: a scanner may put its own name first.
+    let name = match scanner_rule.split_once('.') {
+        Some((_, rest)) if rest.contains('.') => rest,
+        _ => scanner_rule,
+    };
     name.split(['.', '-']).find(|word| !word.is_empty()).unwrap_or("unnamed")
 }
 
@@ -357,7 +378,7 @@ fn is_companion(text: &str) -> bool {
 fn ordinary(masker: &Masker, options: &Options, out: &mut impl std::io::Write) -> Fallible {
     let mut files = Vec::new();
     for path in &options.paths {
-        collect(path, &mut files)?;
+        collect(path, options, &mut files)?;
     }
     files.sort();
     let (mut bytes, mut alarms) = (0, BTreeMap::<String, usize>::new());
@@ -382,12 +403,19 @@ fn ordinary(masker: &Masker, options: &Options, out: &mut impl std::io::Write) -
     held.report(out)
 }
 
-fn collect(path: &Path, files: &mut Vec<PathBuf>) -> Fallible {
+fn collect(path: &Path, options: &Options, files: &mut Vec<PathBuf>) -> Fallible {
+    let is = |part: Option<&std::ffi::OsStr>, names: &[String]| {
+        part.is_some_and(|part| names.iter().any(|name| part == name.as_str()))
+    };
     if path.is_dir() {
         for entry in std::fs::read_dir(path)? {
-            collect(&entry?.path(), files)?;
+            let entry = entry?.path();
+            // A link may lead back to a folder above.
+            if !entry.is_symlink() && !is(entry.file_name(), &options.skip) {
+                collect(&entry, options, files)?;
+            }
         }
-    } else if path.is_file() {
+    } else if path.is_file() && (options.only.is_empty() || is(path.extension(), &options.only)) {
         files.push(path.to_owned());
     }
     Ok(())
