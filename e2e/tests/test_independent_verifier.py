@@ -35,15 +35,6 @@ pool = concurrent.futures.ThreadPoolExecutor(8)
 ROUNDS = int(os.environ.get("GATEWAYD_DAMAGES", "2"))
 
 
-# Where they do not agree yet, and why.
-DISAGREEMENTS = {"a_torn_block_more": "gatewayd calls a torn block of a closed request damage, which the page does not"}
-
-
-def cases() -> list:
-    marks = {name: [pytest.mark.xfail(reason=reason, raises=AssertionError)] for name, reason in DISAGREEMENTS.items()}
-    return [pytest.param(change, id=change.__name__, marks=marks.get(change.__name__, [])) for change in DAMAGES]
-
-
 @pytest.fixture(scope="module")
 def evidence(world, tmp_path_factory):
     """A folder with evidence of a crash, of two runs, with more than 256 entries; and some kept earlier."""
@@ -145,7 +136,7 @@ def test_the_second_verifier_is_a_program(evidence):
     assert subprocess.run([*program, evidence.kept], capture_output=True, timeout=PATIENCE).returncode == 2
 
 
-@pytest.mark.parametrize("change", cases())
+@pytest.mark.parametrize("change", DAMAGES, ids=lambda change: change.__name__)
 def test_both_see_the_same_damage(evidence, tmp_path, change):
     struck = 0
     for number in range(ROUNDS * 20):

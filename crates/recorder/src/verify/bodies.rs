@@ -42,7 +42,7 @@ pub(super) fn check(segments: &Segments, log: Log, report: &mut Report) -> Resul
                 if take_in(&mut expected, &mut partial, &block, number, report) {
                     whole.insert(key);
                 }
-            } else if whole.contains(&key) || (bodiless.contains(&key) && block.is_intact()) {
+            } else if block.is_intact() && (whole.contains(&key) || bodiless.contains(&key)) {
                 report.find(
                     Damage::BodyAltered,
                     None,
