@@ -61,9 +61,11 @@ fn main() -> Fallible {
             }
             "--misses" => options.misses = true,
             "--only" => {
-                options.only = list(arguments.next().ok_or("--only takes endings, such as `py,json`")?)
+                options.only = list(&arguments.next().ok_or("--only takes endings, such as `py,json`")?);
             }
-            "--skip" => options.skip = list(arguments.next().ok_or("--skip takes names of folders")?),
+            "--skip" => {
+                options.skip = list(&arguments.next().ok_or("--skip takes names of folders")?);
+            }
             path => options.paths.push(path.into()),
         }
     }
@@ -85,7 +87,7 @@ fn main() -> Fallible {
     }
 }
 
-fn list(commas: String) -> Vec<String> {
+fn list(commas: &str) -> Vec<String> {
     commas.split(',').map(str::to_owned).collect()
 }
 

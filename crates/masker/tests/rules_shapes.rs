@@ -510,3 +510,20 @@ fn ordinary_texts_stay_as_they_are() {
         assert!(wrong.is_empty(), "{tiers:?}\n{}", wrong.join("\n"));
     }
 }
+
+#[test]
+fn a_rule_that_took_something_of_an_ordinary_text_would_be_seen() {
+    for row in CLEAN {
+        let (text, _) = concrete(row.1, 0);
+        let head: String = text.chars().take(4).collect();
+        let rule = Rule {
+            id: "wide".into(),
+            description: "The beginning of the text".into(),
+            pattern: head.bytes().map(|byte| format!("\\x{byte:02x}")).collect(),
+            anchors: vec![head],
+            ..Rule::default()
+        };
+        let masker = Masker::builder().rules([rule]).build().expect("a literal");
+        assert!(!wrong(&masker, &[*row]).is_empty(), "{}", row.0);
+    }
+}
