@@ -1,10 +1,11 @@
 """What can be done with a record: export, prove, check again, hold, erase."""
 
+import concurrent.futures
 import json
 import sqlite3
 import time
 
-from calls import ask, recorded
+from calls import ask, recorded, refused
 from parts.gateway import PATIENCE
 from parts.model import says
 
@@ -122,6 +123,68 @@ def test_everything_that_a_caller_did_is_held_and_erased(own_gateway, world):
         assert gateway.cli("sessions", "erase", *wrong, "-m", "x", status=2).stderr.startswith("error")
     gateway.stop()
     gateway.cli("sessions", "verify", gateway.data / "evidence")
+
+
+def used_approval(gateway, world, words: str) -> tuple[dict, str, str]:
+    """An approval that was asked for, agreed to and used; with the requests that asked and used it."""
+
+    def send():
+        return ask(gateway, world.token("alice"), "tiny-reviewed", grammar=says("yes"), user=words)
+
+    parked = refused(send(), 403, "approval_pending")
+    gateway.cli("approvals", "approve", parked["approval_id"], "-m", words, token=world.token("bob"))
+    answer = send()
+    assert answer.status_code == 200
+    recorded(gateway, answer)
+    approval = gateway.json("approvals", "show", parked["approval_id"])
+    assert words in approval["body"]["preview"]["text"] and approval["used_by"] == answer.headers["x-request-id"]
+    return approval, approval["request"], approval["used_by"]
+
+
+def approvals_keep(gateway, words: str) -> bool:
+    return any(words.encode() in path.read_bytes() for path in gateway.data.glob("approvals.sqlite*"))
+
+
+def test_erasing_a_caller_reaches_what_approvals_keep(own_gateway, world):
+    gateway = own_gateway()
+    used, first, _ = used_approval(gateway, world, "platypus-one")
+    issuer = gateway.json("sessions", "show", first)["issuer"]
+    with concurrent.futures.ThreadPoolExecutor() as pool:
+        held = pool.submit(ask, gateway, world.token("alice"), "tiny-restricted", user="platypus-two")
+        waiting = gateway.wait_for_approval()
+        assert approvals_keep(gateway, "platypus-one") and approvals_keep(gateway, "platypus-two")
+        done = gateway.json("sessions", "erase", "--issuer", issuer, "--subject", "alice", "-m", "asked for")
+        assert (done["approvals"], done["withdrawn"]) == (2, 1) and done["sessions"] >= 2, done
+        refused(held.result(PATIENCE), 403, "approval_denied")
+    for words in ("platypus", "alice"):
+        assert not approvals_keep(gateway, words), "while the gateway runs on"
+    left = gateway.json("approvals", "show", used["id"])
+    assert left["erased"] and left["requester"] is None and left["body"]["preview"]["text"] == ""
+    for fact in ("id", "state", "created", "decided", "ended", "used_by", "rule"):
+        assert left[fact] == used[fact], fact
+    assert left["votes"][0]["by"]["subject"] == "bob" and left["body"]["sha256"] == used["body"]["sha256"]
+    assert gateway.json("approvals", "show", waiting["id"])["state"] == "cancelled"
+    assert "erased" in gateway.cli("approvals", "show", used["id"]).stdout
+    assert gateway.cli("approvals", "list", "--all").stdout.count("(erased)") == 2
+    again = gateway.cli("sessions", "erase", "--issuer", issuer, "--subject", "alice", "-m", "again").stdout
+    assert "0 approvals" in again, again
+    gateway.stop()
+    gateway.cli("sessions", "verify", gateway.data / "evidence")
+
+
+def test_erasing_a_session_reaches_its_approval_unless_a_hold_keeps_it(own_gateway, world):
+    gateway = own_gateway()
+    approval, first, by = used_approval(gateway, world, "wombat-one")
+    hold = gateway.json("sessions", "hold", by, "-m", "case 9")["hold"]
+    assert "hold" in gateway.cli("sessions", "erase", first, "-m", "asked for", status=2).stderr
+    assert approvals_keep(gateway, "wombat"), "the held session was passed on it"
+    gateway.cli("sessions", "release", hold, "-m", "case closed")
+    said = gateway.cli("sessions", "erase", by, "-m", "asked for").stdout
+    assert "1 sessions" in said and "1 approvals" in said, said
+    assert not approvals_keep(gateway, "wombat")
+    assert gateway.json("approvals", "show", approval["id"])["erased"]
+    assert not gateway.json("sessions", "show", first)["erased"], "that is a session of its own"
+    assert gateway.json("sessions", "erase", first, "-m", "asked for") == {"sessions": 1, "approvals": 0, "withdrawn": 0}
 
 
 def test_a_list_begins_and_ends_when_asked(own_gateway, world):

@@ -258,7 +258,8 @@ pub enum SessionsCommand {
         #[arg(long, default_value_t = 50)]
         limit: usize,
     },
-    /// Make words and bodies unreadable for good. The log says so, and still verifies.
+    /// Make words and bodies unreadable for good, in approvals too: an open one is withdrawn. The log says so, and still
+    /// verifies.
     Erase(KeepingArgs),
     /// Forbid that something is erased or dropped, until the hold is released.
     Hold(KeepingArgs),

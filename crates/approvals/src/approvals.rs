@@ -194,7 +194,8 @@ impl Approvals {
         let id = id.to_owned();
         let found = self.0.store.run(move |db| {
             let record = store::get(db, &id)?;
-            let last = store::last_approved(db, &record)?;
+            let erased = record.progress.erased.is_some();
+            let last = if erased { None } else { store::last_approved(db, &record)? };
             let before = store::same_before(db, &record)?;
             Ok((record, last, before))
         });
@@ -340,6 +341,9 @@ impl Approvals {
                 self.write_down_step(&record, before.state, &step, refused.is_none()).await?;
                 written_down = true;
             }
+            if record.progress.erased.is_some() {
+                record.asked.erase();
+            }
             record.revision += 1;
             let copy = record.clone();
             if self.0.store.run(move |db| store::replace(db, &copy, seen)).await? {
@@ -360,7 +364,7 @@ impl Approvals {
         taken: bool,
     ) -> Result<(), Error> {
         let (actor, by_people) = match step {
-            Step::Vote { by, .. } | Step::Cancel { by } => (Some(by.clone()), true),
+            Step::Vote { by, .. } | Step::Cancel { by } | Step::Erase { by } => (Some(by.clone()), true),
             _ => (None, false),
         };
         let event = |kind, actor, outcome: &str| Event {

@@ -140,6 +140,12 @@
 //!
 //! Votes are recorded in the journal before they count. If the process dies in between, the journal holds a vote
 //! that did not count, and the person votes again.
+//!
+//! # Erasing
+//!
+//! [`Approvals::erase`] takes the words of a caller, or of one request, out of the store for good: who asked, the masked
+//! request and its headers, why, and the comments of the votes. What was not used is withdrawn first. Ids, digests,
+//! times, the rule, who voted how and the state stay. Votes that the caller cast on what others asked stay too.
 #![forbid(unsafe_code)]
 
 mod approvals;
@@ -147,6 +153,7 @@ mod change;
 mod config;
 mod diff;
 mod digest;
+mod erase;
 mod error;
 mod gate;
 mod headers;
@@ -170,6 +177,7 @@ pub use approvals::{Approvals, CLAIM_KIND, Filter, GRANT_CLAIM_KIND};
 pub use change::{Agreement, Answer, Proposal};
 pub use config::{Config, Requirement, Seats};
 pub use diff::Change;
+pub use erase::{Erased, Whose};
 pub use error::{Error, Refused};
 pub use layer::{ApprovalsFuture, ApprovalsLayer, ApprovalsService};
 pub use preview::Preview;

@@ -19,7 +19,7 @@ pub(crate) struct Record {
     pub(crate) progress: Progress,
 }
 
-/// What is asked. Written once.
+/// What is asked. Written once, and again without its words when they are erased.
 #[derive(Debug, Clone, serde::Serialize, serde::Deserialize)]
 pub(crate) struct Asked {
     pub(crate) created: Timestamp,
@@ -50,6 +50,20 @@ pub(crate) struct Asked {
     pub(crate) body_length: u64,
     pub(crate) body_sha256: String,
     pub(crate) preview: Preview,
+}
+
+impl Asked {
+    /// Leaves what the gateway says of the request: its ids, digests, times, route and rule.
+    pub(crate) fn erase(&mut self) {
+        self.method.clear();
+        self.path.clear();
+        self.model = None;
+        self.reason = None;
+        self.headers.clear();
+        self.content_type = None;
+        self.preview =
+            Preview { text: String::new(), truncated: true, note: Some("it was erased".to_owned()) };
+    }
 }
 
 impl std::fmt::Debug for RequestDigest {

@@ -132,6 +132,9 @@ pub(crate) struct Progress {
     pub(crate) ended: Option<Timestamp>,
     pub(crate) in_use: Option<Use>,
     pub(crate) used_by: Option<RequestId>,
+    /// When the words of it were erased: who asked, what they sent, and what was said about it.
+    #[serde(default)]
+    pub(crate) erased: Option<Timestamp>,
 }
 
 /// Something that happens to an approval.
@@ -145,6 +148,10 @@ pub(crate) enum Step {
         comment: String,
     },
     Cancel {
+        by: Identity,
+    },
+    /// Whoever keeps the gateway erases what is known of the one who asked. What nobody has used is withdrawn.
+    Erase {
         by: Identity,
     },
     /// A request takes it to pass.
@@ -175,6 +182,7 @@ impl Progress {
             ended: None,
             in_use: None,
             used_by: None,
+            erased: None,
         }
     }
 
@@ -191,9 +199,13 @@ impl Progress {
             Step::Tick => Ok(()),
             Step::Vote { by, verdict, comment } => self.vote(by, verdict, comment, now),
             Step::Cancel { by } => self.cancel(&by, now),
+            Step::Erase { .. } => {
+                self.erase(now);
+                Ok(())
+            }
             Step::Take(taken) => self.use_it(taken),
             Step::Release(request) => {
-                self.leave(request);
+                self.leave(request, now);
                 self.expire(now);
                 Ok(())
             }
@@ -270,6 +282,28 @@ impl Progress {
         Ok(())
     }
 
+    /// A request that is passing goes on; what becomes of it is still kept, and no word of it.
+    fn erase(&mut self, now: Timestamp) {
+        if self.erased.is_some() {
+            return;
+        }
+        if !self.state.is_final() && self.in_use.is_none() {
+            self.end(State::Cancelled, now);
+        }
+        self.requester = Identity {
+            kind: self.requester.kind,
+            issuer: "".into(),
+            subject: "".into(),
+            name: None,
+            groups: [].into(),
+            expires: None,
+        };
+        for vote in &mut self.votes {
+            vote.comment.clear();
+        }
+        self.erased = Some(now);
+    }
+
     fn use_it(&mut self, taken: Use) -> Result<(), Refused> {
         if self.state != State::Approved {
             return Err(Refused::NotUsable(self.state));
@@ -284,9 +318,14 @@ impl Progress {
         Ok(())
     }
 
-    fn leave(&mut self, request: RequestId) {
-        if self.in_use.is_some_and(|taken| taken.request == request) {
-            self.in_use = None;
+    fn leave(&mut self, request: RequestId, now: Timestamp) {
+        if self.in_use.is_none_or(|taken| taken.request != request) {
+            return;
+        }
+        self.in_use = None;
+        // It could not be withdrawn while it was used.
+        if self.erased.is_some() {
+            self.end(State::Cancelled, now);
         }
     }
 

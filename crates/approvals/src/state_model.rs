@@ -22,6 +22,7 @@ enum Move {
     Release(usize),
     Finish(usize),
     Lose(usize),
+    Erase,
 }
 
 fn moves() -> impl Strategy<Value = Move> {
@@ -34,6 +35,7 @@ fn moves() -> impl Strategy<Value = Move> {
         2 => (0usize..3).prop_map(Move::Release),
         2 => (0usize..3).prop_map(Move::Finish),
         1 => (0usize..3).prop_map(Move::Lose),
+        1 => Just(Move::Erase),
     ]
 }
 
@@ -84,12 +86,13 @@ impl Checked {
                 Step::Tick
             }
             Move::Vote(person, verdict) => {
-                Step::Vote { by: people[*person].clone(), verdict: *verdict, comment: String::new() }
+                Step::Vote { by: people[*person].clone(), verdict: *verdict, comment: "why".to_owned() }
             }
             Move::Cancel(person) => Step::Cancel { by: people[*person].clone() },
             Move::Take(request) => Step::Take(Use { request: requests[*request], claimed_in_journal: true }),
             Move::Release(request) => Step::Release(requests[*request]),
             Move::Finish(request) => Step::Finish { request: requests[*request], by: requests[*request] },
+            Move::Erase => Step::Erase { by: people[5].clone() },
             Move::Lose(request) => Step::Lose { request: requests[*request], by: requests[*request] },
         };
         let before = self.progress.clone();
@@ -101,8 +104,19 @@ impl Checked {
     fn check(&mut self, one: &Move, before: &Progress, standing: State, refused: Option<&Refused>) {
         let after = &self.progress;
         if before.state.is_final() {
-            assert_eq!(after, before, "what has ended does not change");
+            let decided = |progress: &Progress| {
+                let votes: Vec<_> =
+                    progress.votes.iter().map(|vote| (vote.by.clone(), vote.verdict, vote.at)).collect();
+                (progress.state, votes, progress.decided, progress.ended, progress.used_by, progress.in_use)
+            };
+            assert_eq!(decided(after), decided(before), "what was decided does not change");
+            assert!(after == before || matches!(one, Move::Erase), "what has ended does not change");
         }
+        let named =
+            !after.requester.subject.is_empty() || after.votes.iter().any(|vote| !vote.comment.is_empty());
+        assert!(after.erased.is_none() || !named, "no word stays, and none comes after");
+        let usable = !after.state.is_final() && after.in_use.is_none();
+        assert!(after.erased.is_none() || !usable, "nobody can pass on it any more");
         if refused.is_some() {
             assert_eq!((after.state, &after.votes, after.in_use), (standing, &before.votes, before.in_use));
         }
@@ -124,6 +138,9 @@ impl Checked {
             Move::Cancel(person) if refused.is_none() => {
                 assert!(!matches!(person, 5 | 6) && before.in_use.is_none());
                 assert_eq!(self.progress.state, State::Cancelled);
+            }
+            Move::Erase => {
+                assert!(refused.is_none() && after.erased.is_some());
             }
             _ => {}
         }

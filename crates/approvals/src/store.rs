@@ -8,6 +8,7 @@ use gatewayd_core::Timestamp;
 use rusqlite::{Connection, OptionalExtension as _, Row, Transaction, TransactionBehavior, params};
 
 use crate::digest::RequestDigest;
+use crate::erase::Whose;
 use crate::error::Error;
 use crate::record::Record;
 use crate::state::{Progress, State, Step};
@@ -67,6 +68,9 @@ impl Store {
             connection.busy_timeout(Duration::from_secs(5))?;
             connection.pragma_update(None, "journal_mode", "WAL")?;
             connection.pragma_update(None, "synchronous", "FULL")?;
+            // What is replaced or deleted is overwritten, not only unlinked.
+            connection.pragma_update(None, "secure_delete", "ON")?;
+            connection.pragma_update(None, "temp_store", "MEMORY")?;
             Ok(connection)
         };
         let mut connection = open().map_err(store_error)?;
@@ -202,6 +206,31 @@ pub(crate) fn forget(connection: &mut Connection, before: Timestamp) -> Result<u
     connection.execute("DELETE FROM approval WHERE ended < ?1", [before.0]).map_err(store_error)
 }
 
+/// The names of all approvals that a caller asked for, or that a request asked for or used.
+pub(crate) fn names_of(connection: &Connection, whose: &Whose) -> Result<Vec<String>, Error> {
+    let (condition, value) = match whose {
+        Whose::Caller(key) => ("requester = ?1", key.clone()),
+        Whose::Request(id) => (
+            "json_extract(asked, '$.request') = ?1 OR json_extract(progress, '$.used_by') = ?1
+             OR json_extract(progress, '$.in_use.request') = ?1",
+            id.to_string(),
+        ),
+    };
+    let sql = format!("SELECT id FROM approval WHERE {condition} ORDER BY rowid");
+    let mut query = connection.prepare_cached(&sql).map_err(store_error)?;
+    let rows = query.query_map([value], |row| row.get(0)).map_err(store_error)?;
+    rows.collect::<Result<_, _>>().map_err(store_error)
+}
+
+/// Moves the write-ahead log into the database file and empties it, so that nothing replaced stands in either.
+pub(crate) fn fold_log(connection: &Connection) -> Result<(), Error> {
+    let busy = connection.query_row("PRAGMA wal_checkpoint(TRUNCATE)", [], |row| row.get::<_, i64>(0));
+    match busy.map_err(store_error)? {
+        0 => Ok(()),
+        _ => Err(Error::Store("somebody else reads in it".to_owned())),
+    }
+}
+
 fn begin(connection: &mut Connection) -> Result<Transaction<'_>, Error> {
     connection.transaction_with_behavior(TransactionBehavior::Immediate).map_err(store_error)
 }
@@ -261,10 +290,11 @@ fn insert(connection: &Connection, record: &Record) -> Result<(), Error> {
 
 fn write(connection: &Connection, record: &Record, seen: i64) -> Result<bool, Error> {
     let progress = &record.progress;
+    // Who asked and what they asked change only where they are erased.
     connection
         .execute(
             "UPDATE approval SET state = ?3, revision = ?4, deadline = ?5, ended = ?6, approved = ?7, in_use = ?8,
-             progress = ?9 WHERE id = ?1 AND revision = ?2",
+             progress = ?9, requester = ?10, asked = ?11 WHERE id = ?1 AND revision = ?2",
             params![
                 &*record.id,
                 seen,
@@ -275,6 +305,8 @@ fn write(connection: &Connection, record: &Record, seen: i64) -> Result<bool, Er
                 was_approved(progress),
                 progress.in_use.is_some(),
                 to_json(progress)?,
+                progress.requester.key(),
+                to_json(&record.asked)?,
             ],
         )
         .map(|changed| changed == 1)

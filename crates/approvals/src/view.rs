@@ -18,8 +18,10 @@ pub struct View {
     pub url: String,
     /// Where it stands.
     pub state: State,
-    /// Who asks.
-    pub requester: Identity,
+    /// Who asks; `None` where that was erased.
+    pub requester: Option<Identity>,
+    /// When the words of it were erased. What is left are its ids, digests, times, rule and votes.
+    pub erased: Option<Timestamp>,
     /// Why, in the requester's words.
     pub reason: Option<String>,
     /// HTTP method.
@@ -109,7 +111,7 @@ impl View {
     #[must_use]
     pub fn may_be_decided_by(&self, person: &Identity) -> bool {
         self.state == State::Pending
-            && !person::may_be_same(&self.requester, person)
+            && self.requester.as_ref().is_some_and(|asks| !person::may_be_same(asks, person))
             && self.asks.may_decide(person)
             && self.concerns(person)
             && !self.votes.iter().any(|vote| person::may_be_same(&vote.by, person))
@@ -119,7 +121,7 @@ impl View {
     /// requirement lets programs vote.
     #[must_use]
     pub fn concerns(&self, person: &Identity) -> bool {
-        self.requester.is_same_person(person)
+        self.requester.as_ref().is_some_and(|asks| asks.is_same_person(person))
             || self.asks.may_decide(person) && person.groups.iter().any(|group| self.asks.names_group(group))
     }
 
@@ -132,7 +134,8 @@ impl View {
             id: record.id.to_string(),
             url: address(public_url, &record.id),
             state,
-            requester: shown(&progress.requester),
+            requester: progress.erased.is_none().then(|| shown(&progress.requester)),
+            erased: progress.erased,
             reason: asked.reason.clone(),
             method: asked.method.clone(),
             path: asked.path.clone(),

@@ -16,7 +16,7 @@ use crate::leaf::{Kind, Leaf, Stored};
 use crate::prove::{self, EntryProof};
 use crate::record::{SESSIONS, Session, damaged, decode};
 use crate::replay::{self, Replay};
-use crate::retention::{hold_words, is_release};
+use crate::retention::{Target, hold_words, is_release, may_be_erased};
 use crate::store::{self, index, row_id};
 use crate::view::{Bundle, EventView, HoldView, Summary};
 use crate::witness::Witness;
@@ -118,6 +118,15 @@ impl Reader {
             }
         }
         Ok(found)
+    }
+
+    /// Whether the target may be erased as things stand: asked before something else is erased with it.
+    ///
+    /// # Errors
+    /// What [`Recorder::erase`](crate::Recorder::erase) would say: [`Error::Held`], [`Error::NoSession`],
+    /// [`Error::Erased`], or that a session has not ended.
+    pub fn may_erase(&self, target: &Target) -> Result<(), Error> {
+        may_be_erased(&self.conn, target).map(drop)
     }
 
     /// Everything known of one session.

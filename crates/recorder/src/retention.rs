@@ -123,12 +123,7 @@ fn pause_sealer(shared: &Shared, subject: &str) -> Result<mpsc::SyncSender<()>, 
 
 fn erased_rows(store: &mut Store, target: &Target, at: u64) -> Result<Vec<u64>, Error> {
     let conn = store.conn();
-    let numbers = sessions_of(conn, target)?;
-    for number in &numbers {
-        if let Some(hold) = hold_on(conn, *number)? {
-            return Err(Error::Held(hold));
-        }
-    }
+    let numbers = may_be_erased(conn, target)?;
     for number in &numbers {
         conn.prepare_cached("DELETE FROM session_keys WHERE number = ?1")?.execute([row_id(*number)])?;
         conn.prepare_cached(
@@ -142,6 +137,17 @@ fn erased_rows(store: &mut Store, target: &Target, at: u64) -> Result<Vec<u64>, 
         conn.execute("DELETE FROM labels WHERE id = ?1", [label])?;
     }
     store.forget_labels();
+    Ok(numbers)
+}
+
+/// The sessions of the target, if all of them may be erased.
+pub(crate) fn may_be_erased(conn: &Connection, target: &Target) -> Result<Vec<u64>, Error> {
+    let numbers = sessions_of(conn, target)?;
+    for number in &numbers {
+        if let Some(hold) = hold_on(conn, *number)? {
+            return Err(Error::Held(hold));
+        }
+    }
     Ok(numbers)
 }
 

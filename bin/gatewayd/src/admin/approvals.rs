@@ -112,7 +112,7 @@ async fn find(state: &AdminState, who: &Identity, id: &str) -> Result<View, Prob
     Err(problem(&Error::NotFound(id.to_owned())))
 }
 
-fn problem(error: &Error) -> Problem {
+pub(super) fn problem(error: &Error) -> Problem {
     let code = match error {
         Error::NotFound(_) => RefusalCode::NotFound,
         Error::Refused(Refused::AlreadyDecided(_) | Refused::AlreadyVoted) => RefusalCode::ApprovalConsumed,

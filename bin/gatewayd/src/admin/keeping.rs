@@ -2,11 +2,13 @@
 
 use axum::Json;
 use axum::extract::{Path, State};
+use gatewayd_approvals::Whose;
 use gatewayd_core::{Identity, RefusalCode};
-use gatewayd_recorder::{HoldView, Target};
+use gatewayd_recorder::{Error, HoldView, Target};
 use serde::{Deserialize, Serialize};
 
 use super::AdminState;
+use super::approvals;
 use super::auth::{Administrator, Problem};
 use super::extract::Sent;
 use super::sessions::{note, parse, read, write};
@@ -35,10 +37,14 @@ impl Wanted {
     }
 }
 
-/// How many sessions a change concerns.
+/// How much was erased.
 #[derive(Serialize)]
 pub(crate) struct Erased {
     sessions: u64,
+    /// Approvals that lost who asked and what.
+    approvals: u64,
+    /// Of these, those that nobody had used and nobody can use any more.
+    withdrawn: u64,
 }
 
 pub(crate) async fn erase(
@@ -47,9 +53,44 @@ pub(crate) async fn erase(
     Sent(wanted): Sent<Wanted>,
 ) -> Result<Json<Erased>, Problem> {
     let target = wanted.target()?;
-    write(&state, move |recorder| recorder.erase(&target, Some(&who), &wanted.reason))
-        .await
-        .map(|sessions| Json(Erased { sessions }))
+    let already = may_erase(&state, &target).await?;
+    // Approvals first: the log says that something was erased once all of it is.
+    let whose = match &target {
+        Target::Session(id) => Whose::Request(*id),
+        Target::Subject(key) => Whose::Caller(key.clone()),
+    };
+    let reached = state.approvals().erase(whose, &who).await.map_err(|error| approvals::problem(&error))?;
+    let sessions = match already {
+        // The log has said so for longer than it was true of the approvals.
+        true if reached.approvals > 0 => 0,
+        _ => write(&state, move |recorder| recorder.erase(&target, Some(&who), &wanted.reason)).await?,
+    };
+    Ok(Json(Erased { sessions, approvals: reached.approvals, withdrawn: reached.withdrawn }))
+}
+
+/// Fails where something must be kept, before anything is erased; true if the session was erased earlier.
+async fn may_erase(state: &AdminState, target: &Target) -> Result<bool, Problem> {
+    let others = match target {
+        Target::Session(id) => {
+            let found = state.approvals().requests_with(*id).await;
+            found.map_err(|error| approvals::problem(&error))?
+        }
+        Target::Subject(_) => Vec::new(),
+    };
+    let target = target.clone();
+    read(state, move |reader| {
+        // An approval is part of each session that it was asked for or used in.
+        for other in others {
+            if let Err(held @ Error::Held(_)) = reader.may_erase(&Target::Session(other)) {
+                return Err(held);
+            }
+        }
+        match reader.may_erase(&target) {
+            Err(Error::Erased(_)) => Ok(true),
+            other => other.map(|()| false),
+        }
+    })
+    .await
 }
 
 /// A legal hold.

@@ -78,7 +78,7 @@ fn list(found: &Value) {
         table.row([
             print::cell(approval, "/id"),
             print::cell(approval, "/state"),
-            callers.name(approval),
+            if is_erased(approval) { "(erased)".to_owned() } else { callers.name(approval) },
             print::cell(approval, "/action"),
             print::cell(approval, "/model"),
             print::cell(approval, "/reason"),
@@ -89,10 +89,18 @@ fn list(found: &Value) {
     table.print();
 }
 
+fn is_erased(approval: &Value) -> bool {
+    approval["erased"].is_number()
+}
+
 fn show(approval: &Value) {
     let mut fields = print::Fields::new();
     fields.add("approval", print::cell(approval, "/id"));
     fields.add("state", print::cell(approval, "/state"));
+    if is_erased(approval) {
+        let when = print::time(approval.get("erased"));
+        fields.add("erased", format!("{when}: who asked, what, and why; what was decided stays"));
+    }
     fields.add("who asks", print::cell(approval, "/requester/subject"));
     fields.add("issuer", print::cell(approval, "/requester/issuer"));
     fields.add("groups", print::cell(approval, "/requester/groups"));

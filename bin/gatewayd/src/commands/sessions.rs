@@ -56,7 +56,12 @@ pub(crate) fn run(command: SessionsCommand) -> anyhow::Result<ExitCode> {
         }
         SessionsCommand::Erase(args) => {
             let done = args.send("/api/v1/erasures")?;
-            report(&args.access, &done, &format!("erased {} sessions", print::cell(&done, "/sessions")));
+            let [sessions, approvals, withdrawn] =
+                ["/sessions", "/approvals", "/withdrawn"].map(|count| print::cell(&done, count));
+            let what = format!(
+                "erased: {sessions} sessions, and the words of {approvals} approvals, of which {withdrawn} were open and are withdrawn"
+            );
+            report(&args.access, &done, &what);
         }
         SessionsCommand::Hold(args) => {
             let done = args.send("/api/v1/holds")?;

@@ -5,6 +5,7 @@
 
 mod changing;
 mod deciding;
+mod erasing;
 mod headers;
 mod holding;
 mod passing;

@@ -19,7 +19,7 @@ async fn people_see_who_what_and_why_and_no_secret() {
     *request.method_mut() = http::Method::from_bytes(b"SECRET").unwrap();
     let id = world.send(request).await.id();
     let view = world.approvals.show(&id).await.unwrap();
-    assert_eq!(view.requester, alice());
+    assert_eq!(view.requester, Some(alice()));
     assert_eq!(view.method, "[masked]");
     assert_eq!(view.body.content_type.as_deref(), Some("application/json; x=[masked]"));
     let headers: Vec<_> = view.headers.iter().map(|(name, value)| (name.as_str(), value.as_str())).collect();
