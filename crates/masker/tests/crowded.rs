@@ -313,3 +313,30 @@ fn a_change_of_known_secrets_finds_a_crowd_again() {
     let out = String::from_utf8(out).unwrap();
     assert!(out.starts_with("see [RED") && !out.contains("aa") && out.ends_with(" calm text"), "{out}");
 }
+
+/// A value of some kilobytes, as signed tokens have, is looked at by several rules. That is no debt: what stands behind it
+/// is judged.
+#[test]
+fn what_stands_behind_a_long_value_is_judged() {
+    let mut state = 7_u64;
+    let mut letter = || {
+        state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+        char::from(
+            b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-_"[(state >> 58) as usize],
+        )
+    };
+    let names = ["apiKey", "client_secret", "OPENAI_API_KEY", "sessionToken", "private_key", "token"];
+    let harmless = "cookie/password/sessionToken";
+    for (masker, _) in both() {
+        for length in [100, 1_500, 4_000] {
+            for sign in ["&", ";", ",", " "] {
+                let rows = names.iter().map(|name| {
+                    let value: String = (0..length).map(|_| letter()).collect();
+                    format!("{name}={value}{sign}{name}: {harmless} ")
+                });
+                let out = masked(&masker, &rows.collect::<String>());
+                assert_eq!(out.matches(harmless).count(), names.len(), "{length} {sign}: {out}");
+            }
+        }
+    }
+}

@@ -21,7 +21,7 @@ pub use example::Example;
 pub(crate) use judge::Judge;
 pub use prove::prove;
 pub use tuning::{Change, Tuning};
-pub(crate) use verdicts::Verdicts;
+pub(crate) use verdicts::{LookedAt, Verdicts};
 
 /// One kind of secret.
 ///

@@ -14,7 +14,34 @@ pub(crate) struct Verdicts {
     /// Where in the text the value is.
     place: (u64, u64),
     answers: [Option<(Validator, Verdict)>; KEPT],
-    looked_at: u64,
+    looked_at: LookedAt,
+}
+
+/// Of a longer value one byte in so many counts. A token of some kilobytes that a few rules look at is ordinary; what is made
+/// to be dear has many short values.
+const LONG: u64 = 1024;
+const COUNTED: u64 = 8;
+
+/// What checks have looked at.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) struct LookedAt {
+    /// Where the first of the values begins.
+    pub(crate) from: u64,
+    /// The bytes of all of them, as far as they count.
+    pub(crate) bytes: u64,
+}
+
+impl LookedAt {
+    /// One value.
+    pub(crate) fn value((start, end): (u64, u64)) -> Self {
+        let length = end - start;
+        Self { from: start, bytes: length.min(LONG) + length.saturating_sub(LONG) / COUNTED }
+    }
+
+    fn add(&mut self, other: Self) {
+        let from = if self.bytes == 0 { other.from } else { self.from.min(other.from) };
+        *self = Self { from, bytes: self.bytes + other.bytes };
+    }
 }
 
 impl Verdicts {
@@ -23,12 +50,12 @@ impl Verdicts {
         if self.place != place {
             self.place = place;
             self.answers = [None; KEPT];
-            self.looked_at += place.1 - place.0;
+            self.looked_at.add(LookedAt::value(place));
         }
     }
 
-    /// How many bytes of values have been looked at, those that several rules have found once.
-    pub(crate) fn looked_at(&self) -> u64 {
+    /// Which values have been looked at, those that several rules have found once.
+    pub(crate) fn looked_at(&self) -> LookedAt {
         self.looked_at
     }
 
@@ -58,9 +85,11 @@ mod tests {
         assert_eq!(verdicts.ask(Validator::Digits(2), b"not asked"), Verdict::Plausible, "of the same value");
         assert_eq!(verdicts.ask(Validator::Digits(3), b"abc12d"), Verdict::Refuted, "another check");
         verdicts.turn_to((3, 9));
-        assert_eq!(verdicts.looked_at(), 6, "once");
+        assert_eq!(verdicts.looked_at(), LookedAt { from: 3, bytes: 6 }, "once");
         verdicts.turn_to((4, 9));
         assert_eq!(verdicts.ask(Validator::Digits(2), b"bc1xx"), Verdict::Refuted, "of another value");
-        assert_eq!(verdicts.looked_at(), 11);
+        assert_eq!(verdicts.looked_at(), LookedAt { from: 3, bytes: 11 });
+        verdicts.turn_to((1, 1 + LONG + 80));
+        assert_eq!(verdicts.looked_at(), LookedAt { from: 1, bytes: 11 + LONG + 10 }, "a long value");
     }
 }

@@ -9,7 +9,7 @@ use super::automaton::State;
 use super::candidate::{Claim, End};
 use super::known::Known;
 use super::{KNOWN, Machines, Scan, Span, Window};
-use crate::rule::Verdicts;
+use crate::rule::{LookedAt, Verdicts};
 
 /// Where matches end, and what waits for that to be seen: few texts have any.
 #[derive(Clone, Debug, Default)]
@@ -121,7 +121,7 @@ impl Scan {
 
     fn refuse(&mut self, machines: &Machines, text: Window<'_>, claim: Claim, spans: &mut Vec<Span>) {
         // To be paid for now: whether it is judged, and when, depends on how the text is cut.
-        self.owe(claim.end - claim.start);
+        self.owe(LookedAt::value((claim.start, claim.end)));
         if self.begun(machines, text, claim.end).is_empty() {
             self.edges.refused_mut().push(Refused { claim, judged: false });
         } else if let Some(span) = machines.judged(claim, text) {

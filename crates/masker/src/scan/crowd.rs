@@ -9,6 +9,7 @@ use super::candidate::{Candidate, Phase};
 use super::known::Known;
 use super::machine::Machine;
 use super::{KNOWN, Machines, Scan, Span};
+use crate::rule::LookedAt;
 
 /// How many secrets may have begun at once that end before a blank or quote. In 560 MB of programs and documents eight are
 /// the most, in samples of secrets eleven.
@@ -53,10 +54,10 @@ impl Scan {
         self.live.iter().filter(move |candidate| candidate.start < old && is_near(candidate, machines))
     }
 
-    /// Checks have looked at so many bytes of values.
-    pub(super) fn owe(&mut self, bytes: u64) {
+    /// Checks have looked at values, whose own text pays for it.
+    pub(super) fn owe(&mut self, LookedAt { from, bytes }: LookedAt) {
         if bytes > 0 {
-            self.settled = self.settled.max(self.pos) + bytes;
+            self.settled = self.settled.max(from) + bytes;
         }
     }
 
