@@ -284,3 +284,13 @@ fn a_key_in_italics_or_in_a_file_name_is_masked() {
     let longer = "see AKIAZ7QF3NXR2WLTK9EBX";
     assert_eq!(masker.mask(longer.as_bytes()), longer.as_bytes());
 }
+
+#[test]
+fn what_is_longer_than_its_rule_allows_is_judged_as_far_as_that() {
+    let rule = "[[rule]]\nid = \"long\"\nfamily = \"t\"\ndescription = \"d\"\nanchors = [\"k_\"]\npattern = \"k_[A-Za-z0-9]{8,}\"\nmax = 40\nvalidators = [\"entropy:3.0\"]\n";
+    let masker = Masker::builder().rules(gatewayd_masker::rule::parse(rule).unwrap()).build().unwrap();
+    let drawn = random(b"ABCDEFGHJKLMNPQRSTUVWXYZ23456789", 100);
+    assert_eq!(masked(&masker, &format!("a k_{drawn} b")), "a [REDACTED:long] b");
+    let row = format!("a k_{} b", "A".repeat(100));
+    assert_eq!(masked(&masker, &row), row);
+}

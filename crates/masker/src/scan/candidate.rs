@@ -257,11 +257,16 @@ impl Candidate {
         self.due = self.mark;
     }
 
-    /// The match is longer than the rule allows: what has matched, or tells enough, is masked as far as it goes; what
-    /// has not is given up.
+    /// The match is longer than the rule allows: what has matched and is a secret, or tells enough, is masked as far as
+    /// it goes; what is none is given up.
     fn too_long(&mut self, machine: &Machine, text: Window<'_>, at: u64, out: &mut Out<'_>) -> bool {
-        out.verdicts.turn_to((self.start, at));
-        if self.mark > 0 || self.tells(machine, text, at) {
+        let is_secret = if self.mark > 0 {
+            self.claim(self.mark).judged(machine, text, out.verdicts).is_some()
+        } else {
+            out.verdicts.turn_to((self.start, at));
+            self.tells(machine, text, at)
+        };
+        if is_secret {
             self.be_certain(machine, at);
             return true;
         }
