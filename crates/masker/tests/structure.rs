@@ -222,3 +222,19 @@ proptest! {
         })?;
     }
 }
+
+/// A stream has one choice in the list of each event: its own number tells whose text was masked, and where in it.
+#[test]
+fn a_report_names_the_choice_and_not_its_place_in_the_event() {
+    let masker = gatewayd_masker::Masker::builder().known_secret("hunter2-hunter2").build().unwrap();
+    let mut body = masker.body(BodyKind::Events);
+    for (index, text) in [(0, "hunter2-"), (1, "it is "), (0, "hunter2"), (1, "hunter2-hunt"), (1, "er2!")] {
+        let event = format!(r#"{{"choices":[{{"index":{index},"delta":{{"content":"{text}"}}}}]}}"#);
+        body.push(format!("data: {event}\n\n").as_bytes()).unwrap();
+    }
+    body.finish().unwrap();
+    let mut told: Vec<_> = body.take_events().into_iter().map(|e| (e.lane, e.offset, e.length)).collect();
+    told.sort();
+    let lane = |index: u64| format!("choices[{index}].delta.content");
+    assert_eq!(told, [(lane(0), 0, 15), (lane(1), 6, 15)]);
+}

@@ -273,12 +273,15 @@ impl<'a> Walk<'a> {
         while next < token.next as usize {
             let Some(element) = self.token(next) else { break };
             let mark = self.ids.len();
+            let told = self.member(next, b"index");
             // Documents in a list at the root follow each other as they would without it.
-            if index > 0 && self.member(next, b"index").is_none() {
+            if index > 0 && told.is_none() {
                 let place = f64::from(u32::try_from(number).unwrap_or(u32::MAX));
                 self.ids.push(self.place(at.key, b"index", place));
             }
-            self.names.push(Name::Index(number));
+            // In a stream most lists hold the one element that changes, which says its number.
+            let told = told.and_then(|token| std::str::from_utf8(self.text(token)).ok()?.parse().ok());
+            self.names.push(Name::Index(told.unwrap_or(number)));
             self.value(next, At { listed: index > 0, ..at })?;
             self.names.pop();
             self.ids.truncate(mark);
