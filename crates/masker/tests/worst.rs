@@ -43,7 +43,7 @@ fn repeated(unit: &[u8]) -> Vec<u8> {
 }
 
 /// The dearest units found so far.
-const DEAREST: [&str; 14] = [
+const DEAREST: [&str; 15] = [
     "pa--",
     "eyJ-",
     "psexecAPI_KEY: ion_psexecpsexec",
@@ -54,6 +54,7 @@ const DEAREST: [&str; 14] = [
     "clearbitACME_API_KEY=fb9asAZURE_OPENAI_API_KEY=MAZURE_OPENAI_API_KEY=7oXVsourcegraphACME_API_KEY=fb9a",
     "MjQAZURE_OPENAI_API_KEY=7oXVsourcegraphSECRET_KEY",
     "AKLTphx_",
+    "api-key:",
     "AAAAAAAAAAAADD_API_KEY=dbtu_5TDD_API_KEpbkdf2_sh",
     "dt0c01.ACME_API_KEY=fb9ardmeNACME_API_KEY=fb9aapi-key: BEIj",
     "api-key: BAapi-key:api-key: BEIjCAPI_KEY: 77ffapi-key:api-key: BEIjC",
