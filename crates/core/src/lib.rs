@@ -30,6 +30,7 @@
 mod body;
 mod clock;
 mod decision;
+mod done;
 mod fetch;
 mod identity;
 mod journal;
@@ -46,6 +47,7 @@ mod trail;
 pub use body::{Body, BoxError};
 pub use clock::{Clock, ManualClock, SystemClock, Timestamp};
 pub use decision::{Claim, Decision, Effect};
+pub use done::DoneMark;
 pub use fetch::{BoxFuture, Fetch, FetchError, Fetched};
 pub use identity::{Identity, IdentityKind};
 pub use journal::{Event, EventKind, Journal, JournalError, NullJournal};

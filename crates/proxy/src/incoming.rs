@@ -6,13 +6,12 @@ use std::task::{Context, Poll};
 use std::time::Duration;
 
 use bytes::Bytes;
-use gatewayd_core::{BoxError, Dialect, Refusal, Trail};
+use gatewayd_core::{BoxError, Dialect, DoneMark, Refusal, Trail};
 use http::HeaderMap;
 use http::header::{CONTENT_ENCODING, CONTENT_TYPE};
 use http_body::{Body as _, Frame, SizeHint};
 
 use crate::coding::Opening;
-use crate::done::DoneMark;
 use crate::failure::Failure;
 use crate::headers;
 use crate::held::Held;
@@ -111,7 +110,7 @@ pub(crate) struct Incoming {
     /// What has arrived and waits for what may be right behind it.
     held: Held,
     is_done: bool,
-    /// Where only the connection's end would end the stream, its `[DONE]` is awaited.
+    /// Where only the connection's end would end the stream, its last event is awaited.
     done: Option<DoneMark>,
     /// Where text was promised, its first bytes are looked at.
     opening: Option<Opening>,
@@ -132,7 +131,7 @@ impl Incoming {
         Self { body, form, tail, idle, held, is_done: false, done: None, opening: None, dialect, trail }
     }
 
-    /// Takes an end without `[DONE]` for a break.
+    /// Takes an end without the last event for a break.
     pub(crate) fn await_done(&mut self) {
         self.done = Some(DoneMark::default());
     }

@@ -58,7 +58,6 @@
 mod agent;
 mod coding;
 mod config;
-mod done;
 mod error;
 mod failure;
 mod fetch;

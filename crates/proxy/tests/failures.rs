@@ -143,6 +143,7 @@ async fn a_crash_that_looks_like_an_end_is_told_from_one() {
         ("data: [DONE]\n\n", true),
         ("data: [DONE]\r\n\r\n", true),
         ("data: [DONE]", true),
+        ("data:[DONE]\n\n", true),
         ("data: [DO", false),
         ("data: {\"text\":\"data: [DONE]\"}\n\n", false),
         ("", false),

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::task::{Context, Poll, ready};
 
 use bytes::Bytes;
-use gatewayd_core::{Body, BoxError, Ending};
+use gatewayd_core::{Body, BoxError, DoneMark, Ending};
 use http_body::{Body as HttpBody, Frame, SizeHint};
 
 use crate::capture::Piece;
@@ -130,41 +130,17 @@ pub(crate) struct Recorded {
     handover: Handover,
     /// Bytes that are still to come, where the head said how many there are.
     left: Option<u64>,
-    /// The last bytes that went out.
-    tail: Tail,
+    /// Where it is a stream of events, the last one is looked for.
+    done: Option<DoneMark>,
     ended: bool,
-}
-
-/// The last bytes of a stream, which say whether it is whole.
-#[derive(Default)]
-struct Tail(Vec<u8>);
-
-impl Tail {
-    /// As many as the longest mark and its line ends take.
-    const LENGTH: usize = 48;
-
-    fn push(&mut self, data: &[u8]) {
-        let rest = data.get(data.len().saturating_sub(Self::LENGTH)..).unwrap_or(data);
-        self.0.extend_from_slice(rest);
-        self.0.drain(..self.0.len().saturating_sub(Self::LENGTH));
-    }
-
-    /// True behind the last event of OpenAI's and Anthropic's streams. Their clients hang up on seeing it, often before the
-    /// upstream's own end is here.
-    fn says_all(&self) -> bool {
-        let text = self.0.trim_ascii_end();
-        [&b"data: [DONE]"[..], b"data:[DONE]", b"\"type\":\"message_stop\"}", b"\"type\": \"message_stop\"}"]
-            .iter()
-            .any(|mark| text.ends_with(mark))
-    }
 }
 
 impl Recorded {
     /// Puts the body of an answer to a forwarded request under observation.
-    pub(crate) fn wrap(body: Body, session: Arc<Session>) -> Body {
+    pub(crate) fn wrap(body: Body, session: Arc<Session>, done: Option<DoneMark>) -> Body {
         let left = body.size_hint().exact();
         let handover = Handover::new(session, Way::Response);
-        let mut recorded = Self { inner: body, handover, left, tail: Tail::default(), ended: false };
+        let mut recorded = Self { inner: body, handover, left, done, ended: false };
         if recorded.inner.is_end_stream() || left == Some(0) {
             // Nobody will ask for a frame.
             recorded.end(Ending::Complete);
@@ -183,7 +159,9 @@ impl Recorded {
     fn saw(&mut self, data: &Bytes) {
         self.handover.session.first_byte();
         self.handover.keep(data);
-        self.tail.push(data);
+        if let Some(done) = &mut self.done {
+            done.push(data);
+        }
         self.left = self.left.map(|left| left.saturating_sub(data.len() as u64));
         // A server does not ask again once it has all that the head promised.
         if self.left == Some(0) || self.inner.is_end_stream() {
@@ -232,7 +210,11 @@ impl HttpBody for Recorded {
 
 impl Drop for Recorded {
     fn drop(&mut self) {
-        // Who hangs up with the last event in hand has had the whole answer.
-        self.end(if self.tail.says_all() { Ending::Complete } else { Ending::ClientGone });
+        // Who hangs up with the last event in hand has had the whole answer, often before the upstream's own end is here.
+        self.end(if self.done.as_ref().is_some_and(DoneMark::is_said) {
+            Ending::Complete
+        } else {
+            Ending::ClientGone
+        });
     }
 }

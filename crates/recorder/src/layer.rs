@@ -7,7 +7,9 @@ use std::task::{Context, Poll};
 use std::time::Duration;
 
 use bytes::Bytes;
-use gatewayd_core::{Body, BoxError, Dialect, Ending, Peer, Redact, Refusal, RefusalCode, RequestId, Trail};
+use gatewayd_core::{
+    Body, BoxError, Dialect, DoneMark, Ending, Peer, Redact, Refusal, RefusalCode, RequestId, Trail,
+};
 use http::{HeaderName, HeaderValue, Request, Response};
 use http_body::Body as HttpBody;
 use http_body_util::BodyExt as _;
@@ -150,7 +152,8 @@ async fn answer(session: Arc<Session>, mut response: Response<Body>, guess: Dial
     let id = session.trail.id();
     session.answered(response.status().as_u16(), response.headers());
     if session.is_intended() {
-        return named(response.map(|body| Recorded::wrap(body, session)), id);
+        let done = DoneMark::of(response.headers());
+        return named(response.map(|body| Recorded::wrap(body, session, done)), id);
     }
     let whole = match response.body().to_full() {
         Some(whole) => Some(whole),

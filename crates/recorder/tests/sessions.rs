@@ -170,12 +170,14 @@ async fn who_hangs_up_with_the_last_event_in_hand_has_had_it_all() {
     let stack = stack(&recorder, move |_| {
         let (sender, body) = channel();
         senders.send(sender).unwrap();
-        async { Response::new(body) }
+        async { rig::events(body) }
     });
     for (pieces, wanted) in [
         (&["data: {\"a\":1}\n\n", "data: [DONE]\n\n"][..], "complete"),
         (&["data: {\"a\":1}\n\ndata: [DO", "NE]\n", "\n"], "complete"),
         (&["event: message_stop\ndata: {\"type\":\"message_stop\"}\n\n"], "complete"),
+        (&["event: message_stop\ndata: {\"type\":\"mess", "age_stop\"        }\n", "\n"], "complete"),
+        (&["event: message_stop\ndata: {\"type\":\"message_stop\""], "client-gone"),
         (&["data: {\"a\":\"data: [DONE]\"}\n\n"], "client-gone"),
         (&["data: [DONE]\n\n", "data: more\n\n"], "client-gone"),
     ] {
@@ -191,6 +193,27 @@ async fn who_hangs_up_with_the_last_event_in_hand_has_had_it_all() {
         until("the outcome", || matches!(&*ending(&reader, id), "complete" | "client-gone")).await;
         assert_eq!(ending(&reader, id), wanted, "{pieces:?}");
     }
+}
+
+#[tokio::test]
+async fn what_is_no_stream_of_events_has_no_last_event() {
+    let dir = tempfile::tempdir().unwrap();
+    let recorder = open(dir.path());
+    let reader = Reader::open(dir.path()).unwrap();
+    let (senders, mut bodies) = tokio::sync::mpsc::unbounded_channel();
+    let stack = stack(&recorder, move |_| {
+        let (sender, body) = channel();
+        senders.send(sender).unwrap();
+        async { Response::new(body) }
+    });
+    let response = stack.oneshot(request("alice", "x")).await.unwrap();
+    let id = rig::id_of(&response);
+    let sender = bodies.recv().await.unwrap();
+    let mut body = response.into_body();
+    sender.send(Ok("data: [DONE]\n\n".into())).unwrap();
+    body.frame().await.unwrap().unwrap();
+    drop(body);
+    until("client gone", || ending(&reader, id) == "client-gone").await;
 }
 
 #[tokio::test]

@@ -205,6 +205,12 @@ impl http_body::Body for Channel {
     }
 }
 
+/// A stream of events.
+pub fn events(body: Body) -> Response<Body> {
+    let head = Response::builder().header("content-type", "text/event-stream");
+    head.body(body).unwrap()
+}
+
 pub fn channel() -> (tokio::sync::mpsc::UnboundedSender<Result<Bytes, String>>, Body) {
     let (sender, receiver) = tokio::sync::mpsc::unbounded_channel();
     (sender, Body::new(Channel(receiver)))
