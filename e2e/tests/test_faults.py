@@ -26,7 +26,11 @@ RENAME = "rename,renameat,renameat2"
 def failing(gateway, calls: str, error: str, first: int = 1):
     """While this holds, the gateway's system calls fail, from the `first` one on."""
     process = pathlib.Path(f"/proc/{gateway.process.child.pid}")
-    files = [entry.resolve() for entry in (process / "fd").iterdir()]
+    files = []
+    for entry in (process / "fd").iterdir():
+        # It may be closed before it is looked at.
+        with contextlib.suppress(FileNotFoundError):
+            files.append(entry.resolve())
     # `write` is also how threads wake each other, so it fails only on the gateway's own files.
     ours = [f"--trace-path={file}" for file in files if gateway.data in file.parents] if calls == "write" else []
     tracer = subprocess.Popen(
@@ -142,8 +146,8 @@ def shim(tmp_path_factory):
     return library
 
 
-# `make torture` tries more of a life, which has about 200 of them.
-PLACES = range(1, 200, 9) if os.environ.get("GATEWAYD_TORTURE") else (40,)
+# `make torture` tries more of a life, which has about 200 of them. The first few write a byte each, of which there is no part.
+PLACES = range(5, 200, 9) if os.environ.get("GATEWAYD_TORTURE") else (40,)
 
 
 @pytest.mark.parametrize("first", PLACES)
