@@ -173,6 +173,11 @@ impl Candidate {
         }
     }
 
+    /// As [`step`](Self::step), for what stands before a secret: there is nothing to judge, and nothing to report.
+    pub(crate) fn step_context(&mut self, table: &Table, byte: u8, at: u64, aside: &mut Aside) -> bool {
+        !self.follow(table, byte, at) || self.decide_context(at, aside)
+    }
+
     fn decide_context(&self, at: u64, aside: &mut Aside) -> bool {
         let step = self.state.step();
         if matches!(step, Step::Match | Step::Last) {

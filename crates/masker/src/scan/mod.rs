@@ -428,12 +428,9 @@ impl Scan {
         let state = context.start(text.before(start).last().copied());
         let mut candidate = Candidate::new(machine, rule, Phase::Context, (state, None), start);
         let mut alive = true;
-        let mut verdicts = Verdicts::default();
         for (at, byte) in (start..).zip(text.get(start, self.pos)) {
             let mut aside = Aside::Nothing;
-            let here = Here { table: &machines.table, text, byte: *byte, at };
-            let mut out = Out { spans, verdicts: &mut verdicts };
-            alive = candidate.step(machine, here, &mut out, &mut aside);
+            alive = candidate.step_context(&machines.table, *byte, at, &mut aside);
             if aside == Aside::Begins {
                 self.begin_secret(machines, text, rule, at, spans);
             }
