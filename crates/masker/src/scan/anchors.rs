@@ -7,7 +7,9 @@ use super::automaton::{Automaton, State};
 use super::bytes::Bytes;
 use super::candidate::{Candidate, Phase};
 use super::dfa::{Step, Table};
+use super::joint::{Joint, Member};
 use super::machine::Machine;
+use super::together::JOINT;
 use crate::rule::{Boundary, Rule, RuleError};
 
 /// No anchor is longer.
@@ -24,8 +26,11 @@ pub(crate) struct Anchors {
     /// In small letters.
     #[cfg(feature = "vectorscan")]
     literals: Vec<Vec<u8>>,
-    /// By anchor of the automaton.
-    hits: Vec<Vec<Hit>>,
+    /// By anchor of the automaton, each by itself.
+    #[cfg(feature = "vectorscan")]
+    by_anchor: Vec<Box<[Hit]>>,
+    /// By number of a state in which anchors end.
+    hits: Vec<Box<[Hit]>>,
     /// By number of a state: which anchors could have begun, longest first.
     heads: Vec<Box<[Head]>>,
     lookbehind: usize,
@@ -101,9 +106,10 @@ impl Anchors {
                 let back = (anchor.len() + nearest, anchor.len() + farthest);
                 lookbehind = lookbehind.max(back.1 + BOUNDARY);
                 let exact = if rule.ignore_case { Box::default() } else { anchor.as_bytes().into() };
-                let rule_index = u16::try_from(index).map_err(|_| {
-                    bad("anchors", "there are more than 65,535 rules; split them over maskers")
-                })?;
+                let rule_index =
+                    u16::try_from(index).ok().filter(|index| *index < JOINT).ok_or_else(|| {
+                        bad("anchors", "there are more than 65,534 rules; split them over maskers")
+                    })?;
                 if let Some(hits) = hits.get_mut(id) {
                     let machine = machines.get(index).filter(|_| back.0 == back.1 && farthest == 0);
                     let ready = machine
@@ -133,11 +139,17 @@ impl Anchors {
             problem: error.to_string(),
         })?;
         let heads = heads_by_state(&automaton, &literals, &held);
+        #[cfg(feature = "vectorscan")]
+        let by_anchor = hits.iter().map(|hits| hits.as_slice().into()).collect();
+        let of = |anchor: &u32| hits.get(*anchor as usize).into_iter().flatten().cloned();
+        let hits = automaton.ended().map(|anchors| anchors.iter().flat_map(of).collect()).collect();
         let longest = literals.iter().map(Vec::len).max().unwrap_or_default();
         Ok(Self {
             automaton,
             #[cfg(feature = "vectorscan")]
             literals,
+            #[cfg(feature = "vectorscan")]
+            by_anchor,
             hits,
             heads,
             lookbehind,
@@ -177,11 +189,9 @@ impl Anchors {
 
     /// The rules that begin at an anchor which ends at the end of `text`.
     pub(crate) fn hits<'a>(&'a self, state: State, text: &'a [u8]) -> impl Iterator<Item = &'a Hit> {
-        let anchors = self.automaton.matches(state).iter();
-        anchors
-            .filter_map(|anchor| self.hits.get(*anchor as usize))
-            .flatten()
-            .filter(move |hit| hit.is_spelled_in(text) && !hit.is_ruled_out_in(text))
+        let hits = if self.is_hit(state) { self.hits.get(self.automaton.number(state)) } else { None };
+        let is_there = move |hit: &&Hit| hit.is_spelled_in(text) && !hit.is_ruled_out_in(text);
+        hits.into_iter().flatten().filter(is_there)
     }
 
     /// How many of the last bytes of `text` may be the beginning of an anchor that is held back.
@@ -201,12 +211,68 @@ impl Anchors {
     #[cfg(feature = "vectorscan")]
     pub(crate) fn all(&self) -> impl Iterator<Item = (&[u8], &Hit)> {
         let with = |(literal, hits)| std::iter::repeat(literal).zip(hits);
-        self.literals.iter().map(Vec::as_slice).zip(&self.hits).flat_map(with)
+        self.literals.iter().map(Vec::as_slice).zip(&self.by_anchor).flat_map(with)
+    }
+
+    /// By number of a state in which anchors end: the names that are there wherever another of their group is.
+    pub(super) fn groups(&self) -> Vec<Vec<Group>> {
+        self.hits.iter().map(|hits| groups(hits)).collect()
+    }
+
+    /// Lets groups begin as one, where they have a state of the joint automaton.
+    pub(super) fn join(&mut self, names: &Joint, groups: &[Vec<Group>]) {
+        for (hits, groups) in self.hits.iter_mut().zip(groups) {
+            let joined = || groups.iter().filter(|group| group.state.is_some());
+            let is_alone = |index: usize| !joined().any(|group| group.hits.contains(&index));
+            let alone = hits.iter().enumerate().filter(|(index, _)| is_alone(*index));
+            let joint = joined().filter_map(|group| group.as_one(hits, names));
+            *hits = joint.chain(alone.map(|(_, hit)| hit.clone())).collect();
+        }
     }
 
     pub(crate) fn memory(&self) -> usize {
-        self.automaton.memory()
+        self.automaton.memory() + self.hits.iter().map(|hits| size_of_val(&**hits)).sum::<usize>()
     }
+}
+
+/// Names that are there wherever another of them is.
+pub(super) struct Group {
+    /// Which of the hits in a state they are.
+    hits: Vec<usize>,
+    pub(super) members: Vec<Member>,
+    /// The state of the joint automaton in which they begin.
+    pub(super) state: Option<usize>,
+}
+
+impl Group {
+    fn as_one(&self, hits: &[Hit], names: &Joint) -> Option<Hit> {
+        let ready = Some(Candidate::name(names.classes(), names.place(self.state?)));
+        let members = || self.hits.iter().filter_map(|index| hits.get(*index));
+        let goes_on = (0..=255).filter(|byte| members().any(|hit| !hit.dies_with(*byte))).collect();
+        let shortest = members().min_by_key(|hit| hit.length)?.clone();
+        Some(Hit { rule: JOINT, ready, goes_on, ..shortest })
+    }
+}
+
+fn groups(hits: &[Hit]) -> Vec<Group> {
+    let mut groups: Vec<Group> = Vec::new();
+    for (index, hit) in hits.iter().enumerate() {
+        let Some(ready) = hit.ready.filter(|ready| ready.phase == Phase::Context) else { continue };
+        let member = Member { rule: hit.rule, place: ready.state };
+        let is_like = |group: &&mut Group| {
+            let first = group.hits.first().and_then(|index| hits.get(*index));
+            first.is_some_and(|first| first.is_there_like(hit))
+        };
+        match groups.iter_mut().find(is_like) {
+            Some(group) => {
+                group.hits.push(index);
+                group.members.push(member);
+            }
+            None => groups.push(Group { hits: vec![index], members: vec![member], state: None }),
+        }
+    }
+    groups.retain(|group| group.hits.len() > 1);
+    groups
 }
 
 impl Hit {
@@ -220,6 +286,12 @@ impl Hit {
     #[cfg(feature = "vectorscan")]
     pub(crate) fn exact(&self) -> Option<&[u8]> {
         Some(&*self.exact).filter(|exact| !exact.is_empty())
+    }
+
+    /// Whether one is there wherever the other is.
+    fn is_there_like(&self, other: &Self) -> bool {
+        let same_length = self.unless.is_empty() || self.length == other.length;
+        same_length && self.exact == other.exact && self.unless == other.unless
     }
 
     fn is_spelled_in(&self, text: &[u8]) -> bool {

@@ -83,9 +83,9 @@ impl Automaton {
         state.0 < self.hits
     }
 
-    /// The numbers of the anchors that end here, longest first.
-    pub(crate) fn matches(&self, state: State) -> &[u32] {
-        if self.is_hit(state) { self.matches.get(self.number(state)).map_or(&[], |all| all) } else { &[] }
+    /// By number of a state in which an anchor ends: the numbers of those that do, longest first.
+    pub(crate) fn ended(&self) -> impl Iterator<Item = &[u32]> {
+        self.matches.iter().map(|all| &**all)
     }
 
     /// States are numbered from zero.

@@ -1,7 +1,9 @@
 //! A rule that has begun to match.
 
+use super::crowd::YOUNG;
 use super::dfa::{Classes, Place, Step, Table};
 use super::machine::Machine;
+use super::together::JOINT;
 use super::{Span, Window};
 use crate::rule::Verdicts;
 
@@ -56,6 +58,8 @@ pub(crate) struct Out<'a> {
 pub(crate) enum Phase {
     /// What stands before the secret; not held back.
     Context,
+    /// Secrets that have begun together and are nothing yet; held back.
+    Young,
     /// The secret; held back.
     Secret,
     /// Certain; swallowed while the pattern can go on.
@@ -88,6 +92,11 @@ pub(crate) enum End {
 }
 
 impl Phase {
+    /// Whether it holds back what it has seen.
+    pub(crate) fn is_held(self) -> bool {
+        matches!(self, Self::Young | Self::Secret)
+    }
+
     pub(crate) fn is_certain(self) -> bool {
         matches!(self, Self::Tail | Self::Until | Self::Blackout)
     }
@@ -115,6 +124,17 @@ impl Candidate {
     pub(crate) fn starting_at(self, start: u64) -> Self {
         let due = if self.due == 0 { 0 } else { self.due + start - self.start };
         Self { start, late: start, due, ..self }
+    }
+
+    /// Names that go together, in a state of their joint automaton.
+    pub(crate) fn name(classes: Classes, state: Place) -> Self {
+        Self { state, classes, due: CONTEXT_CAP, phase: Phase::Context, ..Self::blackout(JOINT, 0, 0) }
+    }
+
+    /// Secrets that have begun together.
+    pub(crate) fn young(classes: Classes, state: Place, start: u64) -> Self {
+        let due = start + YOUNG as u64;
+        Self { state, classes, due, phase: Phase::Young, ..Self::blackout(JOINT, start, 0) }
     }
 
     /// A blackout from `start` to the first blank or quote from `mark` on.
@@ -168,8 +188,8 @@ impl Candidate {
             Phase::Secret => self.decide_secret(machine, here, out, aside),
             Phase::Context => self.decide_context(here.at, aside),
             Phase::Tail | Phase::Until => self.swallow(here.at, out.spans, aside),
-            // It has no machine.
-            Phase::Blackout => true,
+            // They have no machine.
+            Phase::Young | Phase::Blackout => true,
         }
     }
 
@@ -178,7 +198,7 @@ impl Candidate {
         !self.follow(table, byte, at) || self.decide_context(at, aside)
     }
 
-    fn decide_context(&self, at: u64, aside: &mut Aside) -> bool {
+    pub(super) fn decide_context(&self, at: u64, aside: &mut Aside) -> bool {
         let step = self.state.step();
         if matches!(step, Step::Match | Step::Last) {
             *aside = Aside::Begins;
@@ -335,7 +355,9 @@ impl Candidate {
     /// Takes over another candidate that can only go the same way from here.
     pub(crate) fn absorb(&mut self, other: &Self) -> bool {
         let same = (self.state, self.rule, self.phase, self.commit)
-            == (other.state, other.rule, other.phase, other.commit);
+            == (other.state, other.rule, other.phase, other.commit)
+            // Where the young began must be known when they part.
+            && (self.phase != Phase::Young || self.start == other.start);
         if same {
             self.mark = self.mark.max(other.mark);
             self.late = self.late.max(other.late);

@@ -23,7 +23,7 @@ const MOST_DEBT: u64 = 4096;
 const MOST_TRACES: usize = 16;
 /// How often candidates are compared with each other, in bytes: it costs the square of their number. It must not depend
 /// on that, which differs between texts that arrive in other pieces.
-const MERGED_EVERY: u64 = 32;
+const MERGED_EVERY: u64 = 8;
 /// How often they are counted, in bytes.
 const COUNTED_EVERY: u64 = 4;
 
@@ -63,6 +63,7 @@ impl Scan {
 
     /// Too many secrets of rules have begun: all of them are masked, and what follows up to a blank.
     fn black_out(&mut self, machines: &Machines) {
+        self.part_all(machines);
         let near = self.live.iter().filter(|candidate| is_near(candidate, machines));
         let Some((start, rule)) = near.map(|candidate| (candidate.start, candidate.rule)).min() else {
             return;
@@ -84,11 +85,23 @@ impl Scan {
 
     /// Whether a blackout hides all that a secret of this rule could be, if it began here.
     pub(super) fn is_hidden(&self, machine: &Machine) -> bool {
-        !machine.reaches_far && self.live.iter().any(|candidate| candidate.phase == Phase::Blackout)
+        !machine.reaches_far && self.is_blacked_out()
+    }
+
+    pub(super) fn is_blacked_out(&self) -> bool {
+        self.live.iter().any(|candidate| candidate.phase == Phase::Blackout)
     }
 
     pub(super) fn add(&mut self, candidate: Candidate) {
         if !self.live.iter_mut().any(|other| other.absorb(&candidate)) {
+            self.live.push(candidate);
+        }
+    }
+
+    /// Adds a candidate that has begun with the byte at hand, behind all that have stepped over it.
+    pub(super) fn add_begun(&mut self, candidate: Candidate) {
+        let mut begun = self.live.iter_mut().rev().take_while(|other| other.start == candidate.start);
+        if !begun.any(|other| other.absorb(&candidate)) {
             self.live.push(candidate);
         }
     }
@@ -100,7 +113,7 @@ impl Scan {
         let mut kept = 0;
         for index in 0..self.live.len() {
             let Some(candidate) = self.live.get(index).copied() else { break };
-            let hash = candidate.state.hash();
+            let hash = candidate.state.bits();
             let bit = 1 << (hash >> 26);
             let word = seen.get_mut((hash >> 22 & 15) as usize);
             let is_new = word.is_some_and(|word| std::mem::replace(word, *word | bit) & bit == 0);
@@ -123,7 +136,8 @@ impl Scan {
 /// Whether a blackout hides all that a candidate could.
 fn is_near(candidate: &Candidate, machines: &Machines) -> bool {
     match candidate.phase {
-        Phase::Context | Phase::Until => false,
+        // What is young goes by itself before anything is hidden.
+        Phase::Context | Phase::Until | Phase::Young => false,
         Phase::Blackout => true,
         Phase::Secret | Phase::Tail => {
             machines.rule(candidate.rule).is_some_and(|machine| !machine.reaches_far)

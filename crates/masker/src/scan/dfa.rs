@@ -4,6 +4,7 @@
 //! byte: here the candidate itself holds all that a step needs, and what a step means is read from where it leads.
 
 use std::collections::HashMap;
+use std::hash::{Hash, Hasher};
 
 use regex_automata::dfa::{Automaton as _, StartKind, dense};
 use regex_automata::util::alphabet::Unit;
@@ -49,17 +50,23 @@ pub(crate) struct Table {
 }
 
 /// Where the classes of an automaton are.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) struct Classes(u32);
+
+/// The rows of one automaton.
+#[derive(Clone, Copy, Debug, Default)]
+pub(super) struct Rows {
+    classes: Classes,
+    /// The first row, their length and their number.
+    first: u32,
+    width: u32,
+    count: usize,
+}
 
 /// An automaton that reports every match end, and the states after which nothing can follow.
 #[derive(Debug)]
 pub(crate) struct Dfa {
-    classes: Classes,
-    /// Its first row, their length and their number.
-    first: u32,
-    width: u32,
-    count: usize,
+    rows: Rows,
     /// Where it starts: everywhere the same, or by the byte before, the last for none.
     starts: Box<[Place]>,
     /// By number of a state: whether a match ends where the text does.
@@ -74,7 +81,7 @@ impl Place {
         Self(row | (step as u32) << 29)
     }
 
-    fn row(self) -> u32 {
+    pub(super) fn row(self) -> u32 {
         self.0 & ROW
     }
 
@@ -95,7 +102,7 @@ impl Place {
     }
 
     /// A few bits that differ between most states.
-    pub(crate) fn hash(self) -> u32 {
+    pub(crate) fn bits(self) -> u32 {
         self.row().wrapping_mul(0x9E37_79B9)
     }
 }
@@ -109,6 +116,12 @@ impl PartialEq for Place {
 
 impl Eq for Place {}
 
+impl Hash for Place {
+    fn hash<H: Hasher>(&self, state: &mut H) {
+        self.row().hash(state);
+    }
+}
+
 impl Default for Table {
     fn default() -> Self {
         Self { next: vec![Place::DEAD; WIDEST], classes: Vec::new() }
@@ -120,10 +133,15 @@ impl Table {
     #[inline(always)]
     pub(crate) fn follow(&self, classes: Classes, place: Place, byte: u8) -> Place {
         // A row and a class in it are within the table by construction; nothing can wrap.
-        let class = self.classes.get(classes.0.wrapping_add(u32::from(byte)) as usize);
-        let class = class.copied().unwrap_or_default();
-        let entry = (place.0 & ROW).wrapping_add(u32::from(class));
+        let entry = (place.0 & ROW).wrapping_add(u32::from(self.class(classes, byte)));
         self.next.get(entry as usize).copied().unwrap_or(Place::DEAD)
+    }
+
+    /// The class of a byte.
+    #[inline(always)]
+    pub(super) fn class(&self, classes: Classes, byte: u8) -> u8 {
+        let class = self.classes.get(classes.0.wrapping_add(u32::from(byte)) as usize);
+        class.copied().unwrap_or_default()
     }
 
     /// There will be no more automata.
@@ -136,6 +154,31 @@ impl Table {
         size_of_val(&*self.next) + self.classes.len()
     }
 
+    /// Adds an automaton: by byte its class, by class a byte of it, by state what it means to be led there, and where a
+    /// byte leads from a state.
+    pub(super) fn add(
+        &mut self,
+        class_of: impl Fn(u8) -> u8,
+        kinds: &[u8],
+        means: &[Step],
+        leads: impl Fn(usize, u8) -> Option<usize>,
+    ) -> Result<Rows, String> {
+        let classes = self.classes_of(class_of)?;
+        let (first, width, count) = (self.next.len(), kinds.len(), means.len());
+        if first + count * width > ROW as usize {
+            return Err(too_many());
+        }
+        let fits = |number: usize| u32::try_from(number).unwrap_or(ROW);
+        let rows = Rows { classes, first: fits(first), width: fits(width), count };
+        for state in 0..count {
+            let to = |byte: &u8| leads(state, *byte).and_then(|to| Some((to, *means.get(to)?)));
+            let places =
+                kinds.iter().map(to).map(|to| to.map_or(Place::DEAD, |(to, step)| rows.place(to, step)));
+            self.next.extend(places);
+        }
+        Ok(rows)
+    }
+
     /// Finds or adds the classes of an automaton.
     fn classes_of(&mut self, class: impl Fn(u8) -> u8) -> Result<Classes, String> {
         let new: Vec<u8> = (0..=255).map(class).collect();
@@ -145,6 +188,24 @@ impl Table {
             self.classes.extend(new);
         }
         u32::try_from(at).map(Classes).map_err(|_| too_many())
+    }
+}
+
+impl Rows {
+    pub(super) fn classes(self) -> Classes {
+        self.classes
+    }
+
+    /// A state by its number, led to by this.
+    pub(super) fn place(self, number: usize, step: Step) -> Place {
+        let row = number as u64 * u64::from(self.width) + u64::from(self.first);
+        Place::of(u32::try_from(row).unwrap_or_default() & ROW, step)
+    }
+
+    /// The number of a state, from zero on; the greatest where nothing matches any more.
+    pub(super) fn number(self, place: Place) -> usize {
+        let rows = place.row().checked_sub(self.first).and_then(|row| row.checked_div(self.width));
+        rows.map_or(usize::MAX, |rows| rows as usize)
     }
 }
 
@@ -201,12 +262,12 @@ impl Dfa {
 
     #[inline]
     pub(crate) fn step(&self, table: &Table, place: &mut Place, byte: u8) -> Step {
-        *place = table.follow(self.classes, *place, byte);
+        *place = table.follow(self.rows.classes, *place, byte);
         place.step()
     }
 
     pub(crate) fn classes(&self) -> Classes {
-        self.classes
+        self.rows.classes
     }
 
     /// Whether a match ends at the end of the text.
@@ -224,27 +285,26 @@ impl Dfa {
 
     /// Whether a match can end with this byte.
     pub(crate) fn matches_behind(&self, table: &Table, byte: u8) -> bool {
-        self.places().any(|place| self.matches_at_end(table.follow(self.classes, place, byte)))
+        self.places().any(|place| self.matches_at_end(table.follow(self.rows.classes, place, byte)))
     }
 
     /// The number of a state, from zero on; the greatest where nothing matches any more.
     pub(crate) fn number(&self, place: Place) -> usize {
-        let rows = place.row().checked_sub(self.first).and_then(|row| row.checked_div(self.width));
-        rows.map_or(usize::MAX, |rows| rows as usize)
+        self.rows.number(place)
     }
 
     fn places(&self) -> impl Iterator<Item = Place> {
-        (self.first..).step_by(self.width.max(1) as usize).take(self.count).map(Place)
+        (0..self.rows.count).map(|number| self.rows.place(number, Step::Alive))
     }
 
     /// By number of a state: how many bytes a match needs at least from there.
     pub(crate) fn missing(&self, table: &Table) -> Vec<u16> {
-        let mut missing = vec![u16::MAX; self.count];
-        let mut before: Vec<Vec<usize>> = vec![Vec::new(); self.count];
+        let mut missing = vec![u16::MAX; self.rows.count];
+        let mut before: Vec<Vec<usize>> = vec![Vec::new(); self.rows.count];
         let mut level = Vec::new();
         for (number, place) in self.places().enumerate() {
             let from = place.row() as usize;
-            let row = table.next.get(from..from + self.width as usize).unwrap_or_default();
+            let row = table.next.get(from..from + self.rows.width as usize).unwrap_or_default();
             for next in row {
                 if let Some(list) = before.get_mut(self.number(*next)) {
                     list.push(number);
@@ -310,32 +370,20 @@ impl<'a> Built<'a> {
 
     fn put_into(self, table: &mut Table) -> Result<Dfa, String> {
         let Self { dfa, starts, states, kinds } = &self;
-        let class_of = |byte: u8| dfa.byte_classes().get(byte);
-        let classes = table.classes_of(class_of)?;
-        let first = table.next.len();
-        let last = first + states.len() * kinds.len();
-        if last > ROW as usize {
-            return Err(too_many());
-        }
-        let (first, width) = (u32::try_from(first).unwrap_or(ROW), u32::try_from(kinds.len()).unwrap_or(ROW));
-        let rows = (first..).step_by(kinds.len().max(1));
-        let rows: HashMap<StateID, u32> = states.iter().copied().zip(rows).collect();
-        let steps: HashMap<StateID, Step> = states.iter().map(|state| (*state, self.means(*state))).collect();
-        let to = |state: StateID| match (rows.get(&state), steps.get(&state)) {
-            (Some(row), Some(step)) => Place::of(*row, *step),
-            _ => Place::DEAD,
+        let numbers: HashMap<StateID, usize> = states.iter().copied().zip(0..).collect();
+        let means: Vec<Step> = states.iter().map(|state| self.means(*state)).collect();
+        let leads = |state: usize, byte| {
+            numbers.get(&dfa.next_state(states.get(state).copied().unwrap_or_default(), byte)).copied()
         };
-        for state in states {
-            table.next.extend(kinds.iter().map(|byte| to(dfa.next_state(*state, *byte))));
-        }
+        let rows = table.add(|byte| dfa.byte_classes().get(byte), kinds, &means, leads)?;
         // What leads to a start says nothing.
-        let mut starts: Vec<Place> =
-            starts.iter().map(|state| rows.get(state).map_or(Place::DEAD, |row| Place(*row))).collect();
+        let start = |state: &StateID| numbers.get(state).map(|number| rows.place(*number, Step::Alive));
+        let mut starts: Vec<Place> = starts.iter().map(|state| start(state).unwrap_or(Place::DEAD)).collect();
         if starts.windows(2).all(|pair| matches!(pair, [one, other] if one == other)) {
             starts.truncate(1);
         }
         let ends = states.iter().map(|state| self.matches_at_end(*state)).collect();
-        Ok(Dfa { classes, first, width, count: states.len(), starts: starts.into(), ends })
+        Ok(Dfa { rows, starts: starts.into(), ends })
     }
 
     /// What it means that a byte leads to this state.

@@ -8,10 +8,11 @@
 
 use super::anchors::{Hit, LONGEST};
 use super::automaton::State;
-use super::candidate::CONTEXT_CAP;
+use super::candidate::{CONTEXT_CAP, Phase};
 use super::crowd::YOUNG;
-use super::dfa::{Place, Step, Table};
+use super::dfa::{Dfa, Place, Step, Table};
 use super::machine::Machine;
+use super::together::JOINT;
 use super::{Machines, Window};
 
 /// How far behind its anchor a name of a secret is looked at: no farther than it may reach.
@@ -26,34 +27,34 @@ impl Machines {
         self.anchors.hits(state, seen).all(|hit| self.fails(hit, text, at))
     }
 
-    /// The same for one rule that begins there.
+    /// The same for one rule that begins there, or those that do so together.
     pub(super) fn fails(&self, hit: &Hit, text: Window<'_>, at: usize) -> bool {
+        if let Some(ready) = hit.ready.filter(|ready| ready.phase == Phase::Context) {
+            return self.name_fails(hit.rule, ready.state, text, at + 1);
+        }
         let Some(machine) = self.rule(hit.rule) else { return false };
         let mut starts = (hit.back.0..=hit.back.1).map_while(|back| (at + 1).checked_sub(back));
         starts.all(|start| {
             let last = start.checked_sub(1).and_then(|last| text.bytes.get(last)).copied();
-            match (hit.ready, &machine.context) {
-                (Some(ready), Some(_)) => machine.context_fails(&self.table, ready.state, text, at + 1),
-                (None, Some(context)) => machine.context_fails(&self.table, context.start(last), text, start),
-                (ready, None) => {
-                    let before = text.bytes.get(..start).unwrap_or_default();
-                    let ready = ready.map(|ready| (at + 1, (ready.state, ready.commit)));
-                    let (from, states) = ready.unwrap_or_else(|| (start, machine.start(last)));
-                    !machine.may_begin(before, text.base == 0 && start == 0)
-                        || machine.secret_fails(&self.table, states, text, start, from)
-                }
+            if let Some(context) = &machine.context {
+                return self.name_fails(hit.rule, context.start(last), text, start);
             }
+            let before = text.bytes.get(..start).unwrap_or_default();
+            let ready = hit.ready.map(|ready| (at + 1, (ready.state, ready.commit)));
+            let (from, states) = ready.unwrap_or_else(|| (start, machine.start(last)));
+            !machine.may_begin(before, text.base == 0 && start == 0)
+                || machine.secret_fails(&self.table, states, text, start, from)
         })
     }
-}
 
-impl Machine {
     /// Whether a name of a secret in `state`, behind which the byte at `from` stands, is followed by none.
-    fn context_fails(&self, table: &Table, mut state: Place, text: Window<'_>, from: usize) -> bool {
-        let Some(context) = &self.context else { return false };
+    pub(super) fn name_fails(&self, rule: u16, mut state: Place, text: Window<'_>, from: usize) -> bool {
+        let context = self.rule(rule).and_then(|machine| machine.context.as_ref());
+        let classes = context.map_or_else(|| self.together.names.classes(), Dfa::classes);
         for (at, byte) in text.bytes.iter().enumerate().skip(from).take(NEAR) {
-            let step = context.step(table, &mut state, *byte);
-            if matches!(step, Step::Match | Step::Last) && !self.fails_at(table, text, at) {
+            state = self.table.follow(classes, state, *byte);
+            let step = state.step();
+            if matches!(step, Step::Match | Step::Last) && !self.fail_behind(rule, state, text, at) {
                 return false;
             }
             if matches!(step, Step::Last | Step::Dead) {
@@ -63,6 +64,22 @@ impl Machine {
         false
     }
 
+    /// Whether no secret begins with the byte at `at`, which has led a name to this state.
+    fn fail_behind(&self, rule: u16, state: Place, text: Window<'_>, at: usize) -> bool {
+        let fails =
+            |rule: &u16| self.rule(*rule).is_some_and(|machine| machine.fails_at(&self.table, text, at));
+        if rule != JOINT {
+            return fails(&rule);
+        }
+        let Some(beginning) = self.together.begins(state) else { return false };
+        let together = || {
+            self.together.young_fail(&self.table, beginning, text, at) || beginning.together.iter().all(fails)
+        };
+        beginning.alone.iter().all(fails) && together()
+    }
+}
+
+impl Machine {
     /// Whether no secret begins with the byte at `at`.
     fn fails_at(&self, table: &Table, text: Window<'_>, at: usize) -> bool {
         let (before, rest) = text.bytes.split_at_checked(at).unwrap_or_default();
@@ -73,7 +90,7 @@ impl Machine {
 
     /// Whether a secret that has begun at `start`, and is in these states before the byte at `from`, is over while it is
     /// young and was none.
-    fn secret_fails(
+    pub(super) fn secret_fails(
         &self,
         table: &Table,
         (mut state, mut commit): (Place, Option<Place>),

@@ -5,6 +5,7 @@ use regex_syntax::hir::Hir;
 use super::anchors::word_may_begin;
 use super::bytes::Bytes;
 use super::candidate::{Candidate, Phase, ends_blackout};
+use super::crowd::YOUNG;
 use super::dfa::{Dfa, Place, Step, Table};
 use super::telling::Telling;
 use crate::rule::{Boundary, Judge, Rule, RuleError};
@@ -169,6 +170,12 @@ impl Machine {
     pub(crate) fn start(&self, before: Option<u8>) -> (Place, Option<Place>) {
         let start = || (self.secret.start(before), self.commit.as_ref().map(|commit| commit.start(before)));
         self.entry.unwrap_or_else(start)
+    }
+
+    /// The state a secret starts in, where it can go together with others while it is young.
+    pub(super) fn entry(&self) -> Option<Place> {
+        let (secret, commit) = self.entry?;
+        (commit.is_none() && self.max > YOUNG as u64).then_some(secret)
     }
 
     /// Whether the secret may begin behind these bytes.

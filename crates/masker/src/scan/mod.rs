@@ -12,11 +12,13 @@ mod candidate;
 mod crowd;
 mod dfa;
 mod glance;
+mod joint;
 mod known;
 mod machine;
 mod pass;
 mod scout;
 mod telling;
+mod together;
 mod variants;
 
 use self::adjacent::Edges;
@@ -29,6 +31,7 @@ pub(crate) use self::known::{HEAD, Known};
 use self::machine::Machine;
 pub use self::scout::Engine;
 use self::scout::Scout;
+use self::together::{JOINT, Together};
 use crate::rule::{Rule, RuleError, Verdicts};
 
 /// The rule number of known secrets.
@@ -41,6 +44,7 @@ pub(crate) struct Machines {
     /// The automata of all rules.
     table: Table,
     anchors: Anchors,
+    together: Together,
     /// The length of the shortest secret.
     shortest: usize,
     /// What looks ahead in large pieces.
@@ -83,8 +87,12 @@ pub(crate) struct Window<'a> {
 
 impl<'a> Window<'a> {
     pub(crate) fn get(&self, from: u64, to: u64) -> &'a [u8] {
-        let index = |pos: u64| usize::try_from(pos.saturating_sub(self.base)).unwrap_or(usize::MAX);
-        self.bytes.get(index(from)..index(to)).unwrap_or_default()
+        self.bytes.get(self.index(from)..self.index(to)).unwrap_or_default()
+    }
+
+    /// Where a position is among the bytes.
+    fn index(&self, pos: u64) -> usize {
+        usize::try_from(pos.saturating_sub(self.base)).unwrap_or(usize::MAX)
     }
 
     fn before(&self, pos: u64) -> &'a [u8] {
@@ -97,8 +105,13 @@ impl Machines {
         let mut table = Table::default();
         let machines = rules.iter().map(|rule| Machine::new(&mut table, rule, key));
         let machines = machines.collect::<Result<Vec<_>, _>>()?;
+        let mut anchors = Anchors::new(rules, &machines, &table)?;
+        let together = Together::new(&mut table, &machines, &mut anchors).map_err(|problem| RuleError {
+            rule: "all".into(),
+            field: "context",
+            problem,
+        })?;
         table.shrink();
-        let anchors = Anchors::new(rules, &machines, &table)?;
         #[cfg(feature = "vectorscan")]
         let database =
             (engine == Engine::Vectorscan).then(|| scout::vectorscan::Database::new(&anchors)).transpose()?;
@@ -108,6 +121,7 @@ impl Machines {
             rules,
             table,
             anchors,
+            together,
             shortest,
             engine,
             #[cfg(feature = "vectorscan")]
@@ -124,7 +138,7 @@ impl Machines {
         let rules: usize = self.rules.iter().map(Machine::memory).sum();
         #[cfg(feature = "vectorscan")]
         let rules = rules + self.database.as_ref().map_or(0, scout::vectorscan::Database::memory);
-        rules + self.table.memory() + self.anchors.memory()
+        rules + self.table.memory() + self.anchors.memory() + self.together.memory()
     }
 
     #[inline]
@@ -191,6 +205,7 @@ impl Scan {
         spans: &mut Vec<Span>,
     ) {
         spans.extend(self.certain());
+        self.part_all(machines);
         let mut live = std::mem::take(&mut self.live);
         for candidate in &mut live {
             let machine = machines.rule(candidate.rule);
@@ -216,8 +231,7 @@ impl Scan {
         let bytes = text.before(self.pos);
         let heads =
             machines.anchors.held(self.anchor, bytes, text.base == 0).max(known.held(self.window, bytes));
-        let undecided =
-            self.live.iter().filter(|candidate| candidate.phase == Phase::Secret).map(|c| c.start);
+        let undecided = self.live.iter().filter(|candidate| candidate.phase.is_held()).map(|c| c.start);
         let traced = self.traces.iter().map(|trace| trace.start);
         let beside = self.held_beside(machines, bytes);
         undecided.chain(traced).fold(beside.min(self.pos - heads as u64), u64::min)
@@ -317,19 +331,28 @@ impl Scan {
             }
             return !ends;
         }
+        if rule == JOINT {
+            let candidate = *candidate;
+            return self.decide_together(machines, here, candidate, out);
+        }
         let Some(machine) = machines.rule(rule) else { return false };
         let mut aside = Aside::Nothing;
         let goes_on = candidate.decide(machine, here, out, &mut aside);
         let end = candidate.end(machine, aside, here.at);
         if aside == Aside::Begins {
-            // Behind those that have been stepped, some of which are dead.
-            let secret = self.secret_at(machines, here.text, rule, here.at, out, &mut Vec::new());
-            self.live.extend(secret);
+            self.begin_behind(machines, here, rule, out);
         }
         if let Some(end) = end {
             self.heed(machines, here.text, end, out.spans);
         }
         goes_on
+    }
+
+    /// Behind a name the secret of a rule begins with the byte at hand.
+    fn begin_behind(&mut self, machines: &Machines, here: Here<'_>, rule: u16, out: &mut Out<'_>) {
+        if let Some(secret) = self.secret_at(machines, here.text, rule, here.at, out, &mut Vec::new()) {
+            self.add_begun(secret);
+        }
     }
 
     fn step_known(&mut self, known: &Known, byte: u8, spans: &mut Vec<Span>) {
@@ -380,23 +403,26 @@ impl Scan {
 
     /// An anchor has been seen: its rule begins.
     fn begin(&mut self, machines: &Machines, text: Window<'_>, hit: &Hit, spans: &mut Vec<Span>) {
-        let Some(machine) = machines.rule(hit.rule) else { return };
         if let Some(ready) = hit.ready {
             let Some(start) = self.pos.checked_sub(hit.back.0 as u64).filter(|start| *start >= text.base)
             else {
                 return;
             };
-            if ready.phase == Phase::Context {
-                // Nothing can tell whether one began that is over with the next byte.
-                let next = usize::try_from(self.pos - text.base).ok().and_then(|next| text.bytes.get(next));
-                if !next.is_some_and(|byte| hit.dies_with(*byte)) {
-                    self.add(ready.starting_at(start));
+            // Nothing can tell whether one began that comes to nothing.
+            let next = text.index(self.pos);
+            let is_over = text.bytes.get(next).is_some_and(|byte| hit.dies_with(*byte));
+            let begins = match ready.phase {
+                Phase::Context => !is_over,
+                _ => {
+                    machines.rule(hit.rule).is_some_and(|machine| self.lets_begin(machine, hit, text, start))
                 }
-            } else if self.lets_begin(machine, hit, text, start) {
+            };
+            if begins {
                 self.add(ready.starting_at(start));
             }
             return;
         }
+        let Some(machine) = machines.rule(hit.rule) else { return };
         for back in hit.back.0..=hit.back.1 {
             let Some(start) = self.pos.checked_sub(back as u64).filter(|start| *start >= text.base) else {
                 break;
