@@ -68,11 +68,19 @@ impl Emitter {
             span.start =
                 span.start.max(self.out.min(self.open.as_ref().map_or(u64::MAX, |open| open.span.start)));
             if span.start < span.end {
-                let at = self
-                    .pending
-                    .partition_point(|other| (other.start, other.rule) <= (span.start, span.rule));
-                self.pending.insert(at, span);
+                self.wait(span);
             }
+        }
+    }
+
+    /// Keeps a span until it can be put out. What is certain is said again with every piece: it joins what it touches,
+    /// so that no more is kept than there is text.
+    fn wait(&mut self, span: Span) {
+        let at = self.pending.partition_point(|other| (other.start, other.rule) <= (span.start, span.rule));
+        let before = at.checked_sub(1).and_then(|before| self.pending.get_mut(before));
+        match before.filter(|before| span.start <= before.end) {
+            Some(before) => before.end = before.end.max(span.end),
+            None => self.pending.insert(at, span),
         }
     }
 
@@ -155,5 +163,22 @@ impl Emitter {
             sink(Piece::Done(open.span, fingerprint));
         }
         true
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_said_again_with_every_piece_is_kept_once() {
+        let mut emitter = Emitter::at(0);
+        let span = |start, end| Span { start, end, rule: 7 };
+        for end in 20..5_000 {
+            emitter.add(&mut vec![span(10, end), span(end - 5, end)]);
+        }
+        assert_eq!(emitter.pending, [span(10, 4_999)]);
+        emitter.add(&mut vec![span(6_000, 6_001)]);
+        assert_eq!(emitter.pending, [span(10, 4_999), span(6_000, 6_001)]);
     }
 }

@@ -209,8 +209,10 @@ impl Scan {
 
     /// From where on nothing can be let go, because another secret may have begun behind a match.
     pub(super) fn held_beside(&self, machines: &Machines, seen: &[u8]) -> u64 {
-        let mut open = self.edges.lengths();
-        let open = open.find(|length| machines.anchors.begin_with(self.anchor, seen, *length));
+        let open = match self.edges.open {
+            0 => None,
+            _ => machines.anchors.begun_beside(self.anchor, seen, |length| self.edges.is_open(length)),
+        };
         let refused = self.edges.refused().iter().map(|refused| refused.claim.start).min();
         refused.unwrap_or(u64::MAX).min(self.pos - open.unwrap_or_default() as u64)
     }

@@ -201,6 +201,19 @@ impl Anchors {
         heads.iter().find(|head| head.fits(text, first)).map_or(0, |head| head.spelled.len())
     }
 
+    /// How many of the last bytes of `text` may be the beginning of an anchor with which a secret begins, directly behind
+    /// another: the most of those numbers that are `open`.
+    pub(crate) fn begun_beside(
+        &self,
+        state: State,
+        text: &[u8],
+        open: impl Fn(usize) -> bool,
+    ) -> Option<usize> {
+        let heads = self.heads.get(self.automaton.number(state))?;
+        let fits = |head: &&Head| head.beside && open(head.spelled.len()) && head.ends(text);
+        heads.iter().find(fits).map(|head| head.spelled.len())
+    }
+
     /// Whether an anchor with which a secret begins may begin with the last `length` bytes of `text`, and is longer.
     pub(crate) fn begin_with(&self, state: State, text: &[u8], length: usize) -> bool {
         let heads = self.heads.get(self.automaton.number(state)).map_or(&[][..], |heads| heads);
