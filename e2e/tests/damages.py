@@ -154,6 +154,75 @@ def a_checkpoint_of_a_size_in_another_form(copy: Copy, rng):
     copy.checkpoint.write_text(copy.note(rng.choice((f"0{len(leaves)}", f"+{len(leaves)}")), root))
 
 
+def renote(copy: Copy, rng, change) -> None:
+    """Changes a checkpoint, in the file or in the database."""
+    if rng.randrange(2):
+        copy.checkpoint.write_text(change(copy.checkpoint.read_text()))
+    else:
+        size, note = rng.choice(copy.query("SELECT size, note FROM checkpoints"))
+        copy.query("UPDATE checkpoints SET note = ? WHERE size = ?", change(note), size)
+
+
+def signature(name: str, blob: bytes) -> str:
+    return f"— {name} {base64.b64encode(blob).decode()}\n"
+
+
+def beside(copy: Copy, rng, *lines: str) -> None:
+    """Puts lines before or behind the signature of the log."""
+    more, before = "".join(lines), rng.randrange(2)
+    renote(copy, rng, lambda note: note.replace("\n\n", "\n\n" + more) if before else note + more)
+
+
+@damage(0)
+def a_checkpoint_that_others_signed_too(copy: Copy, rng):
+    """Witnesses, with keys that nobody here knows, one of this log's name, one of its key's hash."""
+    ours = base64.b64decode(copy.checkpoint.read_text().split()[-1])[:4]
+    lines = [signature(f"witness-{n}.example", rng.randbytes(5004)) for n in range(14)]
+    namesakes = signature(copy.origin, rng.randbytes(68)), signature("other.example", ours + rng.randbytes(64))
+    beside(copy, rng, *lines, *namesakes)
+
+
+@damage(10)
+def a_checkpoint_with_a_line_that_is_no_signature(copy: Copy, rng):
+    good = signature("witness.example", rng.randbytes(76))
+    other = (
+        "something else\n",
+        "— witness.example\n",
+        good.replace("—", "-"),
+        good.replace("\n", " \n"),
+        good.replace("witness", "two words"),
+        good.replace("witness", "a+b"),
+        good.replace("witness", "bell\a"),
+        signature("witness.example", rng.randbytes(4)),
+        good[:-2] + "\n",
+        signature("", rng.randbytes(76)),
+    )
+    beside(copy, rng, *rng.choice(((rng.choice(other),), (good, rng.choice(other)))))
+
+
+@damage(10)
+def a_checkpoint_that_its_own_key_also_signed_otherwise(copy: Copy, rng):
+    ours = base64.b64decode(copy.checkpoint.read_text().split()[-1])[:4]
+    beside(copy, rng, signature(copy.origin, ours + rng.randbytes(rng.choice((1, 63, 64, 65)))))
+
+
+@damage(10)
+def a_checkpoint_longer_than_any(copy: Copy, rng):
+    beside(copy, rng, *(signature(f"witness-{n}.example", rng.randbytes(5004)) for n in range(20)))
+
+
+@damage(10)
+def a_checkpoint_with_an_extension(copy: Copy, rng):
+    """Signed by the log's own key; but no writer of this format signs one."""
+    extension = rng.choice(("an extension\n", "\nan extension\n", "— witness.example AAAAAAAA\n"))
+
+    def change(note: str) -> str:
+        text, ours = note.split("\n\n")[0] + "\n" + extension, base64.b64decode(note.split()[-1])[:4]
+        return text + "\n" + signature(copy.origin, ours + copy.key.sign(text.encode()))
+
+    renote(copy, rng, change)
+
+
 @damage(10)
 def a_checkpoint_without_a_time(copy: Copy, rng):
     copy.query("UPDATE checkpoints SET time = 'now'")
