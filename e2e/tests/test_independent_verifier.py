@@ -57,13 +57,14 @@ def evidence(world, tmp_path_factory):
         lambda: not [session for session in gateway.sessions("--limit", "1000") if session["ending"] == "open"],
         "did not close its records",
     )
-    with httpx.Client(timeout=PATIENCE) as client, client.stream(
-        "POST",
-        gateway.url + CHAT,
-        json={"model": "fake-slow", "messages": HELLO, "stream": True},
-        headers=bearer(alice),
-    ) as stream:
-        next(stream.iter_text())
+    asked = {"model": "fake-slow", "messages": HELLO, "stream": True}
+    with (
+        world.fake.slowly(1000, 0.1),
+        httpx.Client(timeout=PATIENCE) as client,
+        client.stream("POST", gateway.url + CHAT, json=asked, headers=bearer(alice)) as stream,
+    ):
+        words = stream.iter_text()  # Kept: a client that drops it hangs up.
+        next(words)
         time.sleep(1.5)
         gateway.kill()
     source = gateway.data / "evidence"
