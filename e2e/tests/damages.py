@@ -26,6 +26,11 @@ def damage(*statuses: int):
     return keep
 
 
+def as_damage(name: str, change, status: int = 10) -> None:
+    change.__name__ = name
+    damage(status)(change)
+
+
 # Leaves, by somebody who can write the database.
 
 
@@ -39,6 +44,13 @@ def a_bit_of_a_leaf(copy: Copy, rng):
 def the_time_of_a_leaf(copy: Copy, rng):
     index, data = rng.choice(copy.query("SELECT idx, data FROM leaves"))
     copy.query("UPDATE leaves SET data = ? WHERE idx = ?", data[:2] + flip(data[2:10], rng) + data[10:], index)
+
+
+@damage(10)
+def the_time_of_the_last_leaf(copy: Copy, rng):
+    """No full tile has its hash, so that only checkpoints tell."""
+    index, data = copy.query("SELECT idx, data FROM leaves")[-1]
+    copy.query("UPDATE leaves SET data = ? WHERE idx = ?", data[:9] + bytes([data[9] ^ 1]) + data[10:], index)
 
 
 @damage(10)
@@ -183,27 +195,35 @@ def a_checkpoint_that_others_signed_too(copy: Copy, rng):
 
 
 @damage(10)
-def a_checkpoint_with_a_line_that_is_no_signature(copy: Copy, rng):
-    good = signature("witness.example", rng.randbytes(76))
-    other = (
-        "something else\n",
-        "— witness.example\n",
-        good.replace("—", "-"),
-        good.replace("\n", " \n"),
-        good.replace("witness", "two words"),
-        good.replace("witness", "a+b"),
-        good.replace("witness", "bell\a"),
-        signature("witness.example", rng.randbytes(4)),
-        good[:-2] + "\n",
-        signature("", rng.randbytes(76)),
-    )
-    beside(copy, rng, *rng.choice(((rng.choice(other),), (good, rng.choice(other)))))
+def a_checkpoint_that_only_others_signed(copy: Copy, rng):
+    name = rng.choice((copy.origin, "witness.example"))
+    other = signature(name, rng.randbytes(68))
+    renote(copy, rng, lambda note: note.split("\n\n")[0] + "\n\n" + other)
 
 
 @damage(10)
 def a_checkpoint_that_its_own_key_also_signed_otherwise(copy: Copy, rng):
     ours = base64.b64decode(copy.checkpoint.read_text().split()[-1])[:4]
     beside(copy, rng, signature(copy.origin, ours + rng.randbytes(rng.choice((1, 63, 64, 65)))))
+
+
+# In place of a good signature line of a witness.
+NO_SIGNATURES = {
+    "other_words": lambda good: "something else\n",
+    "a_name_alone": lambda good: "— witness.example\n",
+    "another_dash": lambda good: good.replace("—", "-"),
+    "a_blank_at_its_end": lambda good: good.replace("\n", " \n"),
+    "a_name_of_two_words": lambda good: good.replace("witness", "two words"),
+    "a_name_with_a_plus": lambda good: good.replace("witness", "a+b"),
+    "a_name_with_a_bell": lambda good: good.replace("witness", "bell\a"),
+    "no_name": lambda good: good.replace("witness.example", ""),
+    "a_key_hash_alone": lambda good: signature("witness.example", bytes(4)),
+    "base64_of_another_form": lambda good: good[:-4] + "B==\n",
+    "no_end": lambda good: good[:-1],
+}
+for name, change in NO_SIGNATURES.items():
+    line = change(signature("witness.example", bytes(76)))
+    as_damage(f"a_checkpoint_with_{name}", lambda copy, rng, line=line: beside(copy, rng, line))
 
 
 @damage(10)
@@ -403,10 +423,6 @@ STATEMENTS = {
     "an_index_of_fewer_rows": ("open_sessions", "outcome IS NULL", "outcome IS NULL AND number > 9"),
 }
 
-
-def as_damage(name: str, change, status: int = 10) -> None:
-    change.__name__ = name
-    damage(status)(change)
 
 
 # Public keys that are none; the last is named by another digest than its own.

@@ -229,6 +229,12 @@ def test_a_pinned_checkpoint_shows_what_the_key_alone_does_not(evidence, tmp_pat
     assert both(evidence, good, stranger)[:2] == (2, 2)
 
 
+def test_the_page_says_how_long_the_verifier_is():
+    told = re.findall(r"`(\w+\.py)` \((\d+) lines\)", verify.PAGE)
+    lengths = {name: (ROOT / "e2e/verifier" / name).read_text().split("\n") for name, _ in told}
+    assert dict(told) == {name: str(sum(map(bool, lines))) for name, lines in lengths.items()} and len(told) == 2
+
+
 def test_the_layouts_know_the_codes_of_the_page():
     """The layouts say each range of codes once more: a code that one of them lacks would be damage to its reader."""
     codes = dict(re.findall(r"^\| (\w+) \| 1 .*, (\d+) [^,]+ \|$", verify.PAGE, re.MULTILINE))

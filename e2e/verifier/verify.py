@@ -135,10 +135,11 @@ class Log:
 
     def open(self, note: str) -> tuple[int, bytes]:
         """The size and the root that a checkpoint is signed for. Others may have signed it, too."""
-        text, lines = re.fullmatch(rf"({NAME}\n\d+\n\S{{44}}\n)\n((?:— {NAME} \S+\n)+)", note).groups()
-        origin, size, root = text.split()
+        found = re.fullmatch(rf"({NAME}\n\d+\n\S{{44}}\n)\n((?:— {NAME} \S+\n)+)", note)
+        need(found and len(note.encode()) <= 1 << 17, "it is no checkpoint")
+        (text, lines), (origin, size, root) = found.groups(), found[1].split()
         signatures = [(by, unbase64(blob)) for by, blob in re.findall(r"— (\S+) (\S+)", lines)]
-        need(len(note.encode()) <= 1 << 17 and all(len(blob) > 4 for _, blob in signatures), "it is none")
+        need(all(len(blob) > 4 for _, blob in signatures), "a signature is too short")
         ours = [blob[4:] for by, blob in signatures if (by, blob[:4]) == (self.origin, self.key_id)]
         need(origin == self.origin and str(int(size)) == size and ours, "it is of another log, or not signed")
         for signature in ours:
