@@ -179,6 +179,14 @@ def resigned_an_outcome_of_what_is_no_intent(copy: Copy, rng):
 
 
 @damage(12)
+def resigned_an_outcome_of_another_request(copy: Copy, rng):
+    leaves = copy.leaves()
+    index = rng.choice(copy.of_kind(2, 6))
+    leaves[index] = leaves[index][:10] + rng.randbytes(16) + leaves[index][26:]
+    copy.resign(leaves)
+
+
+@damage(12)
 def resigned_an_outcome_before_its_intent(copy: Copy, rng):
     leaves, id = copy.leaves(), rng.randbytes(16)
     intent = rng.choice([leaves[index] for index in copy.of_kind(1) if leaves[index][-1] == 0])
