@@ -263,6 +263,13 @@ def a_word_of_a_session(copy: Copy, rng, column: str) -> None:
 
 
 @damage(13)
+def whether_a_caller_came_by_tls(copy: Copy, rng):
+    """Nothing but the digest of who asked tells."""
+    number, who = rng.choice(copy.query("SELECT number, who FROM sessions WHERE who IS NOT NULL"))
+    copy.query("UPDATE sessions SET who = ? WHERE number = ?", who[:-1] + bytes([who[-1] ^ 1]), number)
+
+
+@damage(13)
 def a_word_of_an_event(copy: Copy, rng):
     column = rng.choice(("salt", "who", "words", "request"))
     given = column if column in ("words", "request") else "who"

@@ -99,6 +99,20 @@ def resigned_another_key_at_its_head(copy: Copy, rng):
     copy.resign([leaves[0][:11] + rng.randbytes(32) + leaves[0][43:], *leaves[1:]])
 
 
+def another_optional(words: bytes, which: int) -> bytes:
+    """*what* with another value for one of its optional texts: 6 is the credential, 7 its version."""
+    at = 0
+    for number in range(2 + which + 1):
+        is_there = number < 2 or words[at]
+        at += number >= 2
+        if is_there:
+            length, at = read_varint(words, at)
+            at += length
+    if not is_there:
+        raise Unfit
+    return words[: at - 1] + bytes([words[at - 1] ^ 1]) + words[at:]
+
+
 # Words in another form than the page's, with digests that are theirs: what they say, and which digest is of them.
 MASKS = string("b") + varint(1) + string("a") + varint(1)
 WORDS = {
@@ -107,16 +121,19 @@ WORDS = {
     "who_with_another_flag": ("who", 1, lambda words: words[:-1] + b"\2"),
     "what_in_another_form": ("what", 2, lambda words: bytes([words[0] | 0x80, 0]) + words[1:]),
     "what_that_is_no_text": ("what", 2, lambda words: words[:1] + b"\xff" + words[2:]),
-    "what_by_another_rule": ("what", 2, lambda words: b"\3GET\1/" + 4 * b"\0" + 4 * b"\1\1x" + b"\0", "refusals"),
+    "what_by_another_rule": ("what", 2, lambda words: b"\3GET\1/" + 4 * b"\0" + 4 * b"\1\1x" + b"\0", "="),
+    "what_with_another_credential": ("what", 2, lambda words: another_optional(words, 6), ">"),
+    "what_with_another_version_of_it": ("what", 2, lambda words: another_optional(words, 7), ">"),
     "masks_and_more": ("masks", 4, lambda words: words + b"\0"),
     "masks_out_of_order": ("masks", 4, lambda words: b"\2" + MASKS + b"\0"),
     "a_mask_of_no_rule": ("masks", 4, lambda words: b"\1" + MASKS[:3] + b"\1\1" + string("text") + b"\0\1\0"),
 }
 
 
-def reword(copy: Copy, rng, column: str, kind: int, change, only: str = "") -> None:
-    """Changes words of a request, and their digest in its entry or that of its outcome."""
-    kept = f"{column} IS NOT NULL AND outcome {'=' if only == 'refusals' else '>='} number"
+def reword(copy: Copy, rng, column: str, kind: int, change, only: str = ">=") -> None:
+    """Changes words of a request, and their digest in its entry or that of its outcome. An outcome with the number of the
+    session itself is that of a refusal."""
+    kept = f"{column} IS NOT NULL AND outcome {only} number"
     rows = copy.query(f"SELECT number, outcome, salt, {column} FROM sessions WHERE {kept}")
     if not rows:
         raise Unfit
@@ -270,6 +287,24 @@ def resigned_another_list_of_erased_sessions(copy: Copy, rng):
     index = rng.choice([index for index in copy.of_kind(7) if leaves[index][10] != 3])
     _, at = read_varint(leaves[index], 11)
     leaves[index] = leaves[index][: at + 1] + rng.randbytes(32) + leaves[index][at + 33 :]
+    copy.resign(leaves)
+
+
+@damage(13)
+def resigned_another_number_of_erased_sessions(copy: Copy, rng):
+    leaves = copy.leaves()
+    index = rng.choice([index for index in copy.of_kind(7) if leaves[index][10] != 3])
+    _, at = read_varint(leaves[index], 11)
+    leaves[index] = leaves[index][:at] + bytes([leaves[index][at] ^ 1]) + leaves[index][at + 1 :]
+    copy.resign(leaves)
+
+
+@damage(13)
+def resigned_another_reason_of_an_erasure(copy: Copy, rng):
+    leaves = copy.leaves()
+    index = rng.choice([index for index in copy.of_kind(7) if leaves[index][10] != 3])
+    _, at = read_varint(leaves[index], 11)
+    leaves[index] = leaves[index][: at + 1 + 32 + 32] + text("another")
     copy.resign(leaves)
 
 
