@@ -281,6 +281,26 @@ def a_word_of_an_event(copy: Copy, rng):
     copy.query(f"UPDATE events SET {column} = ? WHERE idx = ?", flip(value, rng), index)
 
 
+def another_word(copy: Copy, rng, kind: int, which: int) -> None:
+    """Another object or outcome of an event or an erasure."""
+    rows = [row for row in copy.query("SELECT idx, words FROM events") if row[0] in copy.of_kind(kind)]
+    if not rows:
+        raise Unfit
+    (index, words), end = rng.choice(rows), 0
+    for _ in range(1 + which):
+        length, at = read_varint(words, end)
+        end = at + length
+    if not length:
+        raise Unfit
+    copy.query("UPDATE events SET words = ? WHERE idx = ?", words[: end - 1] + bytes([words[end - 1] ^ 1]) + words[end:], index)
+
+
+for kind, of in ((4, "an_event"), (7, "an_erasure")):
+    for which, what in enumerate(("object", "outcome")):
+        change = lambda copy, rng, kind=kind, which=which: another_word(copy, rng, kind, which)  # noqa: E731
+        as_damage(f"another_{what}_of_{of}", change, 13)
+
+
 @damage(13)
 def the_border_of_salt_and_words(copy: Copy, rng):
     """The same bytes have the same digest, wherever the salt is said to end."""
@@ -302,14 +322,6 @@ def a_label(copy: Copy, rng):
 
 
 @damage(13)
-def another_claim(copy: Copy, rng):
-    if not copy.query("SELECT * FROM claims"):
-        raise Unfit
-    column = rng.choice(("id = 'apr-another'", "kind = 'another'", "session = session + 1"))
-    copy.query(f"UPDATE claims SET {column} WHERE id = (SELECT id FROM claims LIMIT 1)")
-
-
-@damage(13)
 def a_claim_again(copy: Copy, rng):
     """To SQLite, bytes are another key than the text that they spell."""
     if not copy.query("SELECT * FROM claims"):
@@ -318,20 +330,33 @@ def a_claim_again(copy: Copy, rng):
     copy.query(f"INSERT INTO claims SELECT {again}, session, request FROM claims")
 
 
-@damage(13)
-def another_request_of_a_claim(copy: Copy, rng):
-    if not copy.query("SELECT * FROM claims"):
-        raise Unfit
-    copy.query("UPDATE claims SET request = zeroblob(16) WHERE id = (SELECT id FROM claims LIMIT 1)")
+# One value of a row, each time another.
+VALUES = {
+    "another_name_of_a_claim": ("claims", "id = 'apr-another'"),
+    "another_kind_of_a_claim": ("claims", "kind = 'another'"),
+    "another_session_of_a_claim": ("claims", "session = session + 1"),
+    "another_request_of_a_claim": ("claims", "request = zeroblob(16)"),
+    "a_hold_on_a_session_instead": ("holds", "session = zeroblob(16)"),
+    "a_hold_on_nothing": ("holds", "subject = NULL"),
+    "a_hold_on_somebody_else": ("holds", "subject = 'x'"),
+    "another_reason_of_a_hold": ("holds", "reason = 'x'"),
+    "another_salt_of_a_hold": ("holds", "salt = zeroblob(16)"),
+    "another_number_of_a_hold": ("holds", "idx = idx + 1"),
+    "a_later_release_of_a_hold": ("holds", "released = released + 1"),
+    "a_hold_released_by_itself": ("holds", "released = idx"),
+    "a_hold_released_by_the_key": ("holds", "released = 0"),
+}
 
 
-@damage(13)
-def a_word_of_a_hold(copy: Copy, rng):
-    if not copy.query("SELECT * FROM holds"):
+def another_value(copy: Copy, table: str, value: str) -> None:
+    if not copy.query(f"SELECT * FROM {table}"):
         raise Unfit
-    change = ("session = zeroblob(16)", "subject = NULL", "subject = 'x'", "reason = 'x'", "salt = zeroblob(16)",
-              "idx = idx + 1", "released = released + 1", "released = idx", "released = 0")
-    copy.query(f"UPDATE holds SET {rng.choice(change)}")
+    key = "idx" if table == "holds" else "id"
+    copy.query(f"UPDATE {table} SET {value} WHERE {key} = (SELECT min({key}) FROM {table})")
+
+
+for name, value in VALUES.items():
+    as_damage(name, lambda copy, rng, value=value: another_value(copy, *value), 13)
 
 
 @damage(13)
@@ -569,6 +594,29 @@ def a_block_more(copy: Copy, rng):
     copy.edit(copy.segment(rng), change)
 
 
+def without_a_body(copy: Copy) -> int:
+    """The entry of a refusal that had none, nor an answer."""
+    for index in copy.of_kind(3):
+        if copy.leaves()[index].endswith(bytes(6)):
+            return index
+    raise Unfit
+
+
+def a_block_for(copy: Copy, rng, id: bytes) -> None:
+    """A first block of an answer to the request with that id."""
+
+    def change(held):
+        head, body = b"\xb1\1" + id + varint(0) + varint(20), rng.randbytes(20)
+        return bytes(held) + head + struct.pack(">I", zlib.crc32(head + body)) + body
+
+    copy.edit(copy.segment(rng), change)
+
+
+@damage(14)
+def a_block_of_an_answer_that_was_none(copy: Copy, rng):
+    a_block_for(copy, rng, copy.leaves()[without_a_body(copy)][10:26])
+
+
 @damage(14)
 def a_block_longer_than_any(copy: Copy, rng):
     """Nobody's; but what follows it is lost, as whoever reads it stops there."""
@@ -609,12 +657,7 @@ def a_block_moved_to_another_segment(copy: Copy, rng):
 
 @damage(0)
 def a_block_of_nobody(copy: Copy, rng):
-    def change(held):
-        head = b"\xb1\0" + rng.randbytes(16) + varint(0) + varint(20)
-        body = rng.randbytes(20)
-        return bytes(held) + head + struct.pack(">I", zlib.crc32(head + body)) + body
-
-    copy.edit(copy.segment(rng), change)
+    a_block_for(copy, rng, rng.randbytes(16))
 
 
 @damage(14)
