@@ -328,10 +328,12 @@ def resigned_a_release_once_more(copy: Copy, rng):
 
 
 def first_stored(copy: Copy, rng) -> tuple[list, int, int]:
-    """All leaves, one whose request has stored blocks, and where in it they are told."""
-    leaves = copy.leaves()
-    index = rng.choice([at for at in copy.of_kind(2) if leaves[at][stored_at(leaves[at])]])
-    return leaves, index, stored_at(leaves[index])
+    """All leaves, one whose request has stored blocks that are there, and where in it they are told."""
+    leaves, index = copy.leaves(), rng.choice(copy.of_kind(2))
+    count, first = leaves[index][(at := stored_at(leaves[index])) :][:2]
+    if not count or not (copy.folder / "segments" / f"{first:010}.seg").exists():
+        raise Unfit
+    return leaves, index, at
 
 
 @damage(14)
