@@ -7,7 +7,8 @@ import sys
 
 import pytest
 
-sys.path.insert(0, str(pathlib.Path(__file__).resolve().parents[1]))
+E2E = pathlib.Path(__file__).resolve().parents[1]
+sys.path[:0] = str(E2E), str(E2E / "verifier")
 
 from parts.gateway import Gateway  # noqa: E402
 from parts.identity import IdentityProvider  # noqa: E402

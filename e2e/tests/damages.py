@@ -26,6 +26,11 @@ def damage(*statuses: int):
     return keep
 
 
+def as_damage(name: str, change, status: int = 10) -> None:
+    change.__name__ = name
+    damage(status)(change)
+
+
 # Leaves, by somebody who can write the database.
 
 
@@ -39,6 +44,13 @@ def a_bit_of_a_leaf(copy: Copy, rng):
 def the_time_of_a_leaf(copy: Copy, rng):
     index, data = rng.choice(copy.query("SELECT idx, data FROM leaves"))
     copy.query("UPDATE leaves SET data = ? WHERE idx = ?", data[:2] + flip(data[2:10], rng) + data[10:], index)
+
+
+@damage(10)
+def the_time_of_the_last_leaf(copy: Copy, rng):
+    """No full tile has its hash, so that only checkpoints tell."""
+    index, data = copy.query("SELECT idx, data FROM leaves")[-1]
+    copy.query("UPDATE leaves SET data = ? WHERE idx = ?", data[:9] + bytes([data[9] ^ 1]) + data[10:], index)
 
 
 @damage(10)
@@ -154,6 +166,83 @@ def a_checkpoint_of_a_size_in_another_form(copy: Copy, rng):
     copy.checkpoint.write_text(copy.note(rng.choice((f"0{len(leaves)}", f"+{len(leaves)}")), root))
 
 
+def renote(copy: Copy, rng, change) -> None:
+    """Changes a checkpoint, in the file or in the database."""
+    if rng.randrange(2):
+        copy.checkpoint.write_text(change(copy.checkpoint.read_text()))
+    else:
+        size, note = rng.choice(copy.query("SELECT size, note FROM checkpoints"))
+        copy.query("UPDATE checkpoints SET note = ? WHERE size = ?", change(note), size)
+
+
+def signature(name: str, blob: bytes) -> str:
+    return f"— {name} {base64.b64encode(blob).decode()}\n"
+
+
+def beside(copy: Copy, rng, *lines: str) -> None:
+    """Puts lines before or behind the signature of the log."""
+    more, before = "".join(lines), rng.randrange(2)
+    renote(copy, rng, lambda note: note.replace("\n\n", "\n\n" + more) if before else note + more)
+
+
+@damage(0)
+def a_checkpoint_that_others_signed_too(copy: Copy, rng):
+    """Witnesses, with keys that nobody here knows, one of this log's name, one of its key's hash."""
+    ours = base64.b64decode(copy.checkpoint.read_text().split()[-1])[:4]
+    lines = [signature(f"witness-{n}.example", rng.randbytes(5004)) for n in range(14)]
+    namesakes = signature(copy.origin, rng.randbytes(68)), signature("other.example", ours + rng.randbytes(64))
+    beside(copy, rng, *lines, *namesakes)
+
+
+@damage(10)
+def a_checkpoint_that_only_others_signed(copy: Copy, rng):
+    name = rng.choice((copy.origin, "witness.example"))
+    other = signature(name, rng.randbytes(68))
+    renote(copy, rng, lambda note: note.split("\n\n")[0] + "\n\n" + other)
+
+
+@damage(10)
+def a_checkpoint_that_its_own_key_also_signed_otherwise(copy: Copy, rng):
+    ours = base64.b64decode(copy.checkpoint.read_text().split()[-1])[:4]
+    beside(copy, rng, signature(copy.origin, ours + rng.randbytes(rng.choice((1, 63, 64, 65)))))
+
+
+# In place of a good signature line of a witness.
+NO_SIGNATURES = {
+    "other_words": lambda good: "something else\n",
+    "a_name_alone": lambda good: "— witness.example\n",
+    "another_dash": lambda good: good.replace("—", "-"),
+    "a_blank_at_its_end": lambda good: good.replace("\n", " \n"),
+    "a_name_of_two_words": lambda good: good.replace("witness", "two words"),
+    "a_name_with_a_plus": lambda good: good.replace("witness", "a+b"),
+    "a_name_with_a_bell": lambda good: good.replace("witness", "bell\a"),
+    "no_name": lambda good: good.replace("witness.example", ""),
+    "a_key_hash_alone": lambda good: signature("witness.example", bytes(4)),
+    "base64_of_another_form": lambda good: good[:-4] + "B==\n",
+    "no_end": lambda good: good[:-1],
+}
+for name, change in NO_SIGNATURES.items():
+    line = change(signature("witness.example", bytes(76)))
+    as_damage(f"a_checkpoint_with_{name}", lambda copy, rng, line=line: beside(copy, rng, line))
+
+
+@damage(10)
+def a_checkpoint_longer_than_any(copy: Copy, rng):
+    beside(copy, rng, *(signature(f"witness-{n}.example", rng.randbytes(5004)) for n in range(20)))
+
+
+@damage(10)
+def a_checkpoint_with_an_extension(copy: Copy, rng):
+    """Signed by the log's own key; but no writer of this format signs one."""
+    extension = rng.choice(("an extension\n", "\nan extension\n", "— witness.example AAAAAAAA\n"))
+
+    def change(note: str) -> str:
+        text, ours = note.split("\n\n")[0] + "\n" + extension, base64.b64decode(note.split()[-1])[:4]
+        return text + "\n" + signature(copy.origin, ours + copy.key.sign(text.encode()))
+
+    renote(copy, rng, change)
+
+
 @damage(10)
 def a_checkpoint_without_a_time(copy: Copy, rng):
     copy.query("UPDATE checkpoints SET time = 'now'")
@@ -174,6 +263,13 @@ def a_word_of_a_session(copy: Copy, rng, column: str) -> None:
 
 
 @damage(13)
+def whether_a_caller_came_by_tls(copy: Copy, rng):
+    """Nothing but the digest of who asked tells."""
+    number, who = rng.choice(copy.query("SELECT number, who FROM sessions WHERE who IS NOT NULL"))
+    copy.query("UPDATE sessions SET who = ? WHERE number = ?", who[:-1] + bytes([who[-1] ^ 1]), number)
+
+
+@damage(13)
 def a_word_of_an_event(copy: Copy, rng):
     column = rng.choice(("salt", "who", "words", "request"))
     given = column if column in ("words", "request") else "who"
@@ -183,6 +279,26 @@ def a_word_of_an_event(copy: Copy, rng):
         raise Unfit
     index, value = rng.choice(held)
     copy.query(f"UPDATE events SET {column} = ? WHERE idx = ?", flip(value, rng), index)
+
+
+def another_word(copy: Copy, rng, kind: int, which: int) -> None:
+    """Another object or outcome of an event or an erasure."""
+    rows = [row for row in copy.query("SELECT idx, words FROM events") if row[0] in copy.of_kind(kind)]
+    if not rows:
+        raise Unfit
+    (index, words), end = rng.choice(rows), 0
+    for _ in range(1 + which):
+        length, at = read_varint(words, end)
+        end = at + length
+    if not length:
+        raise Unfit
+    copy.query("UPDATE events SET words = ? WHERE idx = ?", words[: end - 1] + bytes([words[end - 1] ^ 1]) + words[end:], index)
+
+
+for kind, of in ((4, "an_event"), (7, "an_erasure")):
+    for which, what in enumerate(("object", "outcome")):
+        change = lambda copy, rng, kind=kind, which=which: another_word(copy, rng, kind, which)  # noqa: E731
+        as_damage(f"another_{what}_of_{of}", change, 13)
 
 
 @damage(13)
@@ -206,14 +322,6 @@ def a_label(copy: Copy, rng):
 
 
 @damage(13)
-def another_claim(copy: Copy, rng):
-    if not copy.query("SELECT * FROM claims"):
-        raise Unfit
-    column = rng.choice(("id = 'apr-another'", "kind = 'another'", "session = session + 1"))
-    copy.query(f"UPDATE claims SET {column} WHERE id = (SELECT id FROM claims LIMIT 1)")
-
-
-@damage(13)
 def a_claim_again(copy: Copy, rng):
     """To SQLite, bytes are another key than the text that they spell."""
     if not copy.query("SELECT * FROM claims"):
@@ -222,20 +330,33 @@ def a_claim_again(copy: Copy, rng):
     copy.query(f"INSERT INTO claims SELECT {again}, session, request FROM claims")
 
 
-@damage(13)
-def another_request_of_a_claim(copy: Copy, rng):
-    if not copy.query("SELECT * FROM claims"):
-        raise Unfit
-    copy.query("UPDATE claims SET request = zeroblob(16) WHERE id = (SELECT id FROM claims LIMIT 1)")
+# One value of a row, each time another.
+VALUES = {
+    "another_name_of_a_claim": ("claims", "id = 'apr-another'"),
+    "another_kind_of_a_claim": ("claims", "kind = 'another'"),
+    "another_session_of_a_claim": ("claims", "session = session + 1"),
+    "another_request_of_a_claim": ("claims", "request = zeroblob(16)"),
+    "a_hold_on_a_session_instead": ("holds", "session = zeroblob(16)"),
+    "a_hold_on_nothing": ("holds", "subject = NULL"),
+    "a_hold_on_somebody_else": ("holds", "subject = 'x'"),
+    "another_reason_of_a_hold": ("holds", "reason = 'x'"),
+    "another_salt_of_a_hold": ("holds", "salt = zeroblob(16)"),
+    "another_number_of_a_hold": ("holds", "idx = idx + 1"),
+    "a_later_release_of_a_hold": ("holds", "released = released + 1"),
+    "a_hold_released_by_itself": ("holds", "released = idx"),
+    "a_hold_released_by_the_key": ("holds", "released = 0"),
+}
 
 
-@damage(13)
-def a_word_of_a_hold(copy: Copy, rng):
-    if not copy.query("SELECT * FROM holds"):
+def another_value(copy: Copy, table: str, value: str) -> None:
+    if not copy.query(f"SELECT * FROM {table}"):
         raise Unfit
-    change = ("session = zeroblob(16)", "subject = NULL", "subject = 'x'", "reason = 'x'", "salt = zeroblob(16)",
-              "idx = idx + 1", "released = released + 1", "released = idx", "released = 0")
-    copy.query(f"UPDATE holds SET {rng.choice(change)}")
+    key = "idx" if table == "holds" else "id"
+    copy.query(f"UPDATE {table} SET {value} WHERE {key} = (SELECT min({key}) FROM {table})")
+
+
+for name, value in VALUES.items():
+    as_damage(name, lambda copy, rng, value=value: another_value(copy, *value), 13)
 
 
 @damage(13)
@@ -334,10 +455,6 @@ STATEMENTS = {
     "an_index_of_fewer_rows": ("open_sessions", "outcome IS NULL", "outcome IS NULL AND number > 9"),
 }
 
-
-def as_damage(name: str, change, status: int = 10) -> None:
-    change.__name__ = name
-    damage(status)(change)
 
 
 # Public keys that are none; the last is named by another digest than its own.
@@ -477,6 +594,29 @@ def a_block_more(copy: Copy, rng):
     copy.edit(copy.segment(rng), change)
 
 
+def without_a_body(copy: Copy) -> int:
+    """The entry of a refusal that had none, nor an answer."""
+    for index in copy.of_kind(3):
+        if copy.leaves()[index].endswith(bytes(6)):
+            return index
+    raise Unfit
+
+
+def a_block_for(copy: Copy, rng, id: bytes) -> None:
+    """A first block of an answer to the request with that id."""
+
+    def change(held):
+        head, body = b"\xb1\1" + id + varint(0) + varint(20), rng.randbytes(20)
+        return bytes(held) + head + struct.pack(">I", zlib.crc32(head + body)) + body
+
+    copy.edit(copy.segment(rng), change)
+
+
+@damage(14)
+def a_block_of_an_answer_that_was_none(copy: Copy, rng):
+    a_block_for(copy, rng, copy.leaves()[without_a_body(copy)][10:26])
+
+
 @damage(14)
 def a_block_longer_than_any(copy: Copy, rng):
     """Nobody's; but what follows it is lost, as whoever reads it stops there."""
@@ -517,12 +657,7 @@ def a_block_moved_to_another_segment(copy: Copy, rng):
 
 @damage(0)
 def a_block_of_nobody(copy: Copy, rng):
-    def change(held):
-        head = b"\xb1\0" + rng.randbytes(16) + varint(0) + varint(20)
-        body = rng.randbytes(20)
-        return bytes(held) + head + struct.pack(">I", zlib.crc32(head + body)) + body
-
-    copy.edit(copy.segment(rng), change)
+    a_block_for(copy, rng, rng.randbytes(16))
 
 
 @damage(14)

@@ -2,7 +2,7 @@
 
 import struct
 
-from damages import ERASE, as_damage, damage
+from damages import ERASE, a_block_for, as_damage, damage, without_a_body
 from evidence import Copy, Unfit, flip, read_varint, blocks, sha, text, string, varint
 
 # Of these a log has many. The others are damaged one by one, below.
@@ -99,6 +99,20 @@ def resigned_another_key_at_its_head(copy: Copy, rng):
     copy.resign([leaves[0][:11] + rng.randbytes(32) + leaves[0][43:], *leaves[1:]])
 
 
+def another_optional(words: bytes, which: int) -> bytes:
+    """*what* with another value for one of its optional texts, from 4: rule, version of the policy, credential, its version."""
+    at = 0
+    for number in range(2 + which + 1):
+        is_there = number < 2 or words[at]
+        at += number >= 2
+        if is_there:
+            length, at = read_varint(words, at)
+            at += length
+    if not is_there:
+        raise Unfit
+    return words[: at - 1] + bytes([words[at - 1] ^ 1]) + words[at:]
+
+
 # Words in another form than the page's, with digests that are theirs: what they say, and which digest is of them.
 MASKS = string("b") + varint(1) + string("a") + varint(1)
 WORDS = {
@@ -107,16 +121,21 @@ WORDS = {
     "who_with_another_flag": ("who", 1, lambda words: words[:-1] + b"\2"),
     "what_in_another_form": ("what", 2, lambda words: bytes([words[0] | 0x80, 0]) + words[1:]),
     "what_that_is_no_text": ("what", 2, lambda words: words[:1] + b"\xff" + words[2:]),
-    "what_by_another_rule": ("what", 2, lambda words: b"\3GET\1/" + 4 * b"\0" + 4 * b"\1\1x" + b"\0", "refusals"),
+    "what_by_another_rule": ("what", 2, lambda words: b"\3GET\1/" + 4 * b"\0" + 4 * b"\1\1x" + b"\0", "="),
+    "what_with_a_rule_of_another_name": ("what", 2, lambda words: another_optional(words, 4), ">"),
+    "what_with_another_version_of_the_policy": ("what", 2, lambda words: another_optional(words, 5), ">"),
+    "what_with_another_credential": ("what", 2, lambda words: another_optional(words, 6), ">"),
+    "what_with_another_version_of_it": ("what", 2, lambda words: another_optional(words, 7), ">"),
     "masks_and_more": ("masks", 4, lambda words: words + b"\0"),
     "masks_out_of_order": ("masks", 4, lambda words: b"\2" + MASKS + b"\0"),
     "a_mask_of_no_rule": ("masks", 4, lambda words: b"\1" + MASKS[:3] + b"\1\1" + string("text") + b"\0\1\0"),
 }
 
 
-def reword(copy: Copy, rng, column: str, kind: int, change, only: str = "") -> None:
-    """Changes words of a request, and their digest in its entry or that of its outcome."""
-    kept = f"{column} IS NOT NULL AND outcome {'=' if only == 'refusals' else '>='} number"
+def reword(copy: Copy, rng, column: str, kind: int, change, only: str = ">=") -> None:
+    """Changes words of a request, and their digest in its entry or that of its outcome. An outcome with the number of the
+    session itself is that of a refusal."""
+    kept = f"{column} IS NOT NULL AND outcome {only} number"
     rows = copy.query(f"SELECT number, outcome, salt, {column} FROM sessions WHERE {kept}")
     if not rows:
         raise Unfit
@@ -176,6 +195,14 @@ def resigned_an_outcome_of_what_is_no_intent(copy: Copy, rng):
     leaves = copy.leaves()
     index = rng.choice(copy.of_kind(3))
     copy.resign([*leaves, b"\1\2" + leaves[-1][2:10] + leaves[index][10:26] + varint(index) + b"\1" + bytes(11)])
+
+
+@damage(12)
+def resigned_an_outcome_of_another_request(copy: Copy, rng):
+    leaves = copy.leaves()
+    index = rng.choice(copy.of_kind(2, 6))
+    leaves[index] = leaves[index][:10] + rng.randbytes(16) + leaves[index][26:]
+    copy.resign(leaves)
 
 
 @damage(12)
@@ -266,11 +293,71 @@ def resigned_another_list_of_erased_sessions(copy: Copy, rng):
 
 
 @damage(13)
+def resigned_another_number_of_erased_sessions(copy: Copy, rng):
+    leaves = copy.leaves()
+    index = rng.choice([index for index in copy.of_kind(7) if leaves[index][10] != 3])
+    _, at = read_varint(leaves[index], 11)
+    leaves[index] = leaves[index][:at] + bytes([leaves[index][at] ^ 1]) + leaves[index][at + 1 :]
+    copy.resign(leaves)
+
+
+@damage(13)
+def resigned_another_reason_of_an_erasure(copy: Copy, rng):
+    leaves = copy.leaves()
+    index = rng.choice([index for index in copy.of_kind(7) if leaves[index][10] != 3])
+    _, at = read_varint(leaves[index], 11)
+    leaves[index] = leaves[index][: at + 1 + 32 + 32] + text("another")
+    copy.resign(leaves)
+
+
+@damage(13)
 def resigned_another_list_of_a_dropped_segment(copy: Copy, rng):
     leaves = copy.leaves()
     index = rng.choice([index for index in copy.of_kind(7) if leaves[index][10] == 3])
     _, at = read_varint(leaves[index], 11)
     leaves[index] = leaves[index][:at] + b"\2" + rng.randbytes(32) + leaves[index][at + 33 :]
+    copy.resign(leaves)
+
+
+@damage(13)
+def resigned_a_release_once_more(copy: Copy, rng):
+    leaves, index = copy.leaves(), copy.of_kind(8)[-1]
+    row = "INSERT INTO events SELECT ?, request, salt, who, words FROM events WHERE idx = ?"
+    copy.query(row, len(leaves), index)
+    copy.resign([*leaves, leaves[index]])
+
+
+def first_stored(copy: Copy, rng) -> tuple[list, int, int]:
+    """All leaves, one whose request has stored blocks that are there, and where in it they are told."""
+    leaves, index = copy.leaves(), rng.choice(copy.of_kind(2))
+    count, first = leaves[index][(at := stored_at(leaves[index])) :][:2]
+    if not count or not (copy.folder / "segments" / f"{first:010}.seg").exists():
+        raise Unfit
+    return leaves, index, at
+
+
+@damage(14)
+def resigned_one_block_more_than_there_is(copy: Copy, rng):
+    leaves, index, at = first_stored(copy, rng)
+    leaves[index] = leaves[index][:at] + bytes([leaves[index][at] + 1]) + leaves[index][at + 1 :]
+    copy.resign(leaves)
+
+
+@damage(14)
+def resigned_a_segment_more_than_a_body_is_in(copy: Copy, rng):
+    leaves, index, at = first_stored(copy, rng)
+    first, more = leaves[index][at + 1 : at + 3]
+    leaves[index] = leaves[index][: at + 1] + bytes([first - 1, more + 1]) + leaves[index][at + 3 :]
+    copy.resign(leaves)
+
+
+@damage(0)
+def resigned_a_block_of_a_body_that_was_lost(copy: Copy, rng):
+    """The flag that something was lost in writing lets blocks be there that no entry tells of."""
+    leaves, index = copy.leaves(), without_a_body(copy)
+    refusal = leaves[index]
+    leaves[index] = refusal[:-6] + b"\x08" + refusal[-5:]
+    a_block_for(copy, rng, refusal[10:26])
     copy.resign(leaves)
 
 
@@ -385,6 +472,12 @@ def enrich(copy: Copy) -> None:
     add(5, b"\1" + varint(300) + b"\xfe")
     add(5, b"\2" + varint(7) + text(long))
     add(9, b"\2" + bytes(32) + text("root"))
+    nobody, what = bytes(6), b"\3GET\1/" + bytes(9)
+    digests = sha(b"\1", salt, nobody) + sha(b"\2", salt, what)
+    refused = add(3, salt + b"\2\1\x90" + bytes(5) + digests + b"\xfe\xfe" + bytes(6))
+    session = "INSERT INTO sessions (number, id, outcome, subject, salt, who, what) SELECT ?1, ?2, ?1, id, ?2, ?3, ?4"
+    more += [("INSERT OR IGNORE INTO labels (text) VALUES ('')", ())]
+    more += [(f"{session} FROM labels WHERE text = ''", (refused, salt, nobody, what))]
     event = add(4, b"\x0c" + sha(b"\1", salt, who) + text(long) + text("") + b"\0")
     more += [words(event, who, long, "")]
     copy.queries(*more)

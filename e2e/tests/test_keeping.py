@@ -1,6 +1,7 @@
 """What can be done with a record: export, prove, check again, hold, erase."""
 
 import concurrent.futures
+import contextlib
 import json
 import sqlite3
 import time
@@ -185,6 +186,27 @@ def test_erasing_a_session_reaches_its_approval_unless_a_hold_keeps_it(own_gatew
     assert gateway.json("approvals", "show", approval["id"])["erased"]
     assert not gateway.json("sessions", "show", first)["erased"], "that is a session of its own"
     assert gateway.json("sessions", "erase", first, "-m", "asked for") == {"sessions": 1, "approvals": 0, "withdrawn": 0}
+
+
+def test_no_hold_comes_between_an_erasure_and_what_it_takes(own_gateway, world):
+    """Somebody else writes in the approvals, so that an erasure stands still after it looked for holds."""
+    gateway = own_gateway()
+    approval, _, by = used_approval(gateway, world, "numbat-one")
+    with (
+        concurrent.futures.ThreadPoolExecutor() as pool,
+        contextlib.closing(sqlite3.connect(gateway.data / "approvals.sqlite", isolation_level=None)) as db,
+    ):
+        db.execute("BEGIN IMMEDIATE")
+        erased = pool.submit(gateway.json, "sessions", "erase", by, "-m", "asked for")
+        time.sleep(1)
+        held = pool.submit(gateway.cli, "sessions", "hold", by, "-m", "case 10", status=None)
+        time.sleep(1)
+        was_waiting = not held.done() and not erased.done()
+        db.execute("ROLLBACK")
+        assert erased.result(PATIENCE) == {"sessions": 1, "approvals": 1, "withdrawn": 0}
+        assert "erased" in held.result(PATIENCE).stderr and held.result().returncode != 0
+    assert was_waiting and gateway.json("sessions", "holds") == []
+    assert gateway.json("approvals", "show", approval["id"])["erased"]
 
 
 def test_a_list_begins_and_ends_when_asked(own_gateway, world):

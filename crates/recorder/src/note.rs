@@ -13,11 +13,11 @@ use crate::codec::{Digest, sha256};
 
 /// The algorithm byte of Ed25519 in signed notes.
 const ED25519_BYTE: u8 = 1;
-/// No checkpoint is longer.
-const MAX_NOTE: usize = 16 * 1024;
+/// No checkpoint is longer. Sixteen signatures of post-quantum witnesses, of 5 kB each, have room.
+const MAX_NOTE: usize = 128 * 1024;
 
-/// No file that holds a note or a key is read further.
-const MAX_FILE: u64 = 64 * 1024;
+/// No file that holds a note or a key is read further: one byte more than any may have.
+const MAX_FILE: u64 = MAX_NOTE as u64 + 1;
 
 /// Name of the file that holds the public key of the log.
 pub(crate) const LOG_KEY: &str = "log.pub";
@@ -49,8 +49,8 @@ pub enum NoteError {
         /// The name in the note.
         found: String,
     },
-    /// No signature of the key is on the note, or it does not hold.
-    #[error("no signature of {0:?} on the checkpoint holds")]
+    /// No signature of the key is on the note, or one does not hold.
+    #[error("the checkpoint has no signature of {0:?}, or one that does not hold")]
     BadSignature(String),
 }
 
@@ -77,8 +77,9 @@ impl Checkpoint {
     pub fn parse_unverified(note: &str) -> Result<Self, NoteError> {
         let (text, _) = split(note)?;
         let mut lines = text.lines();
-        let (origin, size, root) = match (lines.next(), lines.next(), lines.next()) {
-            (Some(origin), Some(size), Some(root)) if is_name(origin) => (origin, size, root),
+        // Extension lines would follow the third; our logs sign none.
+        let (origin, size, root) = match (lines.next(), lines.next(), lines.next(), lines.next()) {
+            (Some(origin), Some(size), Some(root), None) if is_name(origin) => (origin, size, root),
             _ => return Err(NoteError::Malformed),
         };
         let canonical = size == "0" || !size.starts_with(['0', '+']);
@@ -91,7 +92,7 @@ impl Checkpoint {
 
 /// Splits a note into its text, with the last line break, and its signature lines.
 fn split(note: &str) -> Result<(&str, &str), NoteError> {
-    if note.len() > MAX_NOTE || note.chars().any(|c| c.is_control() && c != '\n') {
+    if note.len() > MAX_NOTE || note.chars().any(|c| c < ' ' && c != '\n') {
         return Err(NoteError::Malformed);
     }
     let at = note.rfind("\n\n").ok_or(NoteError::Malformed)?;
@@ -104,6 +105,14 @@ fn split(note: &str) -> Result<(&str, &str), NoteError> {
 
 fn is_name(name: &str) -> bool {
     !name.is_empty() && !name.contains(|c: char| c.is_whitespace() || c == '+')
+}
+
+/// Takes `— name base64(4 bytes key hash || signature)` apart.
+fn signature_parts(line: &str) -> Option<(&str, [u8; 4], Vec<u8>)> {
+    let (name, blob) = line.strip_prefix("— ")?.split_once(' ')?;
+    let blob = STANDARD.decode(blob).ok()?;
+    let (id, signature) = blob.split_first_chunk()?;
+    (is_name(name) && !signature.is_empty()).then(|| (name, *id, signature.to_vec()))
 }
 
 /// The four bytes that name a key in signature lines.
@@ -146,7 +155,8 @@ impl PublicKey {
         &self.key
     }
 
-    /// Reads a note and makes sure that this key signed it and that it speaks of this log.
+    /// Reads a note and makes sure that this key signed it and that it speaks of this log. Signatures by other keys
+    /// are not looked at; all those of this one must hold.
     ///
     /// # Errors
     /// Says which of these does not hold.
@@ -156,19 +166,18 @@ impl PublicKey {
             return Err(NoteError::OtherLog { expected: self.name.clone(), found: checkpoint.origin });
         }
         let (text, signatures) = split(note)?;
-        let id = key_id(&self.name, &self.key);
-        let key = UnparsedPublicKey::new(&ED25519, &self.key);
-        let holds = signatures.lines().any(|line| {
-            let Some((name, blob)) = line.strip_prefix("— ").and_then(|line| line.split_once(' ')) else {
-                return false;
-            };
-            let Ok(blob) = STANDARD.decode(blob) else { return false };
-            name == self.name
-                && blob.split_at_checked(4).is_some_and(|(hash, signature)| {
-                    hash == id && key.verify(text.as_bytes(), signature).is_ok()
-                })
-        });
-        if holds { Ok(checkpoint) } else { Err(NoteError::BadSignature(self.name.clone())) }
+        let (ours, key) = (key_id(&self.name, &self.key), UnparsedPublicKey::new(&ED25519, &self.key));
+        let bad = || NoteError::BadSignature(self.name.clone());
+        let mut signed = false;
+        for line in signatures.lines() {
+            let (name, id, signature) = signature_parts(line).ok_or(NoteError::Malformed)?;
+            // Witnesses sign, too, with keys that are not known here.
+            if name == self.name && id == ours {
+                key.verify(text.as_bytes(), &signature).map_err(|_| bad())?;
+                signed = true;
+            }
+        }
+        if signed { Ok(checkpoint) } else { Err(bad()) }
     }
 }
 
@@ -261,6 +270,67 @@ mod tests {
             bytes[at] ^= 1;
             if let Ok(changed) = String::from_utf8(bytes) {
                 assert!(key.public().open(&changed).is_err(), "byte {at}");
+            }
+        }
+    }
+
+    /// As a witness or a stranger leaves them, around a good note.
+    #[test]
+    fn other_signatures_are_let_be_and_nothing_else_is() {
+        let key = key();
+        let note = key.sign(42, [3; 32]);
+        let opens = |note: &str| key.public().open(note);
+        let line = |name: &str, blob: &[u8]| format!("— {name} {}\n", STANDARD.encode(blob));
+        let own = key_id("log.example/one", key.public().bytes());
+        let bad = line("log.example/one", &[&own[..], &[7; 64]].concat());
+        let witness = line("witness.example", &[9; 76]);
+        // A key of the same name that is not ours, and one of the same hash.
+        let namesakes =
+            [line("log.example/one", &[9; 68]), line("other.example", &[&own[..], &[7; 64]].concat())];
+        let dearest: String = (0..16).map(|n| line(&format!("w{n}.example"), &[n; 5004])).collect();
+        for more in [&witness, &namesakes[0], &namesakes[1], &dearest] {
+            assert!(opens(&format!("{note}{more}")).is_ok(), "{more}");
+            assert!(opens(&note.replace("\n\n", &format!("\n\n{more}"))).is_ok(), "{more}");
+            assert!(signed_note::Note::from_bytes(format!("{note}{more}").as_bytes()).is_ok());
+        }
+        assert_eq!(opens(&format!("{note}{bad}")), Err(NoteError::BadSignature("log.example/one".into())));
+        assert_eq!(
+            opens(&note.replace("\n\n", &format!("\n\n{bad}"))),
+            Err(NoteError::BadSignature("log.example/one".into()))
+        );
+        let none = [
+            "what is no signature\n".to_owned(),
+            "\n".to_owned(),
+            "— witness.example\n".to_owned(),
+            "— witness.example =\n".to_owned(),
+            line("witness.example", &[9; 4]),
+            line("two words", &[9; 76]),
+            line("a+b", &[9; 76]),
+            line("", &[9; 76]),
+            line("bell\u{7}", &[9; 76]),
+            witness.replace("— ", "-- "),
+            witness.trim_end().to_owned(),
+            witness.replace('\n', " \n"),
+            dearest.repeat(2),
+        ];
+        for more in &none {
+            assert_eq!(opens(&format!("{note}{more}")), Err(NoteError::Malformed), "{more}");
+        }
+    }
+
+    #[test]
+    fn a_checkpoint_has_three_lines() {
+        let key = key();
+        for text in
+            ["log.example/one\n42\nAwMDAwMDAwMDAwMDAwMDAwMDAwMDAwMDAwMDAwMDAwM=\n", "log.example/one\n42\n"]
+        {
+            for more in ["", "extension\n", "\nextension\n"] {
+                let text = format!("{text}{more}");
+                let mut blob = key_id("log.example/one", key.public().bytes()).to_vec();
+                blob.extend_from_slice(key.pair.sign(text.as_bytes()).as_ref());
+                let note = format!("{text}\n— log.example/one {}\n", STANDARD.encode(blob));
+                let good = more.is_empty() && text.lines().count() == 3;
+                assert_eq!(key.public().open(&note).is_ok(), good, "{note}");
             }
         }
     }

@@ -209,8 +209,7 @@ pub(crate) fn is_release(entry: &[u8], hold: Digest) -> bool {
 
 /// A hold on nothing would let somebody believe that something is kept.
 fn may_be_held(conn: &Connection, id: RequestId) -> Result<(), Error> {
-    let row = "SELECT erased IS NOT NULL FROM sessions WHERE id = ?1";
-    match conn.query_row(row, [id.as_bytes()], |row| row.get(0)).optional()? {
+    match store::is_erased(conn, id.as_bytes())? {
         None => Err(Error::NoSession(id.to_string())),
         Some(true) => Err(Error::Erased(format!("session {id}"))),
         Some(false) => Ok(()),

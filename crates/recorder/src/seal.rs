@@ -20,6 +20,7 @@ use crate::retention;
 use crate::segment::{SegmentWriter, Way};
 use crate::session::{End, Session};
 use crate::shared::Shared;
+use crate::store;
 use crate::track::{Packer, Track};
 use crate::watch::Watch;
 
@@ -291,7 +292,9 @@ impl Sealer {
         }
         let key = match self.stored_subject_key(subject)? {
             Some(key) => key,
-            None if self.is_erased(session)? => return Ok(None),
+            None if store::is_erased(&self.reader, session.trail.id().as_bytes())? == Some(true) => {
+                return Ok(None);
+            }
             None => {
                 let (key, wrapped) = self.root.key.make_below(&subject_purpose(subject))?;
                 self.must(Entry::Subject { subject: Arc::clone(subject), wrapped })?;
@@ -301,12 +304,6 @@ impl Sealer {
         let key = Arc::new(key);
         self.subjects.insert(Arc::clone(subject), Arc::clone(&key));
         Ok(Some(key))
-    }
-
-    fn is_erased(&self, session: &Session) -> Result<bool, Error> {
-        let mut query =
-            self.reader.prepare_cached("SELECT erased IS NOT NULL FROM sessions WHERE id = ?1")?;
-        Ok(query.query_row([session.trail.id().as_bytes()], |row| row.get(0)).optional()?.unwrap_or(false))
     }
 
     fn stored_subject_key(&self, subject: &str) -> Result<Option<SealKey>, Error> {

@@ -128,7 +128,7 @@ impl LocalSequencer {
             Entry::Key { id, key } => {
                 // Without an intent, the key comes with the closing entry.
                 if let Some(number) = self.number(id, next) {
-                    self.store.insert_session_key(number, &key.subject, &key.wrapped)?;
+                    self.store.insert_session_key(id, number, &key.subject, &key.wrapped)?;
                 }
             }
             Entry::Close(close) => return self.apply_close(close, next).map(Ok),
@@ -188,7 +188,7 @@ impl LocalSequencer {
             }
         };
         if let Some(key) = &close.key {
-            self.store.insert_session_key(number, &key.subject, &key.wrapped)?;
+            self.store.insert_session_key(&id, number, &key.subject, &key.wrapped)?;
         }
         Ok(index)
     }

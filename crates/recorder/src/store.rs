@@ -311,12 +311,6 @@ impl Store {
         Ok(query.query_row([id], |row| row.get(0)).optional()?.unwrap_or(false))
     }
 
-    fn is_erased(&self, number: u64) -> Result<bool, Error> {
-        let mut query =
-            self.conn.prepare_cached("SELECT erased IS NOT NULL FROM sessions WHERE number = ?1")?;
-        Ok(query.query_row([row_id(number)], |row| row.get(0)).optional()?.unwrap_or(false))
-    }
-
     /// After a part of a transaction was taken back.
     pub(crate) fn forget_labels(&mut self) {
         self.labels.clear();
@@ -352,11 +346,12 @@ impl Store {
     /// Keeps the key of a session, unless it was erased while it was open: then nobody is to open what comes after.
     pub(crate) fn insert_session_key(
         &mut self,
+        id: &[u8; 16],
         number: u64,
         subject: &str,
         wrapped: &[u8],
     ) -> Result<(), Error> {
-        if self.is_erased(number)? {
+        if is_erased(&self.conn, id)? == Some(true) {
             return Ok(());
         }
         let subject = self.label(subject)?;
@@ -486,6 +481,14 @@ pub(crate) fn edge_hash(conn: &Connection, level: u8, i: u64) -> Result<Digest, 
 
 pub(crate) fn meta(conn: &Connection, key: &str) -> Result<Option<String>, Error> {
     Ok(conn.query_row("SELECT value FROM meta WHERE key = ?1", [key], |row| row.get(0)).optional()?)
+}
+
+/// Whether the words of a session were erased; `None` if there is no such session.
+pub(crate) fn is_erased(conn: &Connection, id: &[u8; 16]) -> Result<Option<bool>, Error> {
+    Ok(conn
+        .prepare_cached("SELECT erased IS NOT NULL FROM sessions WHERE id = ?1")?
+        .query_row([id], |row| row.get(0))
+        .optional()?)
 }
 
 /// The number of a string, if it has one.

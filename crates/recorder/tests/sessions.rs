@@ -178,6 +178,8 @@ async fn who_hangs_up_with_the_last_event_in_hand_has_had_it_all() {
         (&["event: message_stop\ndata: {\"type\":\"message_stop\"}\n\n"], "complete"),
         (&["event: message_stop\ndata: {\"type\":\"mess", "age_stop\"        }\n", "\n"], "complete"),
         (&["event: message_stop\ndata: {\"type\":\"message_stop\""], "client-gone"),
+        (&["event: response.completed\nda", "ta: {\"response\":{}}\n", "\n"], "complete"),
+        (&["event: response.completed\ndata: {\"response\":{}}"], "client-gone"),
         (&["data: {\"a\":\"data: [DONE]\"}\n\n"], "client-gone"),
         (&["data: [DONE]\n\n", "data: more\n\n"], "client-gone"),
     ] {

@@ -1,5 +1,7 @@
 //! `/api/v1/erasures` and `/api/v1/holds`: what is made unreadable, and what must not be.
 
+use std::sync::Arc;
+
 use axum::Json;
 use axum::extract::{Path, State};
 use gatewayd_approvals::Whose;
@@ -53,6 +55,30 @@ pub(crate) async fn erase(
     Sent(wanted): Sent<Wanted>,
 ) -> Result<Json<Erased>, Problem> {
     let target = wanted.target()?;
+    in_turn(&state.clone(), erase_all(state, who, target, wanted.reason)).await.map(Json)
+}
+
+/// No erasure and no hold begins before this has ended. It ends also if whoever asked hangs up.
+async fn in_turn<T: Send + 'static>(
+    state: &AdminState,
+    work: impl Future<Output = Result<T, Problem>> + Send + 'static,
+) -> Result<T, Problem> {
+    let turn = Arc::clone(&state.gateway().lasting().keeping).lock_owned().await;
+    let done = tokio::spawn(async move {
+        let _turn = turn;
+        work.await
+    });
+    done.await.unwrap_or_else(|_| {
+        Err(Problem::new(RefusalCode::RecorderUnavailable, "the evidence could not be reached"))
+    })
+}
+
+async fn erase_all(
+    state: AdminState,
+    who: Identity,
+    target: Target,
+    reason: String,
+) -> Result<Erased, Problem> {
     let already = may_erase(&state, &target).await?;
     // Approvals first: the log says that something was erased once all of it is.
     let whose = match &target {
@@ -63,9 +89,9 @@ pub(crate) async fn erase(
     let sessions = match already {
         // The log has said so for longer than it was true of the approvals.
         true if reached.approvals > 0 => 0,
-        _ => write(&state, move |recorder| recorder.erase(&target, Some(&who), &wanted.reason)).await?,
+        _ => write(&state, move |recorder| recorder.erase(&target, Some(&who), &reason)).await?,
     };
-    Ok(Json(Erased { sessions, approvals: reached.approvals, withdrawn: reached.withdrawn }))
+    Ok(Erased { sessions, approvals: reached.approvals, withdrawn: reached.withdrawn })
 }
 
 /// Fails where something must be kept, before anything is erased; true if the session was erased earlier.
@@ -105,9 +131,10 @@ pub(crate) async fn hold(
     Sent(wanted): Sent<Wanted>,
 ) -> Result<Json<Held>, Problem> {
     let target = wanted.target()?;
-    write(&state, move |recorder| recorder.hold(&target, Some(&who), &wanted.reason))
-        .await
-        .map(|hold| Json(Held { hold }))
+    let set = state.clone();
+    let set =
+        async move { write(&set, move |recorder| recorder.hold(&target, Some(&who), &wanted.reason)).await };
+    in_turn(&state, set).await.map(|hold| Json(Held { hold }))
 }
 
 /// All holds, released ones too.

@@ -39,6 +39,8 @@ pub(crate) struct Lasting {
     /// For request bodies in memory.
     pub room: Room,
     pub strangers: Strangers,
+    /// Held while something is erased or held: an erasure looks for holds first, and none may come before it is done.
+    pub keeping: Arc<tokio::sync::Mutex<()>>,
 }
 
 impl Lasting {
@@ -75,6 +77,7 @@ impl Lasting {
             metrics,
             room: Room::new(memory.in_all, memory.per_caller),
             strangers: Strangers::default(),
+            keeping: Arc::default(),
         })
     }
 

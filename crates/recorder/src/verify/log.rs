@@ -198,7 +198,13 @@ fn compare_tile(conn: &Connection, tile: &FullTile, report: &mut Report) -> Resu
         None => Vec::new(),
     };
     if stored != tile.hashes {
-        let same = stored.chunks(32).zip(tile.hashes.chunks(32)).take_while(|(a, b)| a == b).count();
+        // Of a tile of another length no hash is known to stand in its place.
+        let (theirs, ours) = (stored.chunks(32), tile.hashes.chunks(32));
+        let same = if stored.len() == tile.hashes.len() {
+            theirs.zip(ours).take_while(|(a, b)| a == b).count()
+        } else {
+            0
+        };
         let first = (tile.index * TILE as u64 + same as u64) << (8 * u32::from(tile.level));
         let detail =
             format!("entry {first}, or tile {}/{} that holds its hash, was changed", tile.level, tile.index);
