@@ -14,6 +14,8 @@ use crate::rule::{Boundary, Rule, RuleError};
 
 /// No anchor is longer.
 pub(crate) const LONGEST: usize = 64;
+/// How many names go together at most: more would take long to join.
+const MOST_TOGETHER: usize = 64;
 /// How many bytes before a match decide whether a word begins there.
 const BOUNDARY: usize = 24;
 
@@ -274,7 +276,7 @@ fn groups(hits: &[Hit]) -> Vec<Group> {
         let member = Member { rule: hit.rule, place: ready.state };
         let is_like = |group: &&mut Group| {
             let first = group.hits.first().and_then(|index| hits.get(*index));
-            first.is_some_and(|first| first.is_there_like(hit))
+            group.hits.len() < MOST_TOGETHER && first.is_some_and(|first| first.is_there_like(hit))
         };
         match groups.iter_mut().find(is_like) {
             Some(group) => {

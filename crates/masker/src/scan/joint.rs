@@ -125,23 +125,26 @@ impl<'a> Builder<'a> {
         let start = self.state(members);
         let mut level = vec![start];
         let mut seen = HashSet::from([start]);
+        let mut led = Vec::new();
         let mut depth = 0;
-        while !level.is_empty() && self.states.len() <= most {
+        while !level.is_empty() {
             let mut behind = Vec::new();
             for state in level {
                 if self.parts(state, depth) {
                     continue;
                 }
-                self.lead_on(state);
+                if self.lead_on(state) {
+                    led.push(state);
+                }
+                if self.states.len() > most {
+                    self.forget(known, &led);
+                    return None;
+                }
                 let next = self.next.get(state).and_then(Option::as_deref).unwrap_or_default();
                 behind.extend(next.iter().flatten().copied().filter(|next| seen.insert(*next)));
             }
             level = behind;
             depth += 1;
-        }
-        if self.states.len() > most {
-            self.forget(known);
-            return None;
         }
         Some(start)
     }
@@ -169,10 +172,10 @@ impl<'a> Builder<'a> {
         }
     }
 
-    /// Finds where all bytes lead from a state.
-    fn lead_on(&mut self, state: usize) {
+    /// Finds where all bytes lead from a state; says whether that was not known.
+    fn lead_on(&mut self, state: usize) -> bool {
         if !self.next.get(state).is_some_and(Option::is_none) {
-            return;
+            return false;
         }
         let members = self.states.get(state).cloned().unwrap_or_default();
         let mut next = Vec::with_capacity(self.kinds.len());
@@ -187,16 +190,17 @@ impl<'a> Builder<'a> {
         if let Some(slot) = self.next.get_mut(state) {
             *slot = Some(next.into());
         }
+        true
     }
 
-    /// Forgets the states from a number on.
-    fn forget(&mut self, from: usize) {
+    /// Forgets the states from a number on, and where those lead that may lead there.
+    fn forget(&mut self, from: usize, led: &[usize]) {
         for members in self.states.drain(from..) {
             self.numbers.remove(&members);
         }
         self.next.truncate(from);
-        for next in &mut self.next {
-            if next.iter().flatten().flatten().any(|next| *next >= from) {
+        for state in led {
+            if let Some(next) = self.next.get_mut(*state) {
                 *next = None;
             }
         }
