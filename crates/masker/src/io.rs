@@ -55,7 +55,7 @@ impl<R: Read> Read for MaskReader<R> {
                 // After an error nothing may be used, and every later read fails too: an end would look like success.
                 read => {
                     self.ready =
-                        self.body.push(piece.get(..read).unwrap_or_default()).map_err(Error::other)?
+                        self.body.push(piece.get(..read).unwrap_or_default()).map_err(Error::other)?;
                 }
             }
         }

@@ -138,9 +138,9 @@ pub(super) fn of(value: &[u8], add: &mut impl FnMut(Vec<u8>)) {
 fn raw_beyond(value: &[u8], ascii: &impl Fn(u8, &mut Vec<u8>)) -> Vec<u8> {
     value.iter().fold(Vec::with_capacity(value.len() * 2), |mut out, byte| {
         if byte.is_ascii() {
-            ascii(*byte, &mut out)
+            ascii(*byte, &mut out);
         } else {
-            out.push(*byte)
+            out.push(*byte);
         }
         out
     })
