@@ -44,7 +44,7 @@ fn percent(value: &str, left: &str, plus: bool, upper: bool) -> String {
         match byte {
             b' ' if plus => out.push('+'),
             _ if byte.is_ascii_alphanumeric() || left.as_bytes().contains(&byte) => {
-                out.push(char::from(byte))
+                out.push(char::from(byte));
             }
             _ if upper => write!(out, "%{byte:02X}").unwrap(),
             _ => write!(out, "%{byte:02x}").unwrap(),
@@ -84,6 +84,8 @@ fn json(value: &str, signs: &str, slash: bool, upper: bool, ascii: bool) -> Stri
     })
 }
 
+/// How a letter is written by its number.
+type Number = fn(u32) -> String;
 /// How `"` and `'` are written in HTML, and what else by which number.
 type Marks = [(char, &'static str)];
 const HTML: [(&str, &Marks); 12] = [
@@ -101,7 +103,7 @@ const HTML: [(&str, &Marks); 12] = [
     (".NET", &[('"', "&quot;"), ('\'', "&#x27;"), ('`', "&#x60;"), ('+', "&#x2B;")]),
 ];
 
-fn html(value: &str, marks: &Marks, beyond: Option<fn(u32) -> String>) -> String {
+fn html(value: &str, marks: &Marks, beyond: Option<Number>) -> String {
     value.chars().fold(String::new(), |mut out, c| {
         match (c, marks.iter().find(|(mark, _)| *mark == c), beyond) {
             ('&', ..) => out.push_str("&amp;"),
@@ -127,7 +129,7 @@ fn spelled(value: &str) -> Vec<(String, Vec<u8>)> {
         add(name, json(value, signs, slash, upper, false));
         add(name, json(value, signs, slash, upper, true));
     }
-    let numbers: [Option<fn(u32) -> String>; 4] =
+    let numbers: [Option<Number>; 4] =
         [None, Some(|c| format!("&#{c};")), Some(|c| format!("&#x{c:x};")), Some(|c| format!("&#x{c:X};"))];
     for (name, marks) in HTML {
         for beyond in numbers {
