@@ -1,6 +1,6 @@
 //! Masking for `std::io`: readers that give masked text, writers that take raw text.
 
-use std::io::{Error, Read, Result, Write};
+use std::io::{Error, ErrorKind, Read, Result, Write};
 
 use crate::format::BodyStream;
 use crate::report::MaskEvent;
@@ -49,15 +49,13 @@ impl<R: Read> Read for MaskReader<R> {
             let mut piece = [0; PIECE];
             match self.inner.read(&mut piece)? {
                 0 => {
-                    self.ended = true;
                     self.ready = self.body.finish().map_err(Error::other)?;
+                    self.ended = true;
                 }
+                // After an error nothing may be used, and every later read fails too: an end would look like success.
                 read => {
-                    let piece = piece.get(..read).unwrap_or_default();
-                    self.body.push_into(piece, &mut self.ready).map_err(|error| {
-                        self.ended = true;
-                        Error::other(error)
-                    })?;
+                    self.ready =
+                        self.body.push(piece.get(..read).unwrap_or_default()).map_err(Error::other)?;
                 }
             }
         }
@@ -70,7 +68,8 @@ impl<R: Read> Read for MaskReader<R> {
 
 /// Masks what is written to a writer.
 ///
-/// What may leave is written at once. Call [`finish`](Self::finish) at the end: without it the text that is still held
+/// What may leave is written at once. Text that was taken and could not be written is kept: the error comes with the
+/// next call, and nothing is lost or written twice by calling again. Call [`finish`](Self::finish) at the end: without it the text that is still held
 /// back is dropped, because nobody has said that it is complete.
 ///
 /// ```
@@ -90,12 +89,15 @@ impl<R: Read> Read for MaskReader<R> {
 pub struct MaskWriter<W> {
     inner: W,
     body: BodyStream,
+    /// Masked, and from `at` on not yet written.
+    ready: Vec<u8>,
+    at: usize,
 }
 
 impl<W: Write> MaskWriter<W> {
     /// Masks what goes to `inner`.
     pub fn new(inner: W, body: BodyStream) -> Self {
-        Self { inner, body }
+        Self { inner, body, ready: Vec::new(), at: 0 }
     }
 
     /// The body being masked, for its events.
@@ -109,20 +111,38 @@ impl<W: Write> MaskWriter<W> {
     /// When the rest cannot be masked or written.
     pub fn finish(mut self) -> Result<(W, Vec<MaskEvent>)> {
         let rest = self.body.finish().map_err(Error::other)?;
-        self.inner.write_all(&rest)?;
+        self.ready.extend(rest);
+        self.drain()?;
         self.inner.flush()?;
         Ok((self.inner, self.body.take_events()))
+    }
+
+    fn drain(&mut self) -> Result<()> {
+        while let Some(rest) = self.ready.get(self.at..).filter(|rest| !rest.is_empty()) {
+            match self.inner.write(rest) {
+                Ok(0) => return Err(ErrorKind::WriteZero.into()),
+                Ok(written) => self.at += written,
+                Err(error) if error.kind() == ErrorKind::Interrupted => {}
+                Err(error) => return Err(error),
+            }
+        }
+        self.ready.clear();
+        self.at = 0;
+        Ok(())
     }
 }
 
 impl<W: Write> Write for MaskWriter<W> {
     fn write(&mut self, bytes: &[u8]) -> Result<usize> {
-        let masked = self.body.push(bytes).map_err(Error::other)?;
-        self.inner.write_all(&masked)?;
+        self.drain()?;
+        self.ready = self.body.push(bytes).map_err(Error::other)?;
+        // The text is taken: an error now would have the caller bring it again.
+        let _later = self.drain();
         Ok(bytes.len())
     }
 
     fn flush(&mut self) -> Result<()> {
+        self.drain()?;
         self.inner.flush()
     }
 }

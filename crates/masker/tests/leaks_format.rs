@@ -429,3 +429,18 @@ fn a_body_is_what_it_is_and_not_what_it_is_called() {
         }
     }
 }
+
+#[test]
+fn tokens_beside_a_part_of_a_letter_are_hidden() {
+    let masker = Masker::builder().rules([]).known_secret("pass/wo+rd=😀x").build().unwrap();
+    for part in ["�", "bytes:\\\\xf0\\\\x9f"] {
+        let text = format!(
+            r#"{{"choices":[{{"text":"a pass/wo+rd=😀x","logprobs":{{"tokens":["a ","pass/","wo+rd=","{part}"],"top_logprobs":[{{"a ":-1}},{{"pass/":-1}},{{"wo+rd=":-1}},{{"{part}":-1}}]}}}}]}}"#
+        );
+        let mut body = masker.body(BodyKind::Json);
+        let mut out = body.push(text.as_bytes()).unwrap();
+        out.extend(body.finish().unwrap());
+        let out = String::from_utf8(out).unwrap();
+        assert!(!out.contains("pass/") && !out.contains("wo+rd"), "{out}");
+    }
+}

@@ -492,3 +492,61 @@ async fn what_is_packed_twice_and_says_so_once_is_refused() {
         assert!(out.is_err() || out.unwrap().contains("masking_failed"), "{said}");
     }
 }
+
+#[tokio::test]
+async fn what_a_transfer_coding_packs_is_refused() {
+    for (coding, status) in [("gzip, chunked", 502), ("GZIP", 502), ("Chunked", 200)] {
+        let mut response = answer("application/octet-stream", vec![data(gzip(KEY.as_bytes()))]);
+        response.headers_mut().insert("transfer-encoding", coding.parse().unwrap());
+        assert_eq!(send(MaskLayer::new(masker()), response).await.status(), status, "{coding}");
+    }
+}
+
+#[tokio::test]
+async fn binary_headers_of_grpc_are_masked_inside_of_their_base64_and_trailers_bear_no_digest() {
+    use base64::Engine as _;
+    use base64::engine::general_purpose::{STANDARD, STANDARD_NO_PAD};
+
+    let details = |secret: &str| [b"\x08\x10\x12\x1c", format!("no key {secret}").as_bytes()].concat();
+    for secret in [KEY, "the-upstream-credential"] {
+        let clean = STANDARD_NO_PAD.encode(details(&"*".repeat(secret.len())));
+        for sent in [STANDARD.encode(details(secret)), STANDARD_NO_PAD.encode(details(secret))] {
+            let mut trailers = HeaderMap::new();
+            trailers.insert("grpc-status-details-bin", format!("AAAA,{sent}").parse().unwrap());
+            trailers.insert("digest", "sha-256=AAAA".parse().unwrap());
+            trailers.insert("content-digest", "sha-256=:AAAA:".parse().unwrap());
+            let mut response = answer("text/plain", vec![data(KEY), Some(Ok(Frame::trailers(trailers)))]);
+            response.headers_mut().insert("x-details-bin", sent.parse().unwrap());
+            let response = send(MaskLayer::new(masker()), response).await;
+            assert_eq!(response.headers()["x-details-bin"], clean);
+            let body = response.into_body().collect().await.unwrap();
+            let trailers = body.trailers().unwrap();
+            assert_eq!(trailers["grpc-status-details-bin"], format!("AAAA,{clean}"));
+            assert_eq!(trailers.len(), 1, "{trailers:?}");
+        }
+    }
+}
+
+#[tokio::test]
+async fn text_of_two_bytes_a_letter_is_refused_whatever_it_is_called() {
+    let little = |text: &str| text.encode_utf16().flat_map(u16::to_le_bytes).collect::<Vec<u8>>();
+    let big = |text: &str| text.encode_utf16().flat_map(u16::to_be_bytes).collect::<Vec<u8>>();
+    let cases = [
+        ("text/plain", "A key: "),
+        ("text/html; charset=utf-8", "\n"),
+        ("application/json", "é "),
+        ("application/octet-stream", " \n"),
+        ("text/plain; charset=unicode", "中文 "),
+        ("text/plain; charset = utf-16", "中文 "),
+        ("text/plain; charset=\" UTF-16LE\"", "中文 "),
+        ("text/plain; charset='utf-16'", "中文 "),
+        ("text/plain; charset=iso-10646-ucs-2", "中文 "),
+    ];
+    for (content_type, before) in cases {
+        for bytes in [little(&format!("{before}{KEY}")), big(&format!("{before}{KEY}"))] {
+            let response = answer(content_type, vec![data(bytes)]);
+            let response = send(MaskLayer::new(masker()), response).await;
+            assert_eq!(response.status(), 502, "{content_type} {before:?}");
+        }
+    }
+}

@@ -49,9 +49,7 @@ impl BodyKind {
     #[must_use]
     pub fn of(content_type: Option<&str>) -> Self {
         let said = content_type.unwrap_or_default().to_ascii_lowercase();
-        if ["utf-16", "utf16", "utf-32", "utf32", "utf-7", "ucs-2", "ucs-4", "ucs2", "ucs4"].iter().any(
-            |name| said.contains(&format!("charset={name}")) || said.contains(&format!("charset=\"{name}")),
-        ) {
+        if is_foreign(&said) {
             return Self::Foreign;
         }
         let essence = said.split(';').next().unwrap_or_default().trim();
@@ -107,7 +105,7 @@ impl BodyKind {
         let seen = bytes.get(..SNIFFED).unwrap_or(bytes);
         let all = all || seen.len() == SNIFFED;
         let is_text = !matches!(self, Self::Binary | Self::Tensors(_));
-        if self == Self::Foreign || (seen.len() >= 4 && is_text && is_wide(seen)) {
+        if self == Self::Foreign || (seen.len() >= 4 && is_text && is_wide(seen, self != Self::Unknown)) {
             return Err(FormatError::Encoding);
         }
         // A client that was not told of it may unpack it all the same.
@@ -182,15 +180,49 @@ impl Events {
     }
 }
 
-/// Whether text takes more than a byte for each letter.
-fn is_wide(bytes: &[u8]) -> bool {
+/// Encodings in which the letters of secrets are not their ASCII bytes.
+const FOREIGN: [&str; 18] = [
+    "utf-16",
+    "utf16",
+    "utf-32",
+    "utf32",
+    "utf-7",
+    "utf7",
+    "ucs-2",
+    "ucs2",
+    "ucs-4",
+    "ucs4",
+    "iso-10646",
+    "unicode",
+    "csunicode",
+    "csutf",
+    "x-utf-",
+    "cp1200",
+    "ebcdic",
+    "ibm037",
+];
+
+/// Whether a `Content-Type` in small letters names such an encoding. Clients are lenient about blanks and quotes.
+fn is_foreign(said: &str) -> bool {
+    let packed: String = said.chars().filter(|c| !c.is_whitespace() && !matches!(c, '"' | '\'')).collect();
+    packed.split(';').filter_map(|parameter| parameter.strip_prefix("charset=")).any(|name| {
+        FOREIGN.iter().any(|foreign| name.starts_with(foreign)) && !name.starts_with("unicode-1-1-utf-8")
+    })
+}
+
+/// Whether text takes more than a byte for each letter. Where `is_said` to be text, zeros tell that whatever
+/// stands between them.
+fn is_wide(bytes: &[u8], is_said: bool) -> bool {
+    let is_letter = |byte: &u8| match byte {
+        0 => false,
+        _ => is_said || byte.is_ascii_graphic() || byte.is_ascii_whitespace(),
+    };
     let wide = |low: usize, high: usize| {
-        [low, low + 2].iter().all(|at| bytes.get(*at).is_some_and(u8::is_ascii_graphic))
+        [low, low + 2].iter().all(|at| bytes.get(*at).is_some_and(is_letter))
             && [high, high + 2].iter().all(|at| bytes.get(*at) == Some(&0))
     };
     let marks: [&[u8]; 3] = [b"\xFF\xFE", b"\xFE\xFF", b"\0\0\xFE\xFF"];
-    let first = bytes.first().is_some_and(u8::is_ascii_graphic);
-    let four = first && bytes.get(1..4) == Some(b"\0\0\0");
+    let four = bytes.first().is_some_and(is_letter) && bytes.get(1..4) == Some(b"\0\0\0");
     marks.iter().any(|mark| bytes.starts_with(mark)) || wide(0, 1) || wide(1, 0) || four
 }
 

@@ -11,6 +11,7 @@ mod bytes;
 mod candidate;
 mod crowd;
 mod dfa;
+mod encoders;
 mod glance;
 mod joint;
 mod known;

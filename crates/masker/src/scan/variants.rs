@@ -3,6 +3,7 @@
 use base64::engine::general_purpose::{STANDARD, URL_SAFE};
 use zeroize::Zeroizing;
 
+use super::encoders;
 use crate::value::Value;
 
 /// Shorter spellings than this are not looked for: they would mask ordinary text.
@@ -75,8 +76,10 @@ pub(crate) fn of(value: &[u8]) -> Vec<Spelling> {
     add(each(value, |byte, out| hex(out, byte, LOWER)));
     add(each(value, |byte, out| hex(out, byte, UPPER)));
     for digits in [LOWER, UPPER] {
-        add(each(value, |byte, out| percent(out, byte, digits, false)));
-        add(each(value, |byte, out| percent(out, byte, digits, true)));
+        add(each(value, |byte, out| {
+            out.push(b'%');
+            hex(out, byte, digits);
+        }));
         add(each(value, |byte, out| {
             out.extend(b"\\x");
             hex(out, byte, digits);
@@ -90,53 +93,22 @@ pub(crate) fn of(value: &[u8]) -> Vec<Spelling> {
             add(spelled);
         }
     }
-    add(each(
-        value,
-        |byte, out| if byte == b' ' { out.push(b'+') } else { percent(out, byte, UPPER, false) },
-    ));
     add(each(value, |byte, out| {
         out.push(b'\\');
         out.extend([byte >> 6, byte >> 3 & 7, byte & 7].map(|digit| b'0' + digit));
     }));
-    add(each(value, json));
-    add(each(value, |byte, out| if byte == b'/' { out.extend(b"\\/") } else { json(byte, out) }));
-    for [quote, apostrophe] in QUOTES {
-        add(each(value, |byte, out| html(byte, out, quote, apostrophe)));
-    }
-    for (signs, digits) in [(&b"<>&"[..], LOWER), (b"<>&'", LOWER), (b"<>&'\"", UPPER)] {
-        add(each(value, |byte, out| json_in_html(byte, out, signs, digits)));
-    }
+    encoders::of(value, &mut add);
     if let Ok(text) = std::str::from_utf8(value) {
         of_text(text, &mut add);
     }
     all
 }
 
-/// How programs spell `"` and `'` in HTML.
-const QUOTES: [[&[u8]; 2]; 4] =
-    [[b"&quot;", b"&#39;"], [b"&quot;", b"&#x27;"], [b"&quot;", b"&apos;"], [b"&#34;", b"&#39;"]];
-
 fn of_text(text: &str, add: &mut impl FnMut(Vec<u8>)) {
-    if !text.is_ascii() {
-        beyond_ascii(text, add);
-    }
     let units: Zeroizing<Vec<u16>> = Zeroizing::new(text.encode_utf16().collect());
     for digits in [LOWER, UPPER] {
         add(units.iter().fold(Vec::new(), |mut out, unit| {
             escape_u(&mut out, *unit, digits);
-            out
-        }));
-        // As a JSON encoder that keeps to ASCII writes it.
-        add(text.chars().fold(Vec::new(), |mut out, character| {
-            if let Ok(byte) = u8::try_from(u32::from(character))
-                && byte.is_ascii()
-            {
-                json(byte, &mut out);
-            } else {
-                for unit in character.encode_utf16(&mut [0; 2]) {
-                    escape_u(&mut out, *unit, digits);
-                }
-            }
             out
         }));
     }
@@ -154,60 +126,6 @@ fn of_text(text: &str, add: &mut impl FnMut(Vec<u8>)) {
     add(units.iter().flat_map(|unit| unit.to_le_bytes()).collect());
     add(units.iter().flat_map(|unit| unit.to_be_bytes()).collect());
 }
-
-/// Texts in which only what is not ASCII is spelled otherwise, beside what has to be.
-fn beyond_ascii(text: &str, add: &mut impl FnMut(Vec<u8>)) {
-    let mut spelled = |ascii: fn(u8, &mut Vec<u8>), other: fn(char) -> String| {
-        add(text.chars().fold(Vec::new(), |mut out, character| {
-            match u8::try_from(character) {
-                Ok(byte) if byte.is_ascii() => ascii(byte, &mut out),
-                _ => out.extend(other(character).into_bytes()),
-            }
-            out
-        }));
-    };
-    let in_html: fn(u8, &mut Vec<u8>) = |byte, out| html(byte, out, b"&quot;", b"&#39;");
-    spelled(in_html, |c| format!("&#{};", u32::from(c)));
-    spelled(in_html, |c| format!("&#x{:x};", u32::from(c)));
-    spelled(in_html, |c| format!("&#x{:X};", u32::from(c)));
-    spelled(in_html, named_entity);
-    let in_program: fn(u8, &mut Vec<u8>) = json;
-    // As Python and JavaScript show a text, and as C and Python show its bytes.
-    spelled(in_program, |c| match u32::from(c) {
-        code @ ..0x100 => format!("\\x{code:02x}"),
-        code @ ..0x1_0000 => format!("\\u{code:04x}"),
-        code => format!("\\U{code:08x}"),
-    });
-    spelled(in_program, |c| {
-        c.encode_utf8(&mut [0; 4]).bytes().map(|byte| format!("\\x{byte:02x}")).collect()
-    });
-    // As .NET writes JSON by default.
-    add(text.chars().fold(Vec::new(), |mut out, character| {
-        for unit in character.encode_utf16(&mut [0; 2]) {
-            match u8::try_from(*unit) {
-                Ok(byte) if byte.is_ascii() => json_in_html(byte, &mut out, b"<>&'\"+`", UPPER),
-                _ => escape_u(&mut out, *unit, UPPER),
-            }
-        }
-        out
-    }));
-}
-
-/// The name HTML has for a letter of Latin-1, or its number.
-fn named_entity(character: char) -> String {
-    let code = u32::from(character);
-    let name = code.checked_sub(0xa0).and_then(|at| LATIN_1.split(' ').nth(usize::try_from(at).ok()?));
-    name.map_or_else(|| format!("&#{code};"), |name| format!("&{name};"))
-}
-
-/// The names of the characters from U+00A0 to U+00FF.
-const LATIN_1: &str = "nbsp iexcl cent pound curren yen brvbar sect uml copy ordf laquo not shy reg macr deg plusmn sup2 \
-                       sup3 acute micro para middot cedil sup1 ordm raquo frac14 frac12 frac34 iquest Agrave Aacute \
-                       Acirc Atilde Auml Aring AElig Ccedil Egrave Eacute Ecirc Euml Igrave Iacute Icirc Iuml ETH \
-                       Ntilde Ograve Oacute Ocirc Otilde Ouml times Oslash Ugrave Uacute Ucirc Uuml Yacute THORN \
-                       szlig agrave aacute acirc atilde auml aring aelig ccedil egrave eacute ecirc euml igrave iacute \
-                       icirc iuml eth ntilde ograve oacute ocirc otilde ouml divide oslash ugrave uacute ucirc uuml \
-                       yacute thorn yuml";
 
 /// The characters of base64 that depend on nothing but the value, where `offset` bytes stand before it in
 /// its group of three; and the one behind them that depends on the value in part.
@@ -228,8 +146,11 @@ fn base64_at(engine: &impl base64::Engine, offset: usize, value: &[u8]) -> (Vec<
     (whole, Tail { unknown, bits: if unknown == 0 { 0 } else { bits } })
 }
 
-const LOWER: &[u8; 16] = b"0123456789abcdef";
-const UPPER: &[u8; 16] = b"0123456789ABCDEF";
+/// How sixteen digits are written.
+pub(super) type Digits = [u8; 16];
+
+pub(super) const LOWER: &Digits = b"0123456789abcdef";
+pub(super) const UPPER: &Digits = b"0123456789ABCDEF";
 
 fn each(value: &[u8], write: impl Fn(u8, &mut Vec<u8>)) -> Vec<u8> {
     let mut out = Vec::with_capacity(value.len() * 4);
@@ -239,24 +160,25 @@ fn each(value: &[u8], write: impl Fn(u8, &mut Vec<u8>)) -> Vec<u8> {
     out
 }
 
-fn nibble(digits: &[u8; 16], value: u16) -> u8 {
+fn nibble(digits: &Digits, value: u16) -> u8 {
     digits.get(usize::from(value & 15)).copied().unwrap_or(b'0')
 }
 
-fn hex(out: &mut Vec<u8>, byte: u8, digits: &[u8; 16]) {
+pub(super) fn hex(out: &mut Vec<u8>, byte: u8, digits: &Digits) {
     out.push(nibble(digits, u16::from(byte >> 4)));
     out.push(nibble(digits, u16::from(byte)));
 }
 
-fn escape_u(out: &mut Vec<u8>, unit: u16, digits: &[u8; 16]) {
+pub(super) fn escape_u(out: &mut Vec<u8>, unit: u16, digits: &Digits) {
     out.extend(b"\\u");
     for shift in [12, 8, 4, 0] {
         out.push(nibble(digits, unit >> shift));
     }
 }
 
-fn percent(out: &mut Vec<u8>, byte: u8, digits: &[u8; 16], everything: bool) {
-    if !everything && (byte.is_ascii_alphanumeric() || b"-._~".contains(&byte)) {
+/// Writes a byte as it is where it is a letter, a digit or left alone, and else by number.
+pub(super) fn percent(out: &mut Vec<u8>, byte: u8, digits: &Digits, left: impl Fn(u8) -> bool) {
+    if byte.is_ascii_alphanumeric() || left(byte) {
         out.push(byte);
     } else {
         out.push(b'%');
@@ -264,7 +186,7 @@ fn percent(out: &mut Vec<u8>, byte: u8, digits: &[u8; 16], everything: bool) {
     }
 }
 
-fn json(byte: u8, out: &mut Vec<u8>) {
+pub(super) fn json(byte: u8, out: &mut Vec<u8>) {
     match byte {
         b'"' => out.extend(b"\\\""),
         b'\\' => out.extend(b"\\\\"),
@@ -272,22 +194,6 @@ fn json(byte: u8, out: &mut Vec<u8>) {
         b'\r' => out.extend(b"\\r"),
         b'\t' => out.extend(b"\\t"),
         0..0x20 => escape_u(out, u16::from(byte), LOWER),
-        _ => out.push(byte),
-    }
-}
-
-/// JSON that may stand in HTML: some signs are escaped by number.
-fn json_in_html(byte: u8, out: &mut Vec<u8>, signs: &[u8], digits: &[u8; 16]) {
-    if signs.contains(&byte) { escape_u(out, u16::from(byte), digits) } else { json(byte, out) }
-}
-
-fn html(byte: u8, out: &mut Vec<u8>, quote: &[u8], apostrophe: &[u8]) {
-    match byte {
-        b'&' => out.extend(b"&amp;"),
-        b'<' => out.extend(b"&lt;"),
-        b'>' => out.extend(b"&gt;"),
-        b'"' => out.extend(quote),
-        b'\'' => out.extend(apostrophe),
         _ => out.push(byte),
     }
 }
@@ -356,9 +262,6 @@ mod tests {
 
     #[test]
     fn a_value_without_signs_has_no_more_spellings_for_those_that_have_some() {
-        assert_eq!(named_entity('\u{a0}'), "&nbsp;");
-        assert_eq!(named_entity('ÿ'), "&yuml;");
-        assert_eq!(named_entity('€'), "&#8364;");
         assert_eq!(of(b"q7Lx2mB9vT4kR8wZ").len(), 27);
     }
 }

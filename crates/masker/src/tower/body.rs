@@ -180,6 +180,7 @@ where
                         head::mask(&shared.masker, &mut trailers, &mut |event| {
                             (shared.on_mask)(extensions, event);
                         });
+                        head::correct(&mut trailers, false);
                         *this.trailers = Some(trailers);
                         let result = mask.finish(&mut out);
                         if result.is_ok() {

@@ -2,6 +2,8 @@
 
 use std::sync::Arc;
 
+use base64::engine::{DecodePaddingMode, GeneralPurpose, GeneralPurposeConfig};
+use base64::{Engine as _, alphabet};
 use http::{HeaderMap, HeaderName, HeaderValue, StatusCode, header};
 
 use super::MaskError;
@@ -41,6 +43,9 @@ impl Head {
             BodyKind::Unknown => tensors(headers)?.unwrap_or(kind),
             said => said,
         };
+        if !is_sent_plainly(headers) {
+            return Err(MaskError::UnknownEncoding);
+        }
         let mut codings = Vec::new();
         for value in headers.get_all(header::CONTENT_ENCODING) {
             codings.extend(value.to_str().map_err(|_| MaskError::UnknownEncoding)?.split(','));
@@ -56,6 +61,17 @@ impl Head {
     pub(super) fn keeps_length(&self) -> bool {
         matches!(self.kind, BodyKind::Binary | BodyKind::Tensors(_)) && self.decode.is_none()
     }
+}
+
+/// Whether the body is packed by no transfer coding, which a client would undo and this layer does not.
+fn is_sent_plainly(headers: &HeaderMap) -> bool {
+    headers.get_all(header::TRANSFER_ENCODING).iter().all(|value| {
+        value.to_str().is_ok_and(|codings| {
+            codings.split(',').map(str::trim).all(|coding| {
+                ["", "chunked", "identity"].iter().any(|plain| coding.eq_ignore_ascii_case(plain))
+            })
+        })
+    })
 }
 
 /// Tensors behind a head of JSON, if a header says so.
@@ -109,6 +125,7 @@ pub(super) fn ask_plainly(headers: &mut HeaderMap) {
 /// Masks the values of headers or trailers. One whose name shows a secret is dropped.
 pub(super) fn mask(masker: &Masker, headers: &mut HeaderMap, report: &mut dyn FnMut(&MaskEvent)) {
     let mut session = Session::new(Arc::clone(&masker.inner));
+    let mut binary = Session::keeping_length(Arc::clone(&masker.inner));
     let shortest = session.shortest();
     let mut unspeakable = Vec::new();
     for (name, value) in headers.iter_mut() {
@@ -121,6 +138,11 @@ pub(super) fn mask(masker: &Masker, headers: &mut HeaderMap, report: &mut dyn Fn
         if value.len() < shortest {
             continue;
         }
+        if name.as_str().ends_with("-bin")
+            && let Some(masked) = mask_binary(&mut binary, value, &lane)
+        {
+            *value = masked;
+        }
         let context = [spelled, b": "].concat();
         if let Some(masked) = session.mask(value.as_bytes(), &context, &lane) {
             *value = HeaderValue::from_bytes(&masked).unwrap_or(HeaderValue::from_static("[REDACTED]"));
@@ -129,5 +151,30 @@ pub(super) fn mask(masker: &Masker, headers: &mut HeaderMap, report: &mut dyn Fn
     for name in unspeakable {
         headers.remove(name);
     }
-    session.take_events().iter().for_each(report);
+    binary.take_events().iter().chain(&session.take_events()).for_each(report);
 }
+
+/// Masks what a header of gRPC holds in base64, such as `grpc-status-details-bin`: values with commas between, each
+/// with padding or without. `None` where there is nothing to mask.
+fn mask_binary(session: &mut Session, value: &HeaderValue, lane: &dyn Fn() -> String) -> Option<HeaderValue> {
+    let mut changed = false;
+    let parts: Vec<Vec<u8>> = value
+        .as_bytes()
+        .split(|byte| *byte == b',')
+        .map(|part| {
+            let masked = BINARY.decode(part.trim_ascii()).ok().and_then(|raw| session.mask(&raw, b"", lane));
+            changed |= masked.is_some();
+            masked.map_or_else(|| part.to_vec(), |masked| BINARY.encode(masked).into_bytes())
+        })
+        .collect();
+    if changed { HeaderValue::from_bytes(&parts.join(&b","[..])).ok() } else { None }
+}
+
+/// Base64 as gRPC reads it: padding may be there, and is not written.
+const BINARY: GeneralPurpose = GeneralPurpose::new(
+    &alphabet::STANDARD,
+    GeneralPurposeConfig::new()
+        .with_encode_padding(false)
+        .with_decode_allow_trailing_bits(true)
+        .with_decode_padding_mode(DecodePaddingMode::Indifferent),
+);

@@ -27,13 +27,16 @@ impl Walk<'_> {
         let place = self.open_tokens(key)?;
         let texts: Vec<Token> = self.elements(tokens_at).filter_map(|at| self.token(at)).collect();
         let mut ranges = Vec::with_capacity(texts.len());
+        // What a token stands for that is no text is not known, nor what its neighbours are parts of.
+        let mut is_blind = false;
         for token in &texts {
             let text = text_of(self.text(*token));
             let is_text = token.kind == Kind::String;
             if let Some((entry, _)) = self.lanes.entry(place) {
                 let start = entry.lane.pushed();
                 entry.lane.push(if is_text { &text } else { b"" });
-                ranges.push((start, entry.lane.pushed(), !is_text || is_number_of_token(&text)));
+                ranges.push((start, entry.lane.pushed()));
+                is_blind |= !is_text || is_number_of_token(&text) || holds_a_part(&text);
             }
         }
         self.advance_tokens(place, at.ends);
@@ -42,8 +45,8 @@ impl Walk<'_> {
         let drops = std::mem::take(entry.lane.drops());
         let hidden: Vec<bool> = ranges
             .iter()
-            .map(|(start, end, odd)| {
-                *odd || *end > decided || drops.iter().any(|(from, to)| from < end && to > start)
+            .map(|(start, end)| {
+                is_blind || *end > decided || drops.iter().any(|(from, to)| from < end && to > start)
             })
             .collect();
         if !self.are(Texts::GoOn) {
@@ -109,4 +112,9 @@ impl Walk<'_> {
     fn is_scalar(&self, at: usize) -> bool {
         self.token(at).is_some_and(|token| token.kind == Kind::Scalar)
     }
+}
+
+/// Whether a token holds a part of a letter, which is written as U+FFFD or as bytes.
+fn holds_a_part(text: &[u8]) -> bool {
+    text.starts_with(b"bytes:\\x") || memchr::memmem::find(text, "\u{FFFD}".as_bytes()).is_some()
 }
