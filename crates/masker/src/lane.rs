@@ -52,6 +52,11 @@ impl Session {
         Scan::shortest(&self.inner.machines, &self.known)
     }
 
+    /// Whether a known secret is lost sight of where a part of a letter is not told.
+    pub(crate) fn needs_whole_letters(&self) -> bool {
+        self.known.reaches_beyond_ascii()
+    }
+
     /// Says whether a name is of interest as context: whether a scan that has seen it and what stands between it
     /// and a value is not as one that has seen only the latter.
     pub(crate) fn primes(&mut self, name: &[u8], between: &[u8]) -> bool {

@@ -41,6 +41,8 @@ pub(crate) struct Known {
     /// Which beginnings of two to five bytes there are, hashed together with their length.
     beginnings: Bits,
     longest: usize,
+    /// A value holds more than ASCII.
+    reaches_beyond_ascii: bool,
 }
 
 /// A place where known secrets may have begun: those in `low..high` agree with the `depth` bytes seen.
@@ -54,6 +56,8 @@ pub(crate) struct Trace {
 
 impl Known {
     pub(crate) fn new<'a>(generation: u64, values: impl Iterator<Item = &'a [u8]>) -> Self {
+        let mut reaches_beyond_ascii = false;
+        let values = values.inspect(|value| reaches_beyond_ascii |= !value.is_ascii());
         let mut all: Vec<Spelling> = values.flat_map(variants::of).collect();
         all.sort_unstable();
         // Of two with the same bytes the one with a tail stays, which sorts last.
@@ -85,7 +89,18 @@ impl Known {
         let scouted = Heads::new(heads.keys().copied(), heads.len());
         let longest =
             spellings.iter().map(|spelling| spelling.len() + LONGEST_TAIL).max().unwrap_or_default();
-        Self { generation, spellings, tails, heads, filter, scouted, firsts, beginnings, longest }
+        Self {
+            generation,
+            spellings,
+            tails,
+            heads,
+            filter,
+            scouted,
+            firsts,
+            beginnings,
+            longest,
+            reaches_beyond_ascii,
+        }
     }
 
     /// The generation, in the four bytes that each lane has for it: it would have to sleep through four thousand million
@@ -96,6 +111,11 @@ impl Known {
 
     pub(crate) fn is_empty(&self) -> bool {
         self.spellings.is_empty()
+    }
+
+    /// Whether a value holds letters that take more than one byte.
+    pub(crate) fn reaches_beyond_ascii(&self) -> bool {
+        self.reaches_beyond_ascii
     }
 
     pub(crate) fn longest(&self) -> usize {

@@ -1,6 +1,6 @@
 //! Log-probabilities in the form of parallel lists, as legacy completions have it.
 
-use super::tokens::is_number_of_token;
+use super::tokens::{TokenQueue, bytes_spelled, is_number_of_token};
 use super::walk::{At, Texts, Walk};
 use crate::format::FormatError;
 use crate::format::json::escape::text_of;
@@ -30,17 +30,23 @@ impl Walk<'_> {
         // What a token stands for that is no text is not known, nor what its neighbours are parts of.
         let mut is_blind = false;
         for token in &texts {
-            let text = text_of(self.text(*token));
+            let text = text_of(self.text(*token)).into_owned();
+            let text = bytes_spelled(&text).unwrap_or(text);
             let is_text = token.kind == Kind::String;
+            let hides_a_letter = self.hides_a_letter(&text);
             if let Some((entry, _)) = self.lanes.entry(place) {
                 let start = entry.lane.pushed();
                 entry.lane.push(if is_text { &text } else { b"" });
                 ranges.push((start, entry.lane.pushed()));
-                is_blind |= !is_text || is_number_of_token(&text) || holds_a_part(&text);
+                is_blind |= !is_text || is_number_of_token(&text);
+                if let Some(tokens) = entry.tokens.as_mut().filter(|_| hides_a_letter) {
+                    tokens.be_blind();
+                }
             }
         }
         self.advance_tokens(place, at.ends);
         let Some((entry, _)) = self.lanes.entry(place) else { return Ok(true) };
+        is_blind |= entry.tokens.as_ref().is_some_and(TokenQueue::is_blind);
         let (decided, _) = entry.lane.progress();
         let drops = std::mem::take(entry.lane.drops());
         let hidden: Vec<bool> = ranges
@@ -112,9 +118,4 @@ impl Walk<'_> {
     fn is_scalar(&self, at: usize) -> bool {
         self.token(at).is_some_and(|token| token.kind == Kind::Scalar)
     }
-}
-
-/// Whether a token holds a part of a letter, which is written as U+FFFD or as bytes.
-fn holds_a_part(text: &[u8]) -> bool {
-    text.starts_with(b"bytes:\\x") || memchr::memmem::find(text, "\u{FFFD}".as_bytes()).is_some()
 }

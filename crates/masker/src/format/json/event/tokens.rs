@@ -19,6 +19,8 @@ use crate::lane::Lane;
 #[derive(Debug, Default)]
 pub(crate) struct TokenQueue {
     elements: VecDeque<Element>,
+    /// A token was a part of a letter and did not say which: what follows may be the rest of a secret that nobody sees.
+    is_blind: bool,
 }
 
 #[derive(Debug)]
@@ -33,6 +35,21 @@ struct Element {
 impl TokenQueue {
     pub(crate) fn is_holding(&self) -> bool {
         !self.elements.is_empty()
+    }
+
+    /// From here on no token is shown, nor one that is not decided yet.
+    pub(super) fn be_blind(&mut self) {
+        if std::mem::replace(&mut self.is_blind, true) {
+            return;
+        }
+        for element in &mut self.elements {
+            element.document = redacted(&element.document, true);
+            element.altered = true;
+        }
+    }
+
+    pub(super) fn is_blind(&self) -> bool {
+        self.is_blind
     }
 }
 
@@ -114,6 +131,9 @@ impl<'a> Walk<'a> {
     pub(super) fn renew(&mut self, place: usize) {
         if let Some((entry, session)) = self.lanes.entry(place) {
             entry.lane = Lane::listing_drops(session);
+            if let Some(tokens) = &mut entry.tokens {
+                tokens.is_blind = false;
+            }
         }
     }
 
@@ -131,7 +151,7 @@ impl<'a> Walk<'a> {
                 } else {
                     altered = false;
                 }
-                text
+                bytes_spelled(&text).unwrap_or(text)
             }
             (_, Some((text, certain))) => {
                 if !certain {
@@ -149,11 +169,18 @@ impl<'a> Walk<'a> {
                 Vec::new()
             }
         };
+        let hides_a_letter = self.hides_a_letter(&text);
         if let Some((entry, _)) = self.lanes.entry(place) {
             let start = entry.lane.pushed();
             entry.lane.push(&text);
             let end = entry.lane.pushed();
             if let Some(tokens) = &mut entry.tokens {
+                if hides_a_letter {
+                    tokens.be_blind();
+                }
+                if tokens.is_blind {
+                    (document, altered) = (redacted(&document, true), true);
+                }
                 tokens.elements.push_back(Element { start, end, document, altered });
             }
         }
@@ -179,7 +206,14 @@ impl<'a> Walk<'a> {
                 _ => {}
             }
         }
-        Some((bytes.filter(|_| certain).unwrap_or(token), certain))
+        let spelled = || bytes_spelled(&token).unwrap_or_else(|| token.clone());
+        Some((bytes.filter(|_| certain).unwrap_or_else(spelled), certain))
+    }
+
+    /// Whether a token stands for a part of a letter and does not say which, where that matters.
+    pub(super) fn hides_a_letter(&self, text: &[u8]) -> bool {
+        self.lanes.session.needs_whole_letters()
+            && memchr::memmem::find(text, "\u{FFFD}".as_bytes()).is_some()
     }
 
     fn bytes_of(&self, at: usize) -> Option<Vec<u8>> {
@@ -250,6 +284,16 @@ impl<'a> Walk<'a> {
 /// Whether a token is spelled as its number, as some servers do on request.
 pub(super) fn is_number_of_token(text: &[u8]) -> bool {
     text.starts_with(b"token_id:")
+}
+
+/// The bytes of a token that is spelled as such: `bytes:\xf0\x9f`.
+pub(super) fn bytes_spelled(text: &[u8]) -> Option<Vec<u8>> {
+    let units = text.strip_prefix(b"bytes:").filter(|units| !units.is_empty())?.chunks(4);
+    let byte = |unit: &[u8]| {
+        let digits = unit.strip_prefix(b"\\x").filter(|digits| digits.len() == 2)?;
+        u8::from_str_radix(std::str::from_utf8(digits).ok()?, 16).ok()
+    };
+    units.map(byte).collect()
 }
 
 /// Whether bytes are those of a token as it is written: a half character at its end is left out, or escaped.
