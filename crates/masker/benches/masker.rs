@@ -110,11 +110,9 @@ fn deltas(c: &mut Criterion) {
     let text = clean(1 << 16);
     let mut group = c.benchmark_group("delta of 4 bytes");
     group.throughput(Throughput::Elements(text.len() as u64 / 4));
-    for (name, masker) in
-        [("rules only", masker()), ("10 known", with_known(10)), ("10000 known", with_known(10_000))]
-    {
-        group.bench_function(format!("scanner, {name}"), |b| {
-            let mut out = Vec::with_capacity(1 << 17);
+    let mut run = |name: &str, masker: &Masker, text: &[u8]| {
+        group.bench_function(name, |b| {
+            let mut out = Vec::with_capacity(1 << 19);
             b.iter(|| {
                 let mut stream = masker.stream();
                 out.clear();
@@ -124,8 +122,15 @@ fn deltas(c: &mut Criterion) {
                 out.len()
             });
         });
-    }
+    };
     let masker = masker();
+    run("scanner, rules only", &masker, &text);
+    run("scanner, 10 known", &with_known(10), &text);
+    run("scanner, 10000 known", &with_known(10_000), &text);
+    run("rich in secrets", &masker, &rich(text.len()));
+    for (name, text) in worst(text.len()) {
+        run(&format!("worst: {name}"), &masker, &text);
+    }
     let events: Vec<String> = String::from_utf8_lossy(&text)
         .as_bytes()
         .chunks(4)
@@ -236,6 +241,8 @@ fn worst(length: usize) -> Vec<(&'static str, Vec<u8>)> {
         "%41",
         "token: \"",
         "secret_key=",
+        "api-key:",
+        "api-key: BAapi-key:api-key: BEIjCAPI_KEY: 77ffapi-key:api-key: BEIjC",
     ]
     .into_iter()
     .map(|unit| (unit, unit.bytes().cycle().take(length).collect()))
