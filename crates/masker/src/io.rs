@@ -69,8 +69,8 @@ impl<R: Read> Read for MaskReader<R> {
 /// Masks what is written to a writer.
 ///
 /// What may leave is written at once. Text that was taken and could not be written is kept: the error comes with the
-/// next call, and nothing is lost or written twice by calling again. Call [`finish`](Self::finish) at the end: without it the text that is still held
-/// back is dropped, because nobody has said that it is complete.
+/// next call, and nothing is lost or written twice by calling again. Call [`finish`](Self::finish) at the end: without
+/// it the text that is still held back is dropped, because nobody has said that it is complete.
 ///
 /// ```
 /// use std::io::Write as _;
