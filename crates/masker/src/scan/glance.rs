@@ -90,7 +90,7 @@ impl Machine {
 
     /// Whether a secret that has begun at `start`, and is in these states before the byte at `from`, is over while it is
     /// young and was none.
-    pub(super) fn secret_fails(
+    fn secret_fails(
         &self,
         table: &Table,
         (mut state, mut commit): (Place, Option<Place>),

@@ -178,17 +178,16 @@ impl Scan {
         if self.generation != known.version() {
             self.retrace(known, text);
         }
-        let index = |pos: u64| usize::try_from(pos - text.base).unwrap_or(usize::MAX);
-        let mut scout = Scout::new(machines, text.bytes.len().saturating_sub(index(self.pos)));
-        while index(self.pos) < text.bytes.len() {
+        let mut scout = Scout::new(machines, text.bytes.len().saturating_sub(text.index(self.pos)));
+        while text.index(self.pos) < text.bytes.len() {
             let mut ahead = None;
             if self.is_idle() {
                 ahead = scout.as_mut().and_then(|scout| self.pass(machines, known, text, scout));
                 if ahead.is_none() {
-                    self.skim(machines, known, text.bytes.get(index(self.pos)..).unwrap_or_default());
+                    self.skim(machines, known, text.bytes.get(text.index(self.pos)..).unwrap_or_default());
                 }
             }
-            let Some(&byte) = text.bytes.get(index(self.pos)) else { break };
+            let Some(&byte) = text.bytes.get(text.index(self.pos)) else { break };
             let anchor = ahead.unwrap_or_else(|| machines.anchors.step(self.anchor, byte));
             self.byte(machines, known, text, byte, anchor, spans);
         }

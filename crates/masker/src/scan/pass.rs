@@ -17,7 +17,7 @@ impl Scan {
     ) -> Option<State> {
         let begun = self.pos;
         let ahead = loop {
-            let from = usize::try_from(self.pos - text.base).unwrap_or(usize::MAX);
+            let from = text.index(self.pos);
             let Some(next) = scout.next(known, text, from, self.anchor) else { break None };
             let (Next::Clean(at, state) | Next::Anchor(at, state) | Next::Known(at, state)) = next;
             self.pos = text.base + at as u64;
@@ -43,9 +43,9 @@ impl Scan {
     /// Passes over the rest on foot, up to a byte with which something begins that may come to something.
     fn walk(&mut self, machines: &Machines, known: &Known, text: Window<'_>) {
         loop {
-            let from = usize::try_from(self.pos - text.base).unwrap_or(usize::MAX);
+            let from = text.index(self.pos);
             self.skim(machines, known, text.bytes.get(from..).unwrap_or_default());
-            let at = usize::try_from(self.pos - text.base).unwrap_or(usize::MAX);
+            let at = text.index(self.pos);
             let Some(byte) = text.bytes.get(at) else { return };
             let state = machines.anchors.step(self.anchor, *byte);
             let window = (self.window << 8) | u64::from(*byte);
